@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,11 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 FILES = sorted(PACKAGE.rglob("*.py"))
-LONGEST = 400  # lines of a file
+MAX_LINES = 400  # of a file
+DENSE_PACKAGES = ("nn", "models", "objectives", "planners")
+MIN_COMMENTS = 3.0  # lines with a comment in 100 lines of a dense package
+# Comments that are addressed to tools give no reason.
+DIRECTIVES = ("# noqa", "# pyright:", "# type:", "# fmt:")
 
 
 def layer_of(path: Path) -> str:
@@ -107,7 +112,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_is_not_too_long(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST
+    assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -117,6 +122,27 @@ def test_a_module_opens_with_a_sentence_that_says_what_it_is(path: Path) -> None
         docstring = ast.get_docstring(ast.parse(source))
         assert docstring, path
         assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), docstring.split("\n")[0]
+
+
+def comment_lines(path: Path) -> int:
+    """Lines of a file with a comment for people."""
+    with tokenize.open(path) as file:
+        comments = [
+            token
+            for token in tokenize.generate_tokens(file.readline)
+            if token.type == tokenize.COMMENT and not token.string.startswith(DIRECTIVES)
+        ]
+    return len({token.start[0] for token in comments})
+
+
+@pytest.mark.parametrize("package", DENSE_PACKAGES)
+def test_dense_code_gives_its_reasons(package: str) -> None:
+    paths = [path for path in FILES if layer_of(path) == package]
+    lines = sum(len(path.read_text().splitlines()) for path in paths)
+    comments = sum(comment_lines(path) for path in paths)
+    assert 100 * comments / lines >= MIN_COMMENTS, (
+        f"{comments} of {lines} lines of {package} have a comment; say why where code is dense"
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

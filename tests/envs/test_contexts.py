@@ -50,7 +50,7 @@ def test_a_hidden_goal_is_neither_in_the_picture_nor_in_the_state() -> None:
 
 
 def test_what_is_no_context_is_refused() -> None:
-    with pytest.raises(UserError, match="context -1 is negative"):
+    with pytest.raises(UserError, match="context is -1; expected a seed"):
         EnvConfig(context=-1)
     with pytest.raises(UserError, match="navigation has no contexts"):
         registry.make("navigation/one-room", EnvConfig(context=1))

@@ -44,10 +44,10 @@ def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(
         seen.append((env.observe()["state"], env.render().astype(int)))
     drawn = other.depict([values for values, _ in seen])
     assert drawn is not None
-    for (_, picture), scene in zip(seen, drawn, strict=True):
+    for (_, image), scene in zip(seen, drawn, strict=True):
         unlike = [np.abs(scene - each).mean() for _, each in seen]
         assert scene.shape == (256, 256, 3)
-        assert np.abs(scene - picture).mean() == min(unlike) and min(unlike) < 0.7 * max(unlike)
+        assert np.abs(scene - image).mean() == min(unlike) and min(unlike) < 0.7 * max(unlike)
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def test_observations_and_actions_are_as_declared(task: str, state: str) -> None
     assert env.observation_space.contains(observation)
     assert np.isfinite(reward) and not terminated and not truncated
     assert type(info["success"]) is bool
-    picture = env.render()
-    assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8 and picture.std() > 5
+    image = env.render()
+    assert image.shape == (256, 256, 3) and image.dtype == np.uint8 and image.std() > 5
     env.close()
 
 
@@ -186,8 +186,8 @@ def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
     )
     changed = np.stack(
         [
-            np.abs(picture.astype(int) - b["images"][name]).max(axis=-1) > 20
-            for name, picture in a["images"].items()
+            np.abs(image.astype(int) - b["images"][name]).max(axis=-1) > 20
+            for name, image in a["images"].items()
         ]
     )
     assert 0 < changed.sum() < changed.size / 4

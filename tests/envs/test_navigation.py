@@ -16,14 +16,14 @@ from manyparts.envs import registry
 from manyparts.envs.base import SPLITS_OF_GOALS, EnvConfig
 from manyparts.envs.suites.navigation_env import (
     FORWARD,
-    LEAST_WAY_METRES,
+    MIN_PATH_METRES,
     STEP_METRES,
     STOP,
     SUCCESS_METRES,
     TURN_LEFT,
     TURN_RIGHT,
     Navigation,
-    split_of_place,
+    split_of_position,
     success_weighted_path_length,
 )
 
@@ -72,7 +72,7 @@ def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
     for _ in range(120):
         do(env, int(env.expert_action()[0]))
     assert env.expert_action()[0] == STOP
-    assert np.linalg.norm(env.place - env.goal) <= 0.5
+    assert np.linalg.norm(env.position - env.goal) <= 0.5
     assert math.cos(env.heading - env.goal_heading) >= math.cos(math.radians(7.6))
 
 
@@ -91,36 +91,36 @@ def test_no_goal_of_the_evaluation_is_reached_where_training_has_one(task: str) 
         env, goals[split] = make(task, split=split), []
         for seed in range(15):
             env.begin(seed)
-            assert split_of_place(env.goal) == split
-            assert env.scene.route(env.goal).distance(env.place) >= LEAST_WAY_METRES
+            assert split_of_position(env.goal) == split
+            assert env.scene.route(env.goal).distance(env.position) >= MIN_PATH_METRES
             goals[split].append(env.goal)
     apart = np.array(goals["evaluation"])[:, None] - np.array(goals["train"])
     assert np.linalg.norm(apart, axis=-1).min() > SUCCESS_METRES
 
 
 def test_places_are_split_in_stripes_that_keep_their_distance() -> None:
-    places = np.stack(
+    positions = np.stack(
         np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1
     ).reshape(-1, 2)
-    owners = np.array([split_of_place(place) for place in places])
+    owners = np.array([split_of_position(position) for position in positions])
     shares = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
-    evaluation, train = places[owners == "evaluation"][::7], places[owners == "train"]
-    apart = min(np.linalg.norm(train - place, axis=1).min() for place in evaluation)
+    evaluation, train = positions[owners == "evaluation"][::7], positions[owners == "train"]
+    apart = min(np.linalg.norm(train - position, axis=1).min() for position in evaluation)
     assert SUCCESS_METRES <= apart < SUCCESS_METRES + 0.3
 
 
 @pytest.mark.parametrize("task", [task for task in WORLDS if task != "navigation/maze"])
 def test_every_world_has_places_for_the_goals_of_every_split(task: str) -> None:
     scene, generator = make(task).scene, np.random.default_rng(0)
-    owners = [split_of_place(scene.sample(generator)) for _ in range(150)]
+    owners = [split_of_position(scene.sample(generator)) for _ in range(150)]
     assert min(owners.count(split) for split in SPLITS_OF_GOALS) >= 9
 
 
 def test_the_goals_picture_is_what_is_seen_from_there() -> None:
     env = make(config=EnvConfig(goal="hidden"))
     before, _ = env.reset(seed=4)
-    env.place, env.heading = env.goal, env.goal_heading
+    env.position, env.heading = env.goal, env.goal_heading
     there = env.observe()["images"]
     np.testing.assert_array_equal(there["first_person"], env.goal_image())
     np.testing.assert_array_equal(there["goal"], before["images"]["goal"])
@@ -130,11 +130,11 @@ def test_the_goals_picture_is_what_is_seen_from_there() -> None:
 def test_actions_turn_and_move_as_their_names_say() -> None:
     env = make(config=EnvConfig(image_size=64))
     env.begin(0)
-    env.place, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([6.0, 0.0])
+    env.position, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([6.0, 0.0])
 
     def column_of_marker() -> float:
-        picture = env.observe()["images"]["first_person"].astype(int)
-        return float(np.nonzero(picture[..., 0] - picture[..., 1] > 60)[1].mean())
+        image = env.observe()["images"]["first_person"].astype(int)
+        return float(np.nonzero(image[..., 0] - image[..., 1] > 60)[1].mean())
 
     ahead = column_of_marker()
     do(env, TURN_LEFT)
@@ -142,15 +142,15 @@ def test_actions_turn_and_move_as_their_names_say() -> None:
     do(env, TURN_RIGHT, TURN_RIGHT)
     assert column_of_marker() < ahead - 5
     do(env, TURN_LEFT, FORWARD, STOP)
-    np.testing.assert_allclose(env.place, [2 + STEP_METRES, 0], atol=1e-9)
+    np.testing.assert_allclose(env.position, [2 + STEP_METRES, 0], atol=1e-9)
 
 
 def test_a_wall_stops_and_is_felt_and_the_marker_is_not() -> None:
     env = make()
     env.begin(0)
-    env.place, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([4.0, 0.0])
+    env.position, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([4.0, 0.0])
     assert do(env, *[FORWARD] * 8)["success"] and env.observe()["state"].tolist() == [0]
-    np.testing.assert_allclose(env.place, env.goal)
+    np.testing.assert_allclose(env.position, env.goal)
     do(env, *[FORWARD] * 60)
     assert env.observe()["state"].tolist() == [1]
     assert not do(env, STOP)["success"] and env.observe()["state"].tolist() == [0]
@@ -175,7 +175,7 @@ def test_spl_is_that_of_the_paper(
 def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
     env = make()
     env.begin(0)
-    env.place, env.heading, env.goal, env._shortest = (
+    env.position, env.heading, env.goal, env._shortest = (
         np.array([3.0, 0.0]),
         math.pi,
         np.array([7.9, 0.0]),
@@ -204,8 +204,8 @@ def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
     np.testing.assert_array_equal(
         alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"]
     )
-    for name, picture in other.reset(seed=1)[0]["images"].items():
-        np.testing.assert_array_equal(picture, theirs[name])
+    for name, image in other.reset(seed=1)[0]["images"].items():
+        np.testing.assert_array_equal(image, theirs[name])
     other.close()
 
 

@@ -14,14 +14,14 @@ def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
     env = registry.make(f"pointmass/reach-{colour}")
     for seed in range(5):
         observation, _ = env.reset(seed=seed)
-        picture = observation["images"]["top"].astype(int)
-        distance = np.abs(picture - COLOURS[colour]).sum(axis=-1)
+        image = observation["images"]["top"].astype(int)
+        distance = np.abs(image - COLOURS[colour]).sum(axis=-1)
         rows, columns = np.nonzero(distance < 60)
-        size = len(picture)
+        size = len(image)
         seen = np.array([(columns.mean() + 0.5) / size * 2 - 1, 1 - (rows.mean() + 0.5) / size * 2])
         assert np.linalg.norm(seen - env.goal) < 0.05
         for other in set(COLOURS) - {colour, "grey"}:
-            assert (np.abs(picture - COLOURS[other]).sum(axis=-1) < 60).sum() > 5, (
+            assert (np.abs(image - COLOURS[other]).sum(axis=-1) < 60).sum() > 5, (
                 "all colours are always shown"
             )
 

@@ -70,10 +70,10 @@ def test_a_faithful_picture_is_the_simulators_own() -> None:
     env = registry.make(
         "metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",))
     )
-    picture = env.reset(seed=0)[0]["images"]["topview"]
+    image = env.reset(seed=0)[0]["images"]["topview"]
     with mujoco.Renderer(env._simulator.model, 64, 64) as renderer:
         renderer.update_scene(env._simulator.data, "topview")
-        assert np.array_equal(picture, renderer.render())
+        assert np.array_equal(image, renderer.render())
     env.close()
 
 

@@ -284,8 +284,8 @@ def test_the_camera_follows() -> None:
     env.reset(seed=0)
     env.data.qpos[0] += 50.0
     env.advance(np.zeros(env.model.nu))
-    picture = env.observe()["images"]["side"].astype(int)
-    saturation = picture.max(axis=-1) - picture.min(axis=-1)
+    image = env.observe()["images"]["side"].astype(int)
+    saturation = image.max(axis=-1) - image.min(axis=-1)
     assert (saturation > 60).mean() > 0.02, "the body is out of sight"
     env.close()
 
@@ -335,5 +335,5 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
 
 
 def test_a_shared_state_is_for_suites_of_many_bodies() -> None:
-    with pytest.raises(UserError, match="pointmass is no suite of many bodies"):
+    with pytest.raises(UserError, match="pointmass has no layout of the state"):
         registry.make("pointmass/reach", EnvConfig(state="shared"))

@@ -164,7 +164,7 @@ def test_inverse_dynamics_cannot_see_its_action(attention):
 
 
 def test_inverse_dynamics_refuses_an_attention_that_shows_its_answer():
-    with pytest.raises(ValueError, match="see its answer"):
+    with pytest.raises(ValueError, match="would show inverse dynamics its answer"):
         make_system(
             objectives={
                 "inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], attention="causal")

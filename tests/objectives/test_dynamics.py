@@ -172,7 +172,7 @@ def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
 
 
 def test_a_policy_needs_its_place_in_the_model() -> None:
-    with pytest.raises(UserError, match=r"set model\.policy"):
+    with pytest.raises(UserError, match=r"model\.policy is False"):
         System.build(
             TRANSFORMER,
             {"loss": NextActionConfig()},
@@ -195,8 +195,8 @@ def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
     passes = StepPasses(None, batch, generator())
     torch.testing.assert_close(passes.outcomes[0, 1, :-1], batch.state[0, 2] - batch.state[0, 1])
     assert torch.equal(passes.outcomes[..., -1], batch.reward)
-    assert passes.known[0, :, 0].tolist() == [True, True, False, False]
-    assert passes.known[0, :, -1].tolist() == [True, True, True, False]
+    assert passes.outcome_mask[0, :, 0].tolist() == [True, True, False, False]
+    assert passes.outcome_mask[0, :, -1].tolist() == [True, True, True, False]
 
 
 def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
@@ -215,14 +215,14 @@ def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_sh
 ):
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
-    found, told = system.objectives["loss"](passes), passes.following
+    found, told = system.objectives["loss"](passes), passes.prediction
     error = (told.expected - passes.outcomes).square()
-    one = torch.arange(len(batch)), passes.step
+    one = torch.arange(len(batch)), passes.drawn_step
     likelihood = cross_entropy(system.model, told.logits, passes.outcomes[one], 1.0)
     torch.testing.assert_close(found.value[one], error[one] + 0.01 * likelihood)
     others = torch.ones(found.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
     torch.testing.assert_close(found.value[others], error[others])
-    torch.testing.assert_close(found.metrics["square_error"], error[passes.known].mean())
+    torch.testing.assert_close(found.metrics["square_error"], error[passes.outcome_mask].mean())
     likelihood.sum().backward()
     learns = {name for name, value in system.model.named_parameters() if value.grad is not None}
     assert learns == {
@@ -235,7 +235,7 @@ def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given()
     system, batch = make_system("sequential"), steps_of(mask=mask)
     passes = TransformerPasses(system.model, batch, generator())
     found, values = system.objectives["loss"](passes), passes.values.flatten(1)
-    logits = passes.following.logits.flatten(1, 2)
+    logits = passes.prediction.logits.flatten(1, 2)
     torch.testing.assert_close(
         found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
     )
@@ -254,14 +254,14 @@ def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) 
     system, batch = make_system(case), steps_of()
     assert not torch.equal(batch.action, batch.expert_action)
     passes = TransformerPasses(system.model, batch, generator())
-    wanted = (passes.decided - batch.expert_action[:, :, 0]).square()
+    wanted = (passes.policy_action - batch.expert_action[:, :, 0]).square()
     torch.testing.assert_close(system.objectives["loss"](passes).value, wanted)
 
 
 def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
-    passes.following.expected[:, -1, -1].sum().backward()
+    passes.prediction.expected[:, -1, -1].sum().backward()
     assert system.model.reward.expected.weight.grad is not None
     assert not system.model.changes.expected.weight.grad.any()
 
@@ -275,7 +275,7 @@ def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
             tuple(
                 TransformerPasses(
                     system.model, batch, torch.Generator().manual_seed(seed)
-                ).step.tolist()
+                ).drawn_step.tolist()
             )
         )
     assert drawn == {(0, 0), (0, 1), (0, 2)}
@@ -363,7 +363,7 @@ def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
 
 def test_an_objective_of_another_dynamics_model_is_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
-    with pytest.raises(UserError, match="not for a MlpDynamics; choices: NextStateConfig"):
+    with pytest.raises(UserError, match="does not train a MlpDynamics; choices: NextStateConfig"):
         System.build(
             MlpDynamicsConfig(),
             {"loss": NextStateLikelihoodConfig()},
@@ -373,7 +373,7 @@ def test_an_objective_of_another_dynamics_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory 1.0")]
+    ("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory is 1.0")]
 )
 def test_bad_settings_are_named(changes: dict[str, float], says: str) -> None:
     with pytest.raises(UserError, match=says):

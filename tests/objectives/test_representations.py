@@ -192,7 +192,7 @@ def test_the_true_state_stands_in_for_an_embedding():
     system = only("cloning", replace(MODEL, sees="state"))
     assert system.model.embedding_dimension == STATE and not list(system.model.parameters())
     assert torch.equal(system.model.embed(make_batch()), make_batch().state)
-    with pytest.raises(UserError, match="sees the state alone"):
+    with pytest.raises(UserError, match="set it to .images."):
         only("pixels", replace(MODEL, sees="state"))
 
 
@@ -234,7 +234,7 @@ def test_a_spatial_softmax_tells_where_a_map_is_large():
 
 def test_an_objective_of_another_model_is_refused():
     with pytest.raises(
-        UserError, match=r"'cloning' \(EmbeddingCloningConfig\) is not for a ControlTransformer"
+        UserError, match=r"'cloning' \(EmbeddingCloningConfig\) does not train a ControlTransformer"
     ):
         make_system(objectives={"cloning": EmbeddingCloningConfig()})
 

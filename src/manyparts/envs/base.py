@@ -1,5 +1,4 @@
-"""What every environment is: its configuration, its instructions and the interface that rollouts
-use."""
+"""The base of all environments: config, instructions, suites and what rollouts call."""
 
 from __future__ import annotations
 
@@ -27,26 +26,33 @@ StateKind = Literal["proprioception", "full", "shared"]
 @set_by_replace
 @dataclass(frozen=True)
 class EnvConfig:
-    """What an environment shows.
-
-    image_size: pixels a side of every camera's square picture. cameras: names; empty for the
-    suite's default. goal: "hidden" zeroes the goal in the state and removes its marker from the
-    pictures. state: "proprioception" is the robot's own body only, "full" is everything the
-    simulator observes, "shared" the same in places that all bodies of a suite have in common, for
-    suites of many bodies. faithful_rendering: the simulator's own picture (shadows, reflections,
-    full meshes) instead of the fast one. max_steps: None for the suite's horizon. context: a seed;
-    all episodes have the goal that it draws, and only where things begin varies. It is one of
-    evaluation's goals, whatever the split, so that episodes of training without a context never had
-    it. None: another goal each episode.
-    """
+    """What an environment shows, and how long its episodes are."""
 
     image_size: int = 64
+    """Side of every camera's square image in pixels, 8 to 2048."""
+
     cameras: tuple[str, ...] = ()
+    """Names of the cameras; empty for the suite's default."""
+
     goal: Literal["visible", "hidden"] = "visible"
+    """Whether the goal is shown; "hidden" zeroes it in the state and removes its marker from
+    images."""
+
     state: StateKind = "proprioception"
+    """What the state holds: "proprioception" for the robot alone, "full" for all that the simulator
+    observes, "shared" for "full" in one layout that all embodiments of a suite have in common."""
+
     faithful_rendering: bool = False
+    """Whether to use the simulator's own renderer (shadows, reflections, full meshes) instead of
+    the fast one."""
+
     max_steps: int | None = None
+    """Steps per episode; none for the suite's horizon."""
+
     context: int | None = None
+    """Seed of one goal that all episodes share, so that only their start varies; none for another
+    goal each episode. The goal is one of the evaluation split's, whatever the split, so that
+    training without a context never meets it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", names_of(self.cameras, "cameras"))
@@ -58,64 +64,73 @@ class EnvConfig:
             )
         require_types(self)
         if self.context is not None and self.context < 0:
-            raise UserError(f"context {self.context} is negative")
+            raise UserError(f"context is {self.context}; expected a seed of at least 0")
         if not 8 <= self.image_size <= 2048:
-            raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
+            raise UserError(f"image size is {self.image_size}; expected 8 to 2048 pixels")
         if self.max_steps is not None and self.max_steps < 1:
-            raise UserError(f"max steps {self.max_steps} is not positive")
+            raise UserError(f"max steps is {self.max_steps}; expected at least 1")
 
     @classmethod
     def of(cls, value: EnvConfig | Mapping[str, Any]) -> EnvConfig:
-        """A config, or one from its fields by name, as agents and datasets have their
-        `environment`. Raises UserError for anything else, and for a field that does not fit."""
+        """Return a config, or make one from a mapping of its fields.
+
+        Args:
+            value: an `EnvConfig`, or a mapping such as an agent's or a dataset's `environment`.
+
+        Raises:
+            UserError: the value is neither, or a field has a wrong name, type or value.
+        """
         if isinstance(value, EnvConfig):
             return value
         if not isinstance(value, Mapping):
-            raise UserError(f"config is {value!r}; expected an EnvConfig, or a dict of its fields")
+            raise UserError(f"config is {value!r}; expected an EnvConfig or a dict of its fields")
         return from_jsonable(cls, to_jsonable(dict(value)))
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """How a task is put into words.
-
-    instruction: the standard one. paraphrases: others to train on. held_out: at least two, for
-    evaluation only.
-    """
+    """How a task is put into words."""
 
     instruction: str
+    """The standard instruction."""
+
     paraphrases: tuple[str, ...]
+    """Other instructions to train on, at least three."""
+
     held_out: tuple[str, ...]
+    """Other instructions for evaluation only, at least two."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a file in `envs/suites/` declares as `SUITE`: its tasks and how to make them. Naming its
-    tasks needs no simulator."""
+    """What a file in `envs/suites/` declares as `SUITE`: its tasks and how to make them.
+
+    Naming its tasks needs no simulator.
+    """
 
     make: Callable[[str, EnvConfig, Split], Environment]
-    """The environment of a task, by its name without the suite's, with goals of one split."""
+    """Makes a task's environment from its name without the suite's, a config and a goal split."""
 
     instructions: Mapping[str, Instructions]
-    """Task to its instructions; it may know more tasks than `tasks` lists."""
+    """Task to its instructions, for every task that can be made, also those not in `tasks`."""
 
     tasks: tuple[str, ...]
-    """The tasks that are listed."""
+    """The tasks that are listed, without the suite's name."""
 
     renderer: Callable[[], str]
-    """What draws images, for provenance. Raises UserError where nothing can."""
+    """Names what draws the images, for provenance; raises UserError if nothing can."""
 
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names for several tasks, such as "mt10"."""
+    """Names for several tasks, such as "mt10", to these tasks."""
 
     packages: tuple[str, ...] = ()
-    """Distributions of the simulator, whose versions are recorded."""
+    """The simulator's Python packages; their versions are recorded with the data."""
 
     extra: str = ""
-    """The extra of this package that installs them."""
+    """The extra of manyparts that installs `packages`."""
 
     steps_after_success: int = 20
-    """Steps that a demonstration goes on after its first solved one."""
+    """Steps that a demonstration goes on after its first success."""
 
     many_embodiments: bool = False
     """Whether tasks differ in their embodiment."""
@@ -127,16 +142,21 @@ class Suite:
 class Environment(gymnasium.Env, ABC):
     """One task of a suite. An episode is a pure function of (task, split, seed) and the actions.
 
-    `begin`, `observe` and `advance` are `reset` and `step` in parts, so that a step need not be
-    rendered. An episode never terminates on success; it is truncated after `max_steps`.
-
-    task: "suite/task". spec: what it observes and does, kept as `embodiment_spec`, since `spec` is
-    Gymnasium's. split: whose goals it draws. max_steps: its horizon.
+    `reset` is `begin` and `observe`, `step` is `advance` and `observe`; use the parts where a step
+    need not be rendered. An episode never terminates on success; it is truncated after `max_steps`.
     """
 
     render_mode = "rgb_array"
 
     def __init__(self, task: str, spec: Spec, *, split: Split, max_steps: int) -> None:
+        """Set the spaces that follow from the spec.
+
+        Args:
+            task: "suite/task".
+            spec: what it observes and does; `embodiment_spec`, because `spec` is Gymnasium's.
+            split: the split that its goals belong to.
+            max_steps: steps per episode.
+        """
         if split not in SPLITS_OF_GOALS:
             raise UserError(f"unknown split {split!r}; choices: {', '.join(SPLITS_OF_GOALS)}")
         self.task = task
@@ -151,18 +171,28 @@ class Environment(gymnasium.Env, ABC):
         self._elapsed: int | None = None
 
     def begin(self, seed: int) -> None:
-        """Start the episode of this seed, a non-negative integer, without rendering."""
+        """Start the episode of this seed, without rendering.
+
+        Raises:
+            ValueError: the seed is negative.
+        """
         if seed < 0:
-            raise ValueError(f"seed {seed} is negative")
+            raise ValueError(f"seed is {seed}; expected at least 0")
         self._begin(int(seed))
         self._elapsed = 0
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Step without rendering: (reward, terminated, truncated, info), with `info["success"]` a
-        bool.
+        """Step without rendering.
 
-        action: (a,) in the contract's units; beyond the bounds it is clipped, and a choice is
-        rounded. ValueError on another shape, on a number that is not finite, and before `begin`.
+        Args:
+            action: (a,) in the action contract's units. It is clipped to the bounds; a choice is
+                rounded.
+
+        Returns:
+            reward, terminated (always False), truncated and info, in which `success` is a bool.
+
+        Raises:
+            ValueError: the action has another shape or is not finite, or no episode has begun.
         """
         if self._elapsed is None:
             raise ValueError("no episode has begun: call reset(seed=...) or begin(seed) first")
@@ -180,8 +210,15 @@ class Environment(gymnasium.Env, ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin the episode of `seed` and observe it. Without a seed, draws one from the last
-        seed's generator."""
+        """Begin an episode and observe it.
+
+        Args:
+            seed: decides the episode; if None, it is drawn from the last seed's generator.
+            options: ignored; a part of Gymnasium's signature.
+
+        Returns:
+            The observation, and info with the `seed` that was used.
+        """
         seed = None if seed is None else whole("seed", seed, minimum=0)
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(2**31)) if seed is None else seed
@@ -189,45 +226,57 @@ class Environment(gymnasium.Env, ABC):
         return self.observe(), {"seed": chosen}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """`advance`, then `observe`."""
+        """`advance`, then `observe`; see there."""
         reward, terminated, truncated, info = self.advance(action)
         return self.observe(), reward, terminated, truncated, info
 
     def metrics(self) -> dict[str, float]:
-        """Measures of the episode so far beyond success and return, by name; a suite may have some,
-        by default none."""
+        """Measures of the episode so far, by name, in addition to success and return."""
         return {}
 
     def goal_image(self) -> np.ndarray | None:
-        """The goal's own picture, of the cameras' size, uint8 (h, w, 3); None where the suite has
-        none, and the goal is shown by the scene as its expert leaves it."""
+        """An image of the goal, uint8 (h, w, 3) of the cameras' size.
+
+        None if the suite has no such image; then the goal is shown by the scene that its expert
+        leaves behind.
+        """
         return None
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray] | None:
-        """The scenes that would be observed as one state (s,) after the other, finite and in the
-        suite's units, as pictures like `render`'s: what a model imagined, say. What states do not
-        tell is as it is now; the episode goes on as if nothing had been drawn. None where the suite
-        cannot tell a scene from a state."""
+        """Draw the scenes that belong to states, such as those that a model imagined.
+
+        The episode is not changed. What a state does not determine is drawn as it is now.
+
+        Args:
+            states: one (s,) per image, finite and in the suite's units.
+
+        Returns:
+            Images like those of `render`; None if states of this suite do not determine a scene.
+        """
         return None
 
     @abstractmethod
     def observe(self) -> Observation:
-        """The present observation; renders every camera."""
+        """Observe the current scene; renders every camera."""
 
     @abstractmethod
     def expert_action(self) -> np.ndarray:
-        """What the scripted expert would do now, from the true state: float32 (a,), within the
-        contract's bounds."""
+        """What the scripted expert would do now: float32 (a,), within the contract's bounds.
+
+        It uses the simulator's true state, including a hidden goal.
+        """
 
     @abstractmethod
     def render(self) -> np.ndarray:
-        """A picture for people, whatever the configuration: uint8 (256, 256, 3)."""
+        """An image for people, whatever the config: uint8 (256, 256, 3)."""
 
     @abstractmethod
-    def _begin(self, seed: int) -> None: ...
+    def _begin(self, seed: int) -> None:
+        """Set the simulator to the start of this seed's episode."""
 
     @abstractmethod
-    def _advance(self, action: np.ndarray) -> tuple[float, bool]: ...
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        """Simulate one step and return reward and success; the action is within its bounds."""
 
 
 def observation_space(spec: Spec) -> gymnasium.spaces.Dict:

@@ -1,4 +1,4 @@
-"""Cameras of our own, and the pictures of all cameras of a MuJoCo model."""
+"""Free cameras, and the images of all cameras of a MuJoCo model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from manyparts.envs.rendering import Renderer, load_mujoco
 
 @dataclass(frozen=True)
 class FreeCamera:
-    """position, look_at: metres in the world frame, z up; fovy: vertical field of view in
-    degrees."""
+    """A camera that is not part of the simulator's model."""
 
     position: tuple[float, float, float]
+    """Metres in the world frame, z up."""
+
     look_at: tuple[float, float, float]
+    """The point in the middle of the image, metres in the world frame."""
+
     fovy: float
+    """Vertical field of view in degrees."""
 
     def to_mujoco(self) -> Any:
-        """A free `mujoco.MjvCamera` at this place; its field of view is a setting of the model's,
-        not its own."""
+        """The same as a free `mujoco.MjvCamera`, except for the field of view."""
+        # MuJoCo keeps the field of view of free cameras in the model; `Renderer.image` sets it.
         mujoco = load_mujoco()
         towards = np.asarray(self.look_at) - np.asarray(self.position)
         distance = float(np.linalg.norm(towards))
@@ -36,32 +40,36 @@ class FreeCamera:
         return camera
 
 
-class Pictures:
-    """What the cameras of a model show. The renderer they share is made for the first picture.
-
-    free: cameras of our own by name; other names are those of the model, which may have none: then
-    MuJoCo's own view.
-    """
+class CameraImages:
+    """The images of a model's cameras, from one renderer that is made for the first image."""
 
     def __init__(self, model: Any, config: EnvConfig, free: Mapping[str, FreeCamera]) -> None:
+        """Make no renderer yet.
+
+        Args:
+            model: a `mujoco.MjModel`.
+            config: image size, and whether to render faithfully.
+            free: free cameras by name. Other names are the model's cameras; if the model has none,
+                they show MuJoCo's default view.
+        """
         self._model, self._config, self._free = model, config, free
         self._renderer: Renderer | None = None
         self._cameras: dict[str, Any] = {}
 
-    def picture(self, data: Any, name: str, size: int) -> np.ndarray:
-        """uint8 (size, size, 3)."""
+    def image(self, data: Any, name: str, size: int) -> np.ndarray:
+        """The image of a camera for the state in a `mujoco.MjData`: uint8 (size, size, 3)."""
         if self._renderer is None:
             faithful = self._config.faithful_rendering
             self._renderer = Renderer(self._model, size=self._config.image_size, faithful=faithful)
         free = self._free.get(name)
         if name not in self._cameras:
             self._cameras[name] = free.to_mujoco() if free else self._of_model(name)
-        return self._renderer.picture(
+        return self._renderer.image(
             data, self._cameras[name], size, fovy=free.fovy if free else None
         )
 
     def close(self) -> None:
-        """Free the renderer; another picture makes another one."""
+        """Free the renderer; the next image makes a new one."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None

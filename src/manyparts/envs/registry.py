@@ -1,5 +1,4 @@
-"""Environments by name: "suite/task". A suite is a file in `suites/`; naming its tasks needs no
-simulator."""
+"""Environments by name, "suite/task"; naming tasks needs no simulator."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Sui
 
 
 @explained(
-    config=EnvConfig, render_mode="env.render() returns a picture for people, whatever the config"
+    config=EnvConfig, render_mode="env.render() returns an image for people, whatever the config"
 )
 def make(
     task: str,
@@ -26,76 +25,99 @@ def make(
     *,
     split: Split = "train",
 ) -> Environment:
-    """The environment of a task such as "metaworld/reach", with goals of one split of its goal
-    space.
+    """Make the environment of a task such as "metaworld/reach".
 
-    config: also as a dict of its fields, such as an agent's `environment`. Its `render` gives
-    pictures for people.
+    Args:
+        task: "suite/task".
+        config: an `EnvConfig`, or a mapping of its fields such as an agent's `environment`.
+        split: the split that goals are drawn from.
 
-    UserError on an unknown suite, task, camera or split, and where the suite's simulator or a
-    renderer is missing.
+    Raises:
+        UserError: the suite, task, camera or split is unknown, or the suite's simulator or a
+            renderer is missing.
     """
     config = EnvConfig.of(config)
-    suite, name = _find(task)
+    suite, name = _suite_and_name(task)
     declared = _suite(suite)
     if name in declared.splits:
         raise UserError(
-            f"{task} is a split of {len(declared.splits[name])} tasks: name one of them, or expand it first"
+            f"{task} is a split of {len(declared.splits[name])} tasks; name one of them, or "
+            "expand it first"
         )
     if config.state == "shared" and not declared.shared_state:
-        raise UserError(f"{suite} is no suite of many embodiments: state 'shared' is not for it")
+        raise UserError(
+            f"state is 'shared', but {suite} has no layout of the state that all its embodiments "
+            "share; choices: proprioception, full"
+        )
     _require_packages(suite)
     return declared.make(name, config, split)
 
 
 def expand(names: str | Sequence[str]) -> list[str]:
-    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. One may
-    be plain text. UserError on an unknown."""
+    """Replace splits such as "metaworld/mt10" by their tasks.
+
+    Args:
+        names: tasks and splits, or a single name.
+
+    Returns:
+        Tasks in order, without repeats.
+
+    Raises:
+        UserError: a name is unknown.
+    """
     tasks: list[str] = []
     for full in names_of(names, "tasks"):
-        suite, name = _find(full)
+        suite, name = _suite_and_name(full)
         tasks += [f"{suite}/{task}" for task in _suite(suite).splits.get(name, (name,))]
     return list(dict.fromkeys(tasks))
 
 
 def instructions(task: str) -> Instructions:
-    """The instructions of a task. UserError on no such task."""
-    suite, name = _find(task)
+    """The instructions of a task.
+
+    Raises:
+        UserError: the task is unknown, or a split.
+    """
+    suite, name = _suite_and_name(task)
     if name in _suite(suite).splits:
-        raise UserError(f"{task} is a split: each of its tasks has an instruction of its own")
+        raise UserError(f"{task} is a split; name one of its tasks, which have their instructions")
     return _suite(suite).instructions[name]
 
 
 def steps_after_success(tasks: Sequence[str]) -> int:
-    """Steps to record after a demonstration's first solved one, where nobody says otherwise: what
-    the tasks' suite has.
+    """The default number of steps to record after a demonstration's first success.
 
-    UserError where they are of suites that differ in it.
+    Raises:
+        UserError: the tasks belong to suites with different defaults.
     """
-    steps = {
-        suite: _suite(suite).steps_after_success for suite in (_find(task)[0] for task in tasks)
-    }
+    suites = dict.fromkeys(_suite_and_name(task)[0] for task in tasks)
+    steps = {suite: _suite(suite).steps_after_success for suite in suites}
     if len(set(steps.values())) != 1:
         raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
     return next(iter(steps.values()))
 
 
 def one_task_per_embodiment(tasks: Sequence[str]) -> list[str]:
-    """Tasks in order, of which some show every body that there may be: all of a suite of many
-    bodies, else one."""
+    """Tasks, in order, that cover every embodiment.
+
+    Of a suite with one embodiment this is the first task, of a suite with many it is every task.
+    """
     suites: set[str] = set()
-    found = []
+    chosen = []
     for task in tasks:
-        suite = _find(task)[0]
+        suite = _suite_and_name(task)[0]
         if suite not in suites or _suite(suite).many_embodiments:
-            found.append(task)
+            chosen.append(task)
         suites.add(suite)
-    return found
+    return chosen
 
 
 def listed(suite: str) -> dict[str, str]:
     """The tasks of a suite with their instructions, and its splits with the number of their tasks.
-    UserError on an unknown suite."""
+
+    Raises:
+        UserError: the suite is unknown.
+    """
     declared = _suite(suite)
     tasks = {f"{suite}/{name}": declared.instructions[name].instruction for name in declared.tasks}
     return tasks | {
@@ -105,7 +127,8 @@ def listed(suite: str) -> dict[str, str]:
 
 @cache
 def suite_names() -> list[str]:
-    """The suites there are. A file whose name has an underscore is a part of one."""
+    """The names of all suites, sorted."""
+    # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
     package = importlib.import_module("manyparts.envs.suites")
     return sorted(
         module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name
@@ -113,9 +136,13 @@ def suite_names() -> list[str]:
 
 
 def versions(task: str) -> dict[str, str]:
-    """Versions of the simulator packages behind a task or suite, and what renders, for provenance.
+    """Versions of a suite's simulator packages, and its renderer, for provenance.
 
-    UserError where the suite's simulator or a renderer is missing.
+    Args:
+        task: a task, or a suite's name.
+
+    Raises:
+        UserError: the suite's simulator or a renderer is missing.
     """
     suite = task.partition("/")[0]
     _require_packages(suite)
@@ -124,17 +151,17 @@ def versions(task: str) -> dict[str, str]:
     return {**packages, "renderer": declared.renderer()}
 
 
-def _find(task: str) -> tuple[str, str]:
+def _suite_and_name(task: str) -> tuple[str, str]:
+    """The parts of "suite/task" or "suite/split", which must exist."""
     if not isinstance(task, str):
         raise UserError(f"task is {task!r}; expected a name, such as 'metaworld/reach'")
     suite, _, name = task.partition("/")
     if suite not in suite_names():
         raise UserError(f"unknown suite {suite!r} in {task!r}; {closest(suite, suite_names())}")
-    known = [*_suite(suite).tasks, *_suite(suite).splits]
-    if (
-        name not in known and name not in _suite(suite).instructions
-    ):  # a suite may have more tasks than it lists
-        raise UserError(f"unknown task {task!r}; {_nearest(task, suite, known)}")
+    listed_names = [*_suite(suite).tasks, *_suite(suite).splits]
+    # A suite may have more tasks than it lists; the instructions know all of them.
+    if name not in listed_names and name not in _suite(suite).instructions:
+        raise UserError(f"unknown task {task!r}; {_nearest(task, suite, listed_names)}")
     return suite, name
 
 
@@ -153,7 +180,8 @@ def _require_packages(suite: str) -> None:
         raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(declared.extra)}")
 
 
-def _nearest(task: str, suite: str, known: Sequence[str]) -> str:
+def _nearest(task: str, suite: str, names: Sequence[str]) -> str:
+    """The names of a suite that are most like `task`, for an error message."""
     return closest(
-        task, [f"{suite}/{each}" for each in known], command=f"manyparts list tasks {suite}/"
+        task, [f"{suite}/{each}" for each in names], command=f"manyparts list tasks {suite}/"
     )

@@ -1,5 +1,5 @@
-"""One fast offscreen renderer for MuJoCo models: no shadows, clustered meshes, any thread, one
-process."""
+"""A fast offscreen renderer for MuJoCo models: no shadows, simplified meshes, usable from any
+thread."""
 
 from __future__ import annotations
 
@@ -26,42 +26,47 @@ ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 _one_at_a_time = threading.RLock()
-_drew = False  # whether this process has
-_parent_drew = False  # before it forked this process; what drivers hold does not survive that
-_abandoned: list[
-    Any
-] = []  # contexts of a parent process, kept so that their destructors never run here
+# Whether this process has drawn.
+_drew = False
+# Whether a parent drew before it forked this process. What drivers hold does not survive a fork.
+_parent_drew = False
+# Contexts of a parent process, kept so that their destructors never run in this one.
+_abandoned: list[Any] = []
 
 
 @lru_cache(maxsize=1)
 def load_mujoco() -> Any:
-    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no
-    declarations."""
+    """Import mujoco after choosing a rendering backend.
+
+    The type is Any because its compiled names have no declarations.
+
+    Raises:
+        NoRendererError: the backend does not load.
+    """
     backend = choose_backend()
     try:
         import mujoco
     except Exception as error:  # its loader of drivers raises their own kinds
-        mend = "see `manyparts doctor`, or install mujoco again"
-        raise NoRendererError(f"{backend}: {in_a_line(error)}", mend) from error
+        remedy = "see `manyparts doctor`, or install mujoco again"
+        raise NoRendererError(f"{backend}: {in_a_line(error)}", remedy) from error
     return mujoco
 
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Draw while the block runs: one thread at a time, all in one process.
-
-    A child that was forked after its parent drew finds the driver's threads gone, and would wait
-    for them for ever.
+    """Hold the right to draw while the block runs; one thread has it at a time.
 
     Raises:
-        UserError: this is such a child.
+        UserError: this process was forked after its parent had drawn.
     """
     global _drew
+    # A fork copies no threads. A child of a parent that drew would wait for the driver's threads
+    # forever, so it fails instead.
     if _parent_drew:
         raise UserError(
-            "this process was forked after its parent had drawn pictures, and no renderer survives that. Start the "
-            'process with spawn, such as AsyncVectorEnv(..., context="spawn") or multiprocessing.get_context("spawn"), '
-            "or draw nothing before the fork"
+            "this process was forked after its parent had drawn images, and no renderer survives "
+            'that. Start the process with spawn, such as AsyncVectorEnv(..., context="spawn") or '
+            'multiprocessing.get_context("spawn"), or draw nothing before the fork'
         )
     _drew = True
     with _one_at_a_time:
@@ -69,21 +74,26 @@ def drawing() -> Iterator[None]:
 
 
 class Renderer:
-    """Pictures of a MuJoCo model, right side up. A context for each renderer; closed before the
-    interpreter ends.
+    """Images of a MuJoCo model, right side up.
 
-    Any thread may draw: after each picture the context is free for the next thread.
-
-    model: read for its assets on creation and for its poses at every picture; never changed but for
-    the field of view of free cameras. size: pixels a side of the pictures to expect; a larger one
-    makes the buffer grow. faithful: shadows, reflections, anti-aliasing and every triangle, as the
-    simulator would draw it.
+    Each renderer has a context, which is closed before the interpreter ends. Any thread may draw:
+    after each image the context is free for the next thread.
     """
 
     def __init__(self, model: Any, *, size: int, faithful: bool = False) -> None:
+        """Load the model's assets into a new context.
+
+        Args:
+            model: assets are read now, poses at every image. Only the field of view of free cameras
+                is changed.
+            size: side of the expected images in pixels; the buffer grows for a larger one.
+            faithful: draw shadows, reflections, anti-aliasing and every triangle, as the simulator
+                itself does.
+        """
         mujoco = load_mujoco()
         self._model = model
         self._size = size
+        # A copy, because meshes are simplified in it and physics must keep the original's.
         assets = copy.copy(model)
         assets.vis.global_.offwidth = assets.vis.global_.offheight = size
         if not faithful:
@@ -105,10 +115,18 @@ class Renderer:
         _open.add(self)
         _close_at_exit()
 
-    def picture(
-        self, data: Any, camera: Any, size: int, *, fovy: float | None = None
-    ) -> np.ndarray:
-        """What a camera sees: uint8 (size, size, 3). fovy: degrees, for free cameras."""
+    def image(self, data: Any, camera: Any, size: int, *, fovy: float | None = None) -> np.ndarray:
+        """Draw what a camera sees.
+
+        Args:
+            data: a `mujoco.MjData`, whose poses are drawn.
+            camera: a `mujoco.MjvCamera`.
+            size: side of the image in pixels.
+            fovy: vertical field of view in degrees, for free cameras.
+
+        Returns:
+            uint8 (size, size, 3).
+        """
         mujoco = load_mujoco()
         rectangle = mujoco.MjrRect(0, 0, size, size)
         pixels = np.empty((size, size, 3), np.uint8)
@@ -132,13 +150,13 @@ class Renderer:
                     self._size = size
                 mujoco.mjr_render(rectangle, self._scene, self._context)
                 mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
-            # OpenGL's first row is the lowest. A camera mounted head down is turned by half a
-            # circle, never mirrored.
+            # OpenGL's first row is the lowest. The image of a camera that is mounted upside down is
+            # rotated by half a turn, not mirrored.
             upside_down = self._scene.camera[0].up[2] < 0
         return np.ascontiguousarray(pixels[:, ::-1] if upside_down else pixels[::-1])
 
     def close(self) -> None:
-        """Free what the driver holds. A closed renderer can be closed again."""
+        """Free what the driver holds; closing twice does no harm."""
         if self._context is None:
             return
         with drawing():
@@ -148,15 +166,16 @@ class Renderer:
             self._gl.free()
 
     def abandon(self) -> None:
-        """Forget, in a forked child, what the driver holds for the parent, without a call to the
-        driver."""
+        """Forget, in a forked child, what the driver holds for the parent.
+
+        The driver is not called.
+        """
         _abandoned.extend([self._gl, self._context])
         self._gl._context = self._context = None
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
-        """The context is this thread's while the block runs, then no thread's: only one thread can
-        have it."""
+        """Make the context current for this thread while the block runs, then release it."""
         self._gl.make_current()
         try:
             yield
@@ -165,22 +184,27 @@ class Renderer:
 
 
 def cluster_metres(size: int) -> float:
-    """The cell in which vertices are merged for pictures of `size` pixels a side: about what a
-    pixel shows."""
+    """Size of the cells in which vertices are merged, for images of `size` pixels per side.
+
+    A cell is about as large as what one pixel shows.
+    """
     return min(max(1.28 / size, 0.01), 0.02)
 
 
 def cluster_meshes(model: Any, cell: float) -> None:
-    """Merge the vertices of a model's large meshes that share a cell of `cell` metres, for drawing
-    only.
+    """Merge the vertices of large meshes that share a cell, for drawing only.
 
-    Triangles that collapse are dropped and each mesh keeps its place in the arrays. Normals are
-    those of the vertex that stands for its cell, so that shading stays smooth. Small meshes (under
-    2000 triangles) keep all.
+    Meshes with fewer than 2000 triangles are kept as they are.
+
+    Args:
+        model: a `mujoco.MjModel`, whose mesh arrays are changed.
+        cell: side of a cell in metres.
     """
     for mesh in range(model.nmesh):
         if model.mesh_facenum[mesh] < CLUSTER_ABOVE_FACES:
             continue
+        # Every vertex moves to the mean of its cell. Indices and normals stay, so shading stays
+        # smooth.
         first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
         vertices = model.mesh_vert[first : first + count]
         cells = np.floor(vertices / cell).astype(np.int64)
@@ -189,6 +213,9 @@ def cluster_meshes(model: Any, cell: float) -> None:
         sums = np.stack([np.bincount(cluster, vertices[:, axis]) for axis in range(3)], axis=-1)
         vertices[:] = (sums / np.bincount(cluster)[:, None])[cluster]
 
+        # Triangles with two corners in one cell have no area any more, and several triangles over
+        # the same three cells are one. What remains moves to the front of the mesh's rows, so that
+        # the rows of other meshes stay where they are.
         start, faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
         rows = slice(start, start + faces)
         corners = np.sort(cluster[model.mesh_face[rows]], axis=1)
@@ -201,10 +228,11 @@ def cluster_meshes(model: Any, cell: float) -> None:
 
 
 def _gl_context(size: int) -> Any:
+    """A new OpenGL context of the chosen backend."""
     mujoco, backend = load_mujoco(), choose_backend()
     try:
-        # By name, since a mujoco imported before the choice was made holds the context of a window
-        # system.
+        # By name, because a mujoco that was imported before the choice holds the context class of a
+        # window system.
         home = importlib.import_module(f"mujoco.{backend}") if backend in BACKENDS else mujoco
         return home.GLContext(size, size)
     except Exception as error:  # drivers raise their own kinds
@@ -214,7 +242,7 @@ def _gl_context(size: int) -> Any:
 
 
 def _release() -> None:
-    """No context is this thread's any more. OSMesa's need no release."""
+    """Release this thread's current context; OSMesa's need no release."""
     backend = choose_backend()
     if backend == "egl":
         egl = importlib.import_module("mujoco.egl")
@@ -228,21 +256,21 @@ def _release() -> None:
 
 @lru_cache(maxsize=1)
 def _close_at_exit() -> None:
-    """Handlers run last come first, so this one, registered after the driver's own, runs before
-    it."""
+    """Close all open renderers when the interpreter ends."""
+    # Handlers run in reverse order: this one is registered after the driver's and runs before it.
     atexit.register(lambda: [renderer.close() for renderer in list(_open)])
 
 
 def _after_fork() -> None:
-    """In a child that was just forked: neither destructors nor handlers at its end may call the
-    driver."""
+    """Keep destructors and exit handlers of a forked child from calling the driver."""
     global _drew, _parent_drew
     egl, gl = sys.modules.get("mujoco.egl"), sys.modules.get("pyglet.gl")
-    others = (
+    # Contexts that other code made with the same drivers do not survive the fork, either.
+    drawn_by_others = (
         getattr(egl, "EGL_DISPLAY", None) is not None
         or getattr(gl, "current_context", None) is not None
     )
-    _drew, _parent_drew = False, _parent_drew or _drew or others
+    _drew, _parent_drew = False, _parent_drew or _drew or drawn_by_others
     for renderer in list(_open):
         renderer.abandon()
     _open.clear()

@@ -1,1 +1,1 @@
-"""Losses, one a file: a config and an `Objective` that declares it. Nothing else has to be told."""
+"""Losses, one per file: a config and the `Objective` that declares it, registered nowhere else."""

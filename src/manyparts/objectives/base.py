@@ -1,4 +1,4 @@
-"""What every objective is: a head with a prediction and a loss, over passes of the model that
+"""The base of all objectives: a head with a prediction and a loss, and the passes of the model that
 objectives share."""
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from manyparts.nn.masks import AttentionPattern
 
 @dataclass
 class Passes:
-    """A batch's way through the model: embedded once, decoded once for each pattern of attention
-    that is asked for.
+    """A batch's way through the model, shared by all objectives.
 
-    generator: the source of all randomness of the objectives in this pass.
+    The batch is embedded once, and decoded once per attention pattern that an objective asks for.
     """
 
     model: ControlTransformer
+    """The model under training."""
+
     batch: Batch
+    """The windows to learn from."""
+
     generator: torch.Generator
+    """The only source of randomness of the objectives."""
+
     _embedded: Tokens | None = None
     _decoded: dict[tuple[AttentionPattern, bool], Tokens] = field(default_factory=dict)
 
@@ -42,7 +47,14 @@ class Passes:
         return self._embedded
 
     def decoded(self, attention: AttentionPattern, *, prompted: bool = False) -> Tokens:
-        """The decoder's outputs; prompted: with the batch's prompts."""
+        """The decoder's outputs.
+
+        Args:
+            attention: which tokens each token sees, see `nn.masks`.
+            prompted: whether the tokens also see the batch's prompts.
+        """
+        # Objectives with the same pattern get the same tensors, so the decoder, which is most of
+        # the computation, runs once for all of them.
         key = (attention, prompted)
         if key not in self._decoded:
             prompt = self._prompt() if prompted else None
@@ -56,7 +68,7 @@ class Passes:
         return self._decoded[key]
 
     def decoded_present(self) -> Float[Tensor, "b t o d"]:
-        """The decoder's outputs of each step's observation by itself, with the batch's prompts."""
+        """The decoder's outputs of every observation on its own, with the batch's prompts."""
         return self.model.decode_present(
             self.embedded.observation, prompt=self._prompt(), embodiment=self.batch.embodiment
         )
@@ -69,26 +81,27 @@ class Passes:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Settings of one objective. Each stands in one file with the `Objective` that it configures."""
+    """Settings of one objective, in one file with the `Objective` that it configures."""
 
     weight: float = 1.0
-    """How much the loss counts in the sum that is minimised."""
+    """Factor of this loss in the sum that training minimises."""
 
     @classmethod
     def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:
-        """The settings of every objective that is declared, for those who read them from JSON."""
+        """The config classes of all objectives, from which JSON's "type" chooses one."""
         return tuple(every_objective())
 
 
 class Objective(nn.Module):
     """One loss.
 
-    A subclass declares its config and the model that it trains, which is all it takes to register
-    it: `class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer)`.
-    It has a `predict`, apart from the loss, so that tests can ask what it may not see.
+    A subclass registers itself by naming its config and the model that it trains:
+    `class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer)`.
+    Its `predict` is separate from the loss, so that tests can check what the prediction depends on.
     """
 
     model_class: ClassVar[type[nn.Module]]
+    """The class of models that the objective trains."""
 
     def __init_subclass__(cls, *, config: type[ObjectiveConfig], model: type[nn.Module]) -> None:
         super().__init_subclass__()
@@ -99,23 +112,34 @@ class Objective(nn.Module):
         super().__init__()
 
     def forward(self, passes: Any) -> Loss:
-        """The loss, unreduced, with its mask. passes: `Passes`, or what stands for it where the
-        model is another."""
-        raise TypeError(f"{type(self).__name__} has no loss")
+        """The loss before averaging, with its mask.
+
+        Args:
+            passes: the batch's way through the model; its class depends on the model, see
+                `system.MODELS`.
+        """
+        raise TypeError(f"{type(self).__name__} has no loss; define forward(passes) -> Loss")
 
     def after_step(self, model: Any) -> None:
-        """Called after each optimiser step: the place where averages move."""
+        """Update what is not learned by gradient, such as moving averages.
+
+        Training calls this after each optimiser step.
+        """
 
     def set_progress(self, fraction: float) -> None:
-        """Called before each step with the part of training that is done, in [0, 1]."""
+        """Take the fraction of training that is done, in [0, 1], for schedules.
+
+        Training calls this before each step.
+        """
 
 
 _DECLARED: dict[type[ObjectiveConfig], type[Objective]] = {}
 
 
 def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
-    """Every objective by the class of its config: those of the files below this folder, and those
-    that were declared elsewhere."""
+    """Config class to objective, for this package's files and all other declarations so far."""
+    # A class registers itself when its module is imported. Importing every module here, instead of
+    # keeping a table, is what makes a new objective one file.
     package = importlib.import_module("manyparts.objectives")
     for module in pkgutil.walk_packages(package.__path__, "manyparts.objectives."):
         importlib.import_module(module.name)
@@ -123,14 +147,19 @@ def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
 
 
 def objectives_for(model: type[nn.Module]) -> dict[type[ObjectiveConfig], type[Objective]]:
-    """Those that train such a model."""
+    """The objectives that train a class of models, by config class."""
     declared = every_objective().items()
     return {config: kind for config, kind in declared if issubclass(model, kind.model_class)}
 
 
 def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead | ActionHeads:
-    """A head for the model's chunks of actions, over features of `width`; one for each of several
-    embodiments."""
+    """A head that predicts the model's chunks of actions, or one head per embodiment.
+
+    Args:
+        model: says which embodiments there are and how many actions a chunk has.
+        width: dimension of the features that the head reads.
+        hidden: width of its hidden layer.
+    """
     heads = [
         ActionHead(
             fitted(model.config.action, spec.action),
@@ -145,7 +174,7 @@ def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHea
 
 
 def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
-    """bool (b, t, k, a): real steps, real actions, real dimensions."""
+    """Mask of the actions that count: bool (b, t, k, a), real steps, actions and dimensions."""
     return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[
         :, None, None, :
     ]
@@ -154,11 +183,17 @@ def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
 def action_loss(
     head: ActionHead | ActionHeads, parameters: Tensor, action: Tensor, mask: Tensor, batch: Batch
 ) -> Loss:
-    """The loss of predicted actions where `mask`, bool (b, t, k, a), holds.
+    """The loss of predicted actions.
 
-    Where embodiments differ in dimensions, each action counts alike, not each dimension: one choice
-    as much as four numbers.
+    Args:
+        head: what predicted them.
+        parameters: its predictions, (b, t, k, a, v).
+        action: what to predict, (b, t, k, a).
+        mask: bool (b, t, k, a), the numbers that count.
+        batch: says how many dimensions each row's actions have.
     """
+    # Embodiments differ in how many dimensions their actions have. Scaled so, every action counts
+    # the same, not every dimension: one discrete choice as much as four joint velocities.
     weight = batch.action_mask.shape[1] / batch.action_mask.sum(dim=1).clamp(min=1)
     return Loss(
         head.loss(parameters, action, embodiment=batch.embodiment),

@@ -24,34 +24,36 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class BehaviourCloningConfig(ObjectiveConfig):
-    """Imitation of `expert_action`, which under noise is not the action that was executed.
+    """Imitation of `expert_action`, which differs from the executed action where noise was added.
 
-    attention: "causal" shows the policy the past of its window; "present" the present alone. The
-    past tells the expert's direction so well that a small goal in the image need not be looked at;
-    acting, the agent then follows itself.
+    Past observations reveal the expert's direction so well that a policy need not look at a small
+    goal in the image. When it acts, such a policy follows its own motion instead of the goal, which
+    is why `attention` can hide the past.
     """
 
     attention: Literal["causal", "present"] = "causal"
+    """What the policy sees: "causal" for its window so far, "present" for the current step only."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):
-    """The expert's actions of step t from the observation outputs at t.
+    """The expert's actions at step t from the observation's outputs at t.
 
-    These see the prompt and, if `attention` lets them, the past.
+    The outputs depend on the prompt and, with "causal" attention, on earlier steps.
     """
 
     def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
         super().__init__()
         self.config = config
-        self.history = (
-            0 if config.attention == "present" else model.steps - 1
-        )  # steps before the present that it sees
+        # How many steps before the current one an acting agent must keep.
+        self.history = 0 if config.attention == "present" else model.steps - 1
         width = (model.visual_tokens + 1) * model.config.width
         self.head = action_head(model, width, config.hidden)
 
     def predict(self, passes: Passes) -> Float[Tensor, "b t k a v"]:
-        """Parameters of the actions of every step."""
+        """Parameters of the actions at every step."""
         if self.config.attention == "present":
             return self._read(passes.decoded_present(), passes.batch.embodiment)
         outputs = passes.decoded(self.config.attention, prompted=True).observation
@@ -64,7 +66,8 @@ class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTr
         prompt: PromptTokens | None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b 1 k a v"]:
-        """Parameters of the actions of a window's last step, for an agent that acts."""
+        """Parameters of the actions at a window's last step, for an agent that acts."""
+        # The same computation as `predict`, but only for the last step.
         if self.config.attention == "present":
             outputs = model.decode_present(
                 window.observation[:, -1:], prompt=prompt, embodiment=embodiment

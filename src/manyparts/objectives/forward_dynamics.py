@@ -1,5 +1,4 @@
-"""Forward dynamics: the next observation's tokens from the outputs and the action at t (DualMind,
-phase I)."""
+"""Forward dynamics: the next observation's tokens from the outputs at t (DualMind, phase I)."""
 
 from __future__ import annotations
 
@@ -21,23 +20,26 @@ from manyparts.objectives.base import Objective, ObjectiveConfig, Passes
 
 @dataclass(frozen=True)
 class ForwardDynamicsConfig(ObjectiveConfig):
-    """target_rate: what the target encoder moves towards the encoder each step. attention: whose
-    pass is shared.
-
-    target: "ema", a separate averaged encoder; "online" reproduces the released code, where the
-    target is the encoder itself and takes gradient, so that constant tokens minimise the loss (kept
-    to be measured).
-    """
+    """Settings of `ForwardDynamics`."""
 
     target_rate: float = 0.005
+    """Fraction of the way that the target encoder moves towards the encoder per optimiser step."""
+
     target: str = "ema"
+    """What encodes the targets: "ema" for a moving average of the encoder, without gradient;
+    "online" for the encoder itself, with gradient, as in the released code. With "online", constant
+    tokens minimise the loss; it is kept so that this can be measured."""
+
     hidden: int | None = None
+    """Width of the head's hidden layer; none for a linear head."""
+
     attention: AttentionPattern = "visual"
+    """Attention pattern of the decoder; objectives with the same pattern share one pass."""
 
 
 class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTransformer):
-    """|| predict(t) - target(o_{t+1}) ||^2, a mean over token channels; targets are normalised a
-    token."""
+    """|| predict(t) - target(o_{t+1}) ||^2, averaged over channels; each target token is normalised
+    on its own."""
 
     def __init__(self, config: ForwardDynamicsConfig, model: ControlTransformer):
         super().__init__()
@@ -50,12 +52,13 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
     def predict(self, passes: Passes) -> Float[Tensor, "b u o d"]:
         """The tokens of steps 1 to t - 1, each from the outputs of the step before."""
         outputs = passes.decoded(self.config.attention)
-        known = torch.cat([outputs.observation, outputs.action[:, :, None]], dim=2)[:, :-1]
-        predicted = self.head(rearrange(known, "b t o d -> b t (o d)"))
-        return rearrange(predicted, "b t (o d) -> b t o d", d=known.shape[-1])
+        # The action's token joins the observation's as one more; the last step has no next one.
+        inputs = torch.cat([outputs.observation, outputs.action[:, :, None]], dim=2)[:, :-1]
+        predicted = self.head(rearrange(inputs, "b t o d -> b t (o d)"))
+        return rearrange(predicted, "b t (o d) -> b t o d", d=inputs.shape[-1])
 
     def targets(self, passes: Passes) -> Float[Tensor, "b u o d"]:
-        """The target encoder's tokens of steps 1 to t - 1, without gradient."""
+        """The target encoder's tokens of steps 1 to t - 1; an average gives no gradient."""
         if self.target is None:
             return _normalised(passes.embedded.observation[:, 1:])
         with torch.no_grad():
@@ -65,8 +68,12 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
         targets = self.targets(passes)
         error = (self.predict(passes).float() - targets).square().mean(dim=-1)
         batch = passes.batch
+        # A prediction counts if both its step and the next one are real, and only for the tokens
+        # of cameras that the row's embodiment has.
         steps = batch.mask[:, 1:] & batch.mask[:, :-1]
         mask = steps[..., None] & passes.model.embedding.real(batch.embodiment)[:, None]
+        # Logged because a collapse of the encoder makes the loss small, but shows here: the std of
+        # each target number over the batch then goes to 0.
         spread = targets.detach().flatten(0, 1).std(dim=0).mean()
         return Loss(error, mask, {"target_std": spread})
 
@@ -75,7 +82,7 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
             move_towards(self.target, model.embedding, self.config.target_rate)
 
     def train(self, mode: bool = True) -> ForwardDynamics:
-        """The target stays in evaluation mode."""
+        """Set the mode of all but the target, which stays in evaluation mode."""
         super().train(mode)
         if self.target is not None:
             self.target.eval()
@@ -83,10 +90,12 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
 
 
 def _observation_tokens(embedding: ObservationEmbedding, batch: Batch) -> Tensor:
+    """Visual tokens, then the state's, as `Tokens.observation` has them."""
     visual = embedding.embed_visual(batch, batch.embodiment)
     state = embedding.embed_state(batch.state, batch.state_mask)
     return torch.cat([visual, state[:, :, None]], dim=2)
 
 
 def _normalised(tokens: Tensor) -> Tensor:
+    # In float32 also under autocast: layer norm's variance loses digits in bfloat16.
     return F.layer_norm(tokens.float(), tokens.shape[-1:])

@@ -24,35 +24,45 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig(ObjectiveConfig):
-    """attention "visual": only pixels tell the action, since from proprioception it is trivial (the
-    hand's displacement); "inverse": visual and state tokens tell it, as in the paper."""
+    """Settings of `InverseDynamics`."""
 
     attention: AttentionPattern = "visual"
+    """What the action is predicted from: "visual" for image tokens only, because proprioception
+    makes it trivial (the hand's displacement); "inverse" for image and state tokens, as in the
+    paper."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer):
-    """The executed actions between t and t + 1 from the outputs at both, which may not have seen
-    them."""
+    """The executed actions between steps t and t + 1, from the outputs at both.
+
+    The attention pattern hides these actions from the outputs.
+    """
 
     def __init__(self, config: InverseDynamicsConfig, model: ControlTransformer):
         super().__init__()
         if config.attention not in ("visual", "inverse"):
             raise ValueError(
-                f"inverse dynamics under attention {config.attention!r} would see its answer"
+                f"attention {config.attention!r} would show inverse dynamics its answer; "
+                'choices: "visual", "inverse"'
             )
         self.config = config
+        # "inverse" also reads the state's token, and the head reads two steps.
         tokens = model.visual_tokens + (config.attention == "inverse")
         self.head = action_head(model, 2 * tokens * model.config.width, config.hidden)
 
     def predict(self, passes: Passes) -> Float[Tensor, "b u k a v"]:
         """Parameters of the actions of steps 0 to t - 2."""
         outputs = passes.decoded(self.config.attention)
-        seen = outputs.visual if self.config.attention == "visual" else outputs.observation
-        seen = rearrange(seen, "b t o d -> b t (o d)")
-        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1), passes.batch.embodiment)
+        tokens = outputs.visual if self.config.attention == "visual" else outputs.observation
+        steps = rearrange(tokens, "b t o d -> b t (o d)")
+        pairs = torch.cat([steps[:, :-1], steps[:, 1:]], dim=-1)
+        return self.head(pairs, passes.batch.embodiment)
 
     def forward(self, passes: Passes) -> Loss:
         batch = passes.batch
+        # Without a real step after it, an action cannot be inferred.
         mask = action_mask(batch, slice(0, -1)) & batch.mask[:, 1:, None, None]
         return action_loss(self.head, self.predict(passes), batch.action[:, :-1], mask, batch)

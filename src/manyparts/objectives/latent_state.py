@@ -1,5 +1,4 @@
-"""The evidence lower bound of a recurrent state-space model: what a state tells, and what it costs
-to know it."""
+"""The evidence lower bound of a recurrent state-space model: reconstruction and divergence."""
 
 from __future__ import annotations
 
@@ -19,28 +18,31 @@ from manyparts.objectives.steps import StepPasses
 
 @dataclass(frozen=True)
 class LatentStateConfig(ObjectiveConfig):
-    """std: of observations (in their own) and rewards around what is told. divergence: weight of
-    the Kullback-Leibler divergence; balance: how much of it moves the prior, the rest moves the
-    posterior."""
+    """Settings of `LatentState`."""
 
     std: float = 0.1
+    """Standard deviation of normalised observations and rewards around their prediction."""
+
     divergence: float = 1.0
+    """Weight of the Kullback-Leibler divergence between posterior and prior."""
+
     balance: float = 0.8
+    """Fraction of the divergence that trains the prior; the rest trains the posterior; 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.std <= 0:
-            raise UserError(f"std {self.std} is not positive")
+            raise UserError(f"std is {self.std}; expected a positive number")
         if self.divergence < 0:
-            raise UserError(f"weight {self.divergence} of the divergence is negative")
+            raise UserError(f"divergence is {self.divergence}; expected a weight of at least 0")
         if not 0 <= self.balance <= 1:
-            raise UserError(f"balance {self.balance} of the divergence; expected in [0, 1]")
+            raise UserError(f"balance is {self.balance}; expected a number in [0, 1]")
 
 
 class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
-    """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t),
-    step by step (Hafner et al. 2021, equation 2, and algorithm 2 for the balance).
+    """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t).
 
-    The reward of a window's last action is told from the prior, as nothing is seen after it.
+    One number per step (Hafner et al. 2021, equation 2, and algorithm 2 for the balance). The
+    reward of a window's last action is predicted from the prior, because no observation follows it.
     """
 
     def __init__(self, config: LatentStateConfig, model: RecurrentDynamics):
@@ -48,32 +50,36 @@ class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
         self.config = config
 
     def predict(self, passes: StepPasses[RecurrentDynamics]) -> Float[Tensor, "b t m"]:
-        """Of each step's next observation and of its reward, before it comes: from the most likely
-        variables."""
-        return self._ahead(passes, self._filtered(passes, None))
+        """Each step's next observation and reward, from the most likely prior variables."""
+        return self._predict_next(passes, self._filtered(passes, None))
 
     def forward(self, passes: StepPasses[RecurrentDynamics]) -> Loss:
         model, batch, config = passes.model, passes.batch, self.config
-        known = self._filtered(passes, passes.generator)
-        told = model.decode(known.features)
-        error = (told[..., :-1] - batch.state).square().sum(dim=-1)
-        error = error + F.pad((told[:, 1:, -1] - batch.reward[:, :-1]).square(), (1, 0))
+        filtered = self._filtered(passes, passes.generator)
+        decoded = model.decode(filtered.features)
+        error = (decoded[..., :-1] - batch.state).square().sum(dim=-1)
+        # The state at t holds the reward of the action before it, r_{t-1}: step 0 has none, and
+        # padding on the left puts the error of r_{t-1} at step t.
+        error = error + F.pad((decoded[:, 1:, -1] - batch.reward[:, :-1]).square(), (1, 0))
+        # The reward of a window's last real action would stand one step further on, where nothing
+        # was observed. It is predicted from the prior there and added to the last real step.
         ends = torch.arange(len(batch), device=error.device), batch.mask.sum(dim=1) - 1
-        after = self._ahead(passes, known, passes.generator)[ends][:, -1]
-        error = error.index_put(ends, (after - batch.reward[ends]).square(), accumulate=True)
-        moved = config.balance * divergence(known.posterior.detach(), known.prior)
-        held = (1 - config.balance) * divergence(known.posterior, known.prior.detach())
-        loss = error / (2 * config.std**2) + config.divergence * (moved + held)
+        last_reward = self._predict_next(passes, filtered, passes.generator)[ends][:, -1]
+        error = error.index_put(ends, (last_reward - batch.reward[ends]).square(), accumulate=True)
+        # Both terms have the same value; detaching decides which distribution each of them trains.
+        # The prior moves faster, so that the posterior is not drawn towards a prior that is still
+        # poor.
+        prior, posterior = filtered.prior, filtered.posterior
+        to_prior = config.balance * divergence(posterior.detach(), prior)
+        to_posterior = (1 - config.balance) * divergence(posterior, prior.detach())
+        loss = error / (2 * config.std**2) + config.divergence * (to_prior + to_posterior)
         with torch.no_grad():
-            missed = (
-                (self._ahead(passes, known)[..., :-1][:, :-1] - batch.state[:, 1:])
-                .square()
-                .mean(dim=-1)
-            )
+            following = self._predict_next(passes, filtered)[..., :-1][:, :-1]
+            next_error = (following - batch.state[:, 1:]).square().mean(dim=-1)
         real = batch.mask[:, 1:]
         metrics = {
-            "square_error": (missed * real).sum() / real.sum().clamp(min=1),
-            "divergence": ((moved + held).detach() * batch.mask).sum()
+            "square_error": (next_error * real).sum() / real.sum().clamp(min=1),
+            "divergence": ((to_prior + to_posterior).detach() * batch.mask).sum()
             / batch.mask.sum().clamp(min=1),
         }
         return Loss(loss, batch.mask, metrics)
@@ -83,24 +89,32 @@ class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
     ) -> Filtered:
         return passes.model.filter(passes.batch.state, passes.action, generator)
 
-    def _ahead(
+    def _predict_next(
         self,
         passes: StepPasses[RecurrentDynamics],
-        known: Filtered,
+        filtered: Filtered,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b t m"]:
-        """generator: as in `RecurrentDynamics.filter`, of what comes next."""
+        """Next observation and reward from the prior, drawn as in `RecurrentDynamics.filter`."""
         model = passes.model
-        after = model.advance(
-            known.recurrent.flatten(0, 1), known.drawn.flatten(0, 1), passes.action.flatten(0, 1)
+        # One step ahead from every state at once: steps join the batch.
+        recurrent = model.advance(
+            filtered.recurrent.flatten(0, 1),
+            filtered.drawn.flatten(0, 1),
+            passes.action.flatten(0, 1),
         )
-        drawn = model.draw(model.prior(after), generator)
-        return model.decode(torch.cat([after, drawn], dim=-1)).view(*known.drawn.shape[:2], -1)
+        drawn = model.draw(model.prior(recurrent), generator)
+        decoded = model.decode(torch.cat([recurrent, drawn], dim=-1))
+        return decoded.view(*filtered.drawn.shape[:2], -1)
 
 
 def divergence(
     first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]
 ) -> Float[Tensor, "..."]:
-    """KL(first || second) of independent categorical variables from their log probabilities, in
-    nats."""
+    """KL(first || second) in nats, summed over v independent categorical variables.
+
+    Args:
+        first: log probabilities of the c classes of each variable.
+        second: the same of the other distribution.
+    """
     return (first.exp() * (first - second)).sum(dim=(-2, -1))

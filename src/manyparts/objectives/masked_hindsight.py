@@ -1,5 +1,5 @@
 """Masked hindsight control: hidden actions from what came before and after (DualMind, phase I;
-SMART, 2301.09816)."""
+SMART, arXiv 2301.09816)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,27 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class MaskedHindsightConfig(ObjectiveConfig):
-    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at
-    the end of training (at least one action); observations: how many observations are hidden for
-    each hidden action."""
+    """Settings of `MaskedHindsight`."""
 
     hidden_from: float = 0.0
+    """Fraction of a window's actions that is hidden at the start of training, at least one."""
+
     hidden_to: float = 1.0
+    """Fraction of a window's actions that is hidden at the end of training, at least one."""
+
     observations: float = 0.5
+    """Observations hidden per hidden action."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTransformer):
-    """Hide k actions and k' observations of each window, drawn for every window by itself; full
-    attention; the loss is on the hidden actions alone. The decoder sees a learned mask token in
-    their place."""
+    """Hide k actions and k' observations of each window and predict the hidden actions.
+
+    Every window has its own random choice. The decoder sees a learned mask token instead of what is
+    hidden, under full attention.
+    """
 
     def __init__(self, config: MaskedHindsightConfig, model: ControlTransformer):
         super().__init__()
@@ -51,18 +58,16 @@ class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTran
         self.progress = fraction
 
     def counts(self, steps: int) -> tuple[int, int]:
-        """How many of `steps` actions and observations are hidden now."""
-        part = (
-            self.config.hidden_from
-            + (self.config.hidden_to - self.config.hidden_from) * self.progress
-        )
-        actions = min(max(round(part * steps), 1), steps)
+        """How many of `steps` actions and observations are hidden at this point of training."""
+        start, end = self.config.hidden_from, self.config.hidden_to
+        fraction = start + (end - start) * self.progress
+        actions = min(max(round(fraction * steps), 1), steps)
         return actions, int(self.config.observations * actions)
 
     def draw(
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
-        """Which actions and which observations are hidden, among the real steps of each window."""
+        """Masks of hidden actions and hidden observations, among each window's real steps."""
         actions, observations = self.counts(batch.mask.shape[1])
         return _choose(batch.mask, actions, generator), _choose(batch.mask, observations, generator)
 
@@ -72,16 +77,18 @@ class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTran
         hidden_actions: Bool[Tensor, "b t"],
         hidden_observations: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b t k a v"]:
-        """Parameters of every action; those of hidden actions were not seen."""
-        seen = passes.embedded
+        """Parameters of every action; a hidden action does not influence its prediction."""
+        # Tokens are replaced after embedding, so that all objectives share one embedding of the
+        # batch. With full attention no pass of the decoder can be shared.
+        embedded = passes.embedded
         tokens = Tokens(
             visual=torch.where(
-                hidden_observations[..., None, None], self.hidden_observation[:-1], seen.visual
+                hidden_observations[..., None, None], self.hidden_observation[:-1], embedded.visual
             ),
             state=torch.where(
-                hidden_observations[..., None], self.hidden_observation[-1], seen.state
+                hidden_observations[..., None], self.hidden_observation[-1], embedded.state
             ),
-            action=torch.where(hidden_actions[..., None], self.hidden_action, seen.action),
+            action=torch.where(hidden_actions[..., None], self.hidden_action, embedded.action),
         )
         batch = passes.batch
         outputs = passes.model.decode(tokens, "full", mask=batch.mask, embodiment=batch.embodiment)
@@ -99,7 +106,10 @@ class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTran
 def _choose(
     real: Bool[Tensor, "b t"], count: int, generator: torch.Generator
 ) -> Bool[Tensor, "b t"]:
-    """`count` of the real steps of each row (all, where it has fewer), uniformly."""
+    """A mask of `count` real steps per row, drawn uniformly; all of a row that has fewer."""
+    # Random numbers get ranks (a double argsort), and the lowest `count` are chosen. Padding gets
+    # 2.0, more than any draw, so that it ranks last. Drawing on the generator's device keeps the
+    # choice the same on a CPU and a GPU.
     draws = torch.rand(real.shape, generator=generator, device=generator.device)
     draws = draws.to(real.device, non_blocking=True)
     ranks = draws.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)

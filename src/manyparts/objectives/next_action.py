@@ -1,5 +1,4 @@
-"""What to do: the expert's next action, as a dynamics transformer tells it, which makes it a
-policy."""
+"""The expert's next action, predicted by a dynamics transformer, which makes it a policy."""
 
 from __future__ import annotations
 
@@ -21,18 +20,19 @@ class NextActionConfig(ObjectiveConfig):
 
 
 class NextAction(Objective, config=NextActionConfig, model=DynamicsTransformer):
-    """The square error of the expert's own action a_t, where noise was added to it, told from o_1,
-    a_1, ..., o_t."""
+    """|| f(o_1, a_1, ..., o_t) - a_t ||^2, with a_t the expert's action before noise was added."""
 
     def __init__(self, config: NextActionConfig, model: DynamicsTransformer):
         super().__init__()
         if not model.config.policy:
-            raise UserError("a dynamics model learns actions only with a policy; set model.policy")
+            raise UserError(
+                "model.policy is False, so the model predicts no actions; set it to True"
+            )
         self.config = config
 
     def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t a"]:
         """See `DynamicsTransformer.decide`."""
-        return passes.decided
+        return passes.policy_action
 
     def forward(self, passes: TransformerPasses) -> Loss:
         error = (self.predict(passes) - passes.batch.expert_action[:, :, 0]).square()

@@ -1,4 +1,4 @@
-"""The next state as one guess: the square error of the observation's change and of the reward."""
+"""The next state as one estimate: square error of the observation's change and of the reward."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NextStateConfig(ObjectiveConfig):
 
 
 class NextState(Objective, config=NextStateConfig, model=MlpDynamics):
-    """||f(o_t, a_t) - (o_{t+1} - o_t, r_t)||^2, number by number."""
+    """|| f(o_t, a_t) - (o_{t+1} - o_t, r_t) ||^2, one loss per number."""
 
     def __init__(self, config: NextStateConfig, model: MlpDynamics):
         super().__init__()
@@ -30,4 +30,6 @@ class NextState(Objective, config=NextStateConfig, model=MlpDynamics):
         return passes.model(passes.batch.state, passes.action)
 
     def forward(self, passes: StepPasses[MlpDynamics]) -> Loss:
-        return Loss((self.predict(passes) - passes.outcomes).square(), passes.known)
+        # The change, not the next observation, is predicted: it is what a step decides, and its
+        # scale does not depend on where the robot is.
+        return Loss((self.predict(passes) - passes.outcomes).square(), passes.outcome_mask)

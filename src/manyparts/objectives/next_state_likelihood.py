@@ -17,34 +17,38 @@ from manyparts.models.dynamics.ensemble import EnsembleDynamics, Gaussians
 from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import StepPasses
 
-_MOST = 12  # a step is there more often once in 10^10
+# Counts above this have a probability of about 1e-10 and are cut off.
+_MAX_COUNT = 12
 
 
 @dataclass(frozen=True)
 class NextStateLikelihoodConfig(ObjectiveConfig):
-    """bound: weight of the distance between the bounds of log variances, which draws them together.
-    memory: decay a step of members' held-out errors."""
+    """Settings of `NextStateLikelihood`."""
 
     bound: float = 0.01
+    """Weight of the distance between the bounds of log variances, which pulls them together."""
+
     memory: float = 0.99
+    """Decay of members' held-out errors per optimiser step, in [0, 1)."""
 
     def __post_init__(self) -> None:
         if self.bound < 0:
-            raise UserError(f"weight {self.bound} of bounds is negative")
+            raise UserError(f"bound is {self.bound}; expected a weight of at least 0")
         if not 0 <= self.memory < 1:
-            raise UserError(f"memory {self.memory} of held-out errors; expected in [0, 1)")
+            raise UserError(f"memory is {self.memory}; expected a number from 0 to below 1")
 
 
 class NextStateLikelihood(Objective, config=NextStateLikelihoodConfig, model=EnsembleDynamics):
-    """-log N(o_{t+1} - o_t, r_t; mu_i(o_t, a_t), sigma_i(o_t, a_t)), number by number, for each
-    member i.
+    """-log N(o_{t+1} - o_t, r_t; mu_i(o_t, a_t), sigma_i(o_t, a_t)) per number and member i.
 
-    In training each member has a bootstrap sample of the steps of its own. About 37 % are not in
-    it; the square error of these is the member's held-out error, by which the model chooses its
+    In training each member has its own bootstrap sample of the steps. About 37 % of the steps are
+    not in it. Their square error is the member's held-out error, by which the model chooses its
     elites.
     """
 
-    _held_out: Tensor | None = None  # of the last batch of training, until `after_step`
+    # The last batch's held-out errors wait here for `after_step`, because `forward` changes no
+    # weights or buffers.
+    _held_out: Tensor | None = None
 
     def __init__(self, config: NextStateLikelihoodConfig, model: EnsembleDynamics):
         super().__init__()
@@ -55,22 +59,26 @@ class NextStateLikelihood(Objective, config=NextStateLikelihoodConfig, model=Ens
         return passes.model(passes.batch.state, passes.action)
 
     def forward(self, passes: StepPasses[EnsembleDynamics]) -> Loss:
-        """Of (b, e, t, m): windows, members, steps, numbers."""
-        model, known, told = passes.model, passes.known, self.predict(passes)
-        error = (passes.outcomes - told.mean).square()
-        loss = 0.5 * (
-            error * (-told.log_variance).exp() + told.log_variance + math.log(2 * math.pi)
-        )
+        """The loss, (b, e, t, m): windows, members, steps, numbers."""
+        model, predicted = passes.model, self.predict(passes)
+        error = (passes.outcomes - predicted.mean).square()
+        log_variance = predicted.log_variance
+        loss = 0.5 * (error * (-log_variance).exp() + log_variance + math.log(2 * math.pi))
+        # The bounds of the log variance are learned. Nothing else holds them together: without this
+        # term they drift apart, and variances outside the data become arbitrary.
         loss = loss + self.config.bound * (model.highest - model.lowest)
-        counts = known.expand_as(error).float()
+        mask = passes.outcome_mask.expand_as(error)
+        weight = mask.float()
         if self.training:
-            times = bootstrap(passes.batch, model.config.members)[..., None]
-            self._held_out = _mean_of_members(
-                error.detach(), counts * (times == 0), model.held_out_error
+            counts = bootstrap(passes.batch, model.config.members)[..., None]
+            self._held_out = _mean_per_member(
+                error.detach(), weight * (counts == 0), model.held_out_error
             )
-            counts = counts * times
-        metrics = {"square_error": _mean_of_members(error.detach(), known.expand_as(error)).mean()}
-        return Loss(loss.transpose(0, 1), counts.transpose(0, 1), metrics)
+            # A step that was drawn twice weighs twice, one that was not drawn weighs nothing.
+            weight = weight * counts
+        metrics = {"square_error": _mean_per_member(error.detach(), mask).mean()}
+        # Members come first in the model, windows first in a loss.
+        return Loss(loss.transpose(0, 1), weight.transpose(0, 1), metrics)
 
     @torch.no_grad()
     def after_step(self, model: EnsembleDynamics) -> None:
@@ -80,27 +88,30 @@ class NextStateLikelihood(Objective, config=NextStateLikelihoodConfig, model=Ens
 
 
 def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
-    """How often each step is in each member's sample, by a Poisson distribution of mean 1, to which
-    drawing with replacement tends (Oza and Russell 2001); a function of the member and of the
-    step's place in the dataset alone."""
-    steps = (
-        (batch.window[:, None] + torch.arange(batch.mask.shape[1], device=batch.window.device))
-        .cpu()
-        .numpy()
-    )
+    """How often each step is in each member's sample.
+
+    The counts have a Poisson distribution of mean 1, the limit of drawing with replacement (Oza and
+    Russell 2001). They depend only on the member and on the step's index in the dataset.
+    """
+    # A window's number is the dataset index of its first frame, so the sum is that of each step. A
+    # hash of it, instead of a random number, gives a step the same count in every window and epoch:
+    # what a member holds out, it never trains on.
+    offsets = torch.arange(batch.mask.shape[1], device=batch.window.device)
+    steps = (batch.window[:, None] + offsets).cpu().numpy()
     uniform = torch.stack(
         [torch.from_numpy(mix(steps, member) / 2.0**64) for member in range(members)]
     )
-    chances = torch.tensor(
-        [math.exp(-1) / math.factorial(count) for count in range(_MOST)], dtype=torch.float64
+    probabilities = torch.tensor(
+        [math.exp(-1) / math.factorial(count) for count in range(_MAX_COUNT)], dtype=torch.float64
     )
-    return torch.bucketize(uniform, chances.cumsum(0)).float().to(batch.mask.device)
+    # The inverse of the cumulative distribution turns uniform numbers into counts.
+    return torch.bucketize(uniform, probabilities.cumsum(0)).float().to(batch.mask.device)
 
 
-def _mean_of_members(
-    error: Float[Tensor, "e b t m"], counts: Tensor, otherwise: Float[Tensor, "e"] | float = 0.0
+def _mean_per_member(
+    error: Float[Tensor, "e b t m"], weight: Tensor, otherwise: Float[Tensor, "e"] | float = 0.0
 ) -> Float[Tensor, "e"]:
-    """otherwise: of members for which nothing counts."""
-    total = counts.flatten(1).sum(dim=1)
-    means = (error * counts).flatten(1).sum(dim=1) / total.clamp(min=1)
+    """Weighted means; `otherwise` for members whose weights are all 0."""
+    total = weight.flatten(1).sum(dim=1)
+    means = (error * weight).flatten(1).sum(dim=1) / total.clamp(min=1)
     return torch.where(total > 0, means, otherwise)

@@ -1,4 +1,4 @@
-"""What comes next: the next observation and the reward, as a dynamics transformer tells them."""
+"""The next observation and reward, predicted by a dynamics transformer."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import TransformerPasses
 
-# What the distribution counts beside the square error: its layer learns as fast by any weight, as
-# Adam counts, and this one takes little of the whole gradient, which is clipped.
-_ASIDE = 0.01
+# Weight of the distribution's cross-entropy next to the square error. Adam scales each parameter's
+# steps by its own gradients, so the distribution's layer learns as fast with any weight. A small
+# one takes little of the clipped norm of the whole gradient.
+_DISTRIBUTION_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
 class NextStepConfig(ObjectiveConfig):
-    """std: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
+    """Settings of `NextStep`."""
 
     std: float = 1.0
+    """Standard deviation, in bins, of targets spread over neighbouring bins; used if the model is
+    soft."""
 
     def __post_init__(self) -> None:
         if self.std <= 0:
-            raise UserError(f"std {self.std} is not positive")
+            raise UserError(f"std is {self.std}; expected a positive number")
 
 
 class NextStep(Objective, config=NextStepConfig, model=DynamicsTransformer):
-    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM). Of all at once, the
-    square error of what is expected of o_{t+1} - o_t and r_t; their -log p beside it shapes nothing
-    but the layer that tells it. To a cross-entropy over bins that are finer near zero, a change
-    that is wrong by a hundredth of itself is as wrong as any other; to a planner the large ones
-    matter."""
+    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), one loss per number (TDM).
+
+    A model that decodes in parallel learns the square error of the expected o_{t+1} - o_t and r_t
+    instead. The distribution's -log p is added, but trains only the distribution's own layer. The
+    reason: bins are finer near zero, so that cross-entropy treats equal relative errors equally,
+    whereas a planner depends on the large changes.
+    """
 
     def __init__(self, config: NextStepConfig, model: DynamicsTransformer):
         super().__init__()
@@ -45,21 +50,27 @@ class NextStep(Objective, config=NextStepConfig, model=DynamicsTransformer):
 
     def predict(self, passes: TransformerPasses) -> BinnedPrediction:
         """See `DynamicsTransformer.forward`."""
-        return passes.following
+        return passes.prediction
 
     def forward(self, passes: TransformerPasses) -> Loss:
-        model, told, std = passes.model, self.predict(passes), self.config.std
+        model, predicted, std = passes.model, self.predict(passes), self.config.std
         if model.config.decoding == "parallel":
-            wanted, weight = passes.outcomes, passes.known
-            error = (told.expected.float() - wanted).square()
-            one = torch.arange(len(wanted), device=wanted.device), passes.step
-            aside = _ASIDE * cross_entropy(model, told.logits.float(), wanted[one], std)
-            loss = error.index_put(one, aside, accumulate=True)
+            targets, weight = passes.outcomes, passes.outcome_mask
+            error = (predicted.expected.float() - targets).square()
+            # The distribution is learned at one step per window; its loss is added to the square
+            # error of that step's numbers.
+            drawn = torch.arange(len(targets), device=targets.device), passes.drawn_step
+            likelihood = cross_entropy(model, predicted.logits.float(), targets[drawn], std)
+            loss = error.index_put(drawn, _DISTRIBUTION_WEIGHT * likelihood, accumulate=True)
         else:
-            wanted, weight = passes.values.flatten(1)[:, 1:], _counts(passes).flatten(1)[:, 1:]
-            expected, logits = (each.flatten(1, 2)[:, :-1] for each in told)
-            error = (expected - wanted).square()
-            loss = cross_entropy(model, logits.float(), wanted, std)
+            # All numbers of a window in one row, (b, t * n). The output at each number predicts the
+            # one after it, so targets lose the first number and outputs lose the last.
+            targets = passes.values.flatten(1)[:, 1:]
+            weight = _sequence_weight(passes).flatten(1)[:, 1:]
+            expected = predicted.expected.flatten(1, 2)[:, :-1]
+            logits = predicted.logits.flatten(1, 2)[:, :-1]
+            error = (expected - targets).square()
+            loss = cross_entropy(model, logits.float(), targets, std)
         return Loss(loss, weight, {"square_error": error[weight > 0].mean().detach()})
 
 
@@ -69,7 +80,14 @@ def cross_entropy(
     values: Float[Tensor, "*n"],
     std: float,
 ) -> Float[Tensor, "*n"]:
-    """Of distributions over the model's bins. std: as in `NextStepConfig`."""
+    """Cross-entropy in nats of distributions over the model's bins.
+
+    Args:
+        model: has the bins, and says whether targets are soft.
+        logits: of the predicted distributions.
+        values: the numbers that came.
+        std: see `NextStepConfig.std`.
+    """
     if model.config.soft:
         targets = model.bins.soft_targets(values, std)
         return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
@@ -79,9 +97,8 @@ def cross_entropy(
     return flat.view(values.shape)
 
 
-def _counts(passes: TransformerPasses) -> Float[Tensor, "b t n"]:
-    """Sequential: which numbers count: observations and rewards of steps that there are. Actions
-    are given."""
+def _sequence_weight(passes: TransformerPasses) -> Float[Tensor, "b t n"]:
+    """1 for the observation and reward of real steps; 0 for actions, which are inputs."""
     model, real = passes.model, passes.batch.mask
     observation, action = model.state_dimension, model.action_dimension
     predicted = torch.cat([torch.ones(observation), torch.zeros(action), torch.ones(1)])

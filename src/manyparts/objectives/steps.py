@@ -1,4 +1,4 @@
-"""A batch's way through a dynamics model: steps, and what is to be predicted of them."""
+"""A batch's way through a dynamics model: its steps, and what to predict from them."""
 
 from __future__ import annotations
 
@@ -20,61 +20,69 @@ Model = TypeVar("Model")
 
 @dataclass
 class StepPasses(Generic[Model]):
-    """model: a dynamics model. Batches have one action a step."""
+    """A batch for a dynamics model, with one action per step."""
 
     model: Model
+    """The dynamics model under training."""
+
     batch: Batch
+    """The windows to learn from; their chunks have one action."""
+
     generator: torch.Generator
+    """The only source of randomness of the objectives."""
 
     @property
     def action(self) -> Float[Tensor, "b t a"]:
+        """The executed action of each step."""
         return self.batch.action[:, :, 0]
 
     @property
     def outcomes(self) -> Float[Tensor, "b t m"]:
-        """The change of each number of the observation until the next step, and at last the reward:
-        m = s + 1. The window's last step has no next one."""
+        """Each observed number's change until the next step, then the reward: m = s + 1."""
+        # The window's last step has no next one: its changes are 0 and masked by `outcome_mask`.
         changes = F.pad(self.batch.state.diff(dim=1), (0, 0, 0, 1))
         return torch.cat([changes, self.batch.reward[..., None]], dim=-1)
 
     @property
-    def known(self) -> Bool[Tensor, "b t m"]:
-        """Which outcomes there are: a change where the next step is real, a reward where its own
-        step is."""
+    def outcome_mask(self) -> Bool[Tensor, "b t m"]:
+        """The outcomes that exist: a change if the next step is real, a reward if its step is."""
         real, numbers = self.batch.mask, self.batch.state.shape[-1]
         changes = F.pad(real[:, 1:] & real[:, :-1], (0, 1))
         return torch.cat([changes[..., None].expand(-1, -1, numbers), real[..., None]], dim=-1)
 
 
 class TransformerPasses(StepPasses[DynamicsTransformer]):
-    """What two objectives of one model need is computed once."""
+    """A batch for a dynamics transformer; what several objectives need is computed once."""
 
     @cached_property
     def values(self) -> Float[Tensor, "b t n"]:
-        """The numbers of the batch's steps; see `DynamicsTransformer.sequence`."""
+        """The steps as numbers to predict, see `DynamicsTransformer.sequence`."""
         return self.model.sequence(self.batch.state, self.action, self.batch.reward)
 
     @cached_property
-    def step(self) -> Int[Tensor, "b"]:
-        """A real one of each window (padding comes last), whose distribution is learned: of all
-        steps, a layer over bins would take longer to train than the rest of the model."""
-        there = self.batch.mask.sum(dim=1)
-        drawn = torch.rand(len(there), generator=self.generator).to(there.device)
-        return (drawn * there).long()
+    def drawn_step(self) -> Int[Tensor, "b"]:
+        """One random real step per window, at which the distribution is learned."""
+        # The layer over bins has an output per number and bin. At every step it would take longer
+        # to train than the rest of the model. Padding comes last, so real steps are 0 to n - 1.
+        real_steps = self.batch.mask.sum(dim=1)
+        drawn = torch.rand(len(real_steps), generator=self.generator).to(real_steps.device)
+        return (drawn * real_steps).long()
 
     @property
-    def following(self) -> BinnedPrediction:
-        """See `DynamicsTransformer.forward`."""
-        return self._told[0]
+    def prediction(self) -> BinnedPrediction:
+        """What comes next, see `DynamicsTransformer.forward`."""
+        return self._outputs[0]
 
     @property
-    def decided(self) -> Float[Tensor, "b t a"]:
-        """See `DynamicsTransformer.decide`."""
-        assert self._told[1] is not None
-        return self._told[1]
+    def policy_action(self) -> Float[Tensor, "b t a"]:
+        """What the model would do at each step, see `DynamicsTransformer.decide`."""
+        action = self._outputs[1]
+        assert action is not None
+        return action
 
     @cached_property
-    def _told(self) -> tuple[BinnedPrediction, Tensor | None]:
+    def _outputs(self) -> tuple[BinnedPrediction, Tensor | None]:
+        # With a policy, one pass of the transformer serves both the prediction and the action.
         if self.model.config.policy:
-            return self.model.predict_and_decide(self.values, self.batch.mask, self.step)
-        return self.model(self.values, self.batch.mask, self.step), None
+            return self.model.predict_and_decide(self.values, self.batch.mask, self.drawn_step)
+        return self.model(self.values, self.batch.mask, self.drawn_step), None

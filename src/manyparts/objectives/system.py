@@ -1,4 +1,4 @@
-"""A model with the objectives that train it: the module that is optimised, saved and acted with."""
+"""A model with the objectives that train it: the module that is optimised, saved and used."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
 
 
 class ModelKind(NamedTuple):
-    """What a model's config stands for: the model, and a batch's way through it."""
+    """The classes that belong to a model's config."""
 
     model: Any
+    """The model."""
+
     passes: Any
+    """A batch's way through the model, which objectives read."""
 
 
 MODELS: dict[type, ModelKind] = {
@@ -49,17 +52,17 @@ MODELS: dict[type, ModelKind] = {
 
 
 def sees_images(model: ModelConfig) -> bool:
-    """Whether a model reads pictures; for one that does not, none are loaded."""
+    """Whether a model reads images; if not, none are loaded."""
     if isinstance(model, RepresentationConfig):
         return model.sees == "images"
     return not isinstance(model, DynamicsConfig)
 
 
 class System(nn.Module):
-    """model, one of `MODELS`, and objectives; the weights of the losses stand under the objectives'
-    names."""
+    """A model with its objectives, and the weights of their losses."""
 
     model: Any
+    """One of the models in `MODELS`."""
 
     def __init__(
         self,
@@ -81,45 +84,56 @@ class System(nn.Module):
         embodiments: EmbodimentSet,
         window: WindowConfig,
     ) -> System:
-        """Fresh weights for some embodiments, from the global torch generator. Raises UserError for
-        an objective that is not for this model, or a dynamics model's policy that none of them
-        teaches."""
+        """A system with new weights, drawn from the global torch generator.
+
+        Args:
+            model: config of the model.
+            objectives: name to config of each loss.
+            embodiments: what the model observes and acts with.
+            window: sizes of the windows that it is trained on.
+
+        Raises:
+            UserError: an objective does not train this model, or the model has a policy that no
+                objective trains.
+        """
         sizes = {"chunk": window.chunk, "steps": window.steps}
         if isinstance(model, ControlTransformerConfig):
             sizes["prompt_images"] = window.prompt_images
-        fresh = MODELS[type(model)].model(model, embodiments, **sizes)
-        kinds = objectives_for(type(fresh))
+        # The model is built before the objectives: weights are drawn from one generator, so the
+        # order decides them. A model's weights do not depend on what it is trained with.
+        new_model = MODELS[type(model)].model(model, embodiments, **sizes)
+        classes = objectives_for(type(new_model))
         for name, config in objectives.items():
-            if type(config) not in kinds:
+            if type(config) not in classes:
                 raise UserError(
-                    f"objective {name!r} ({type(config).__name__}) is not for a {type(fresh).__name__}; choices: "
-                    + ", ".join(each.__name__ for each in kinds)
+                    f"objective {name!r} ({type(config).__name__}) does not train a "
+                    f"{type(new_model).__name__}; choices: "
+                    + ", ".join(each.__name__ for each in classes)
                 )
-        learned = {type(config) for config in objectives.values()}
-        if (
-            isinstance(model, DynamicsTransformerConfig)
-            and model.policy
-            and NextActionConfig not in learned
-        ):
-            raise UserError(
-                "model.policy is set, but no objective teaches the policy what to do; choices: a preset that has one, "
-                "`dynamics/generalist-laptop` or another size of it, or the objective NextActionConfig"
-            )
-        built = {name: kinds[type(config)](config, fresh) for name, config in objectives.items()}
-        return cls(fresh, built, {name: config.weight for name, config in objectives.items()})
+        _require_trained_policy(model, objectives)
+        built = {
+            name: classes[type(config)](config, new_model) for name, config in objectives.items()
+        }
+        return cls(new_model, built, {name: config.weight for name, config in objectives.items()})
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Loss]:
-        """Every objective's loss, over shared passes of the model."""
+        """Every objective's loss on a batch.
+
+        Args:
+            batch: the windows.
+            generator: the only source of randomness.
+        """
+        # One `passes` for all objectives, so that what they share is computed once.
         passes = MODELS[type(self.model.config)].passes(self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
     def after_step(self) -> None:
-        """Let averages move; call it after each optimiser step."""
+        """Update moving averages; call it after each optimiser step."""
         for objective in self._objectives():
             objective.after_step(self.model)
 
     def set_progress(self, fraction: float) -> None:
-        """Tell objectives which part of training, in [0, 1], is done."""
+        """Pass the fraction of training that is done, in [0, 1], to the objectives."""
         for objective in self._objectives():
             objective.set_progress(fraction)
 
@@ -130,10 +144,22 @@ class System(nn.Module):
 
     @property
     def reward_limit(self) -> float:
-        """The largest reward, of either sign, that the model can learn."""
+        """The largest absolute reward that the model can represent."""
         return getattr(self.model, "reward_limit", math.inf)
 
     def _objectives(self) -> list[Objective]:
+        # For the type checker, to which a ModuleDict holds any modules.
         return [
             objective for objective in self.objectives.values() if isinstance(objective, Objective)
         ]
+
+
+def _require_trained_policy(model: ModelConfig, objectives: Mapping[str, ObjectiveConfig]) -> None:
+    """Raise UserError if a dynamics model has a policy that no objective trains."""
+    if not isinstance(model, DynamicsTransformerConfig) or not model.policy:
+        return
+    if NextActionConfig not in {type(config) for config in objectives.values()}:
+        raise UserError(
+            "model.policy is set, but no objective trains the policy; add the objective "
+            "NextActionConfig, or use a preset that has it, such as `dynamics/generalist-laptop`"
+        )

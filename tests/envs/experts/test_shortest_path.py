@@ -38,15 +38,15 @@ def test_a_way_goes_round_the_end_of_a_screen() -> None:
 
 
 def test_following_the_stops_keeps_the_clearance_and_has_the_length_it_says() -> None:
-    found, place = route(BOX + SCREEN, (8, 1)), np.array([2.0, 1.0])
+    found, position = route(BOX + SCREEN, (8, 1)), np.array([2.0, 1.0])
     plan = FloorPlan(np.array(BOX + SCREEN, float), clearance=CLEARANCE)
-    expected, gone = found.distance(place), 0.0
+    expected, gone = found.distance(position), 0.0
     for _ in range(10):
-        stop = found.next_stop(place)
-        between = place + np.linspace(0, 1, 50)[:, None] * (stop - place)
+        stop = found.next_stop(position)
+        between = position + np.linspace(0, 1, 50)[:, None] * (stop - position)
         assert plan.distance_to_walls(between).min() >= CLEARANCE - 1e-6
-        gone, place = gone + float(np.linalg.norm(stop - place)), stop
-    np.testing.assert_array_equal(place, [8, 1])
+        gone, position = gone + float(np.linalg.norm(stop - position)), stop
+    np.testing.assert_array_equal(position, [8, 1])
     assert gone == pytest.approx(expected)
 
 

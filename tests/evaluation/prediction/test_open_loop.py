@@ -373,7 +373,7 @@ def test_policy_predicts_no_dynamics(data: EpisodeDataset, tmp_path: Path, capsy
         (["--cache-features"], "sees no images"),
         (
             ["--model.policy"],
-            "no objective teaches the policy what to do; choices: a preset that has one",
+            "no objective trains the policy; add the objective NextActionConfig",
         ),
     ],
 )

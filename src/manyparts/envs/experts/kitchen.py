@@ -15,7 +15,7 @@ from manyparts.envs.rendering import load_mujoco
 
 FORWARD, RIGHT, UP = np.eye(3)[1], np.eye(3)[0], np.eye(3)[2]
 ARM = 7
-SECONDS_A_STEP = 0.08
+SECONDS_PER_STEP = 0.08
 LARGEST_VELOCITY = 2.0  # radians a second of action 1
 LARGEST_STEP = 0.1  # metres that the hand aims at in a control step
 LARGEST_TURN = 0.4  # radians
@@ -100,8 +100,8 @@ def _site(name: str) -> Where:
     return lambda scene: scene.site(name)
 
 
-def _beside(place: Where, offset: tuple[float, ...]) -> Where:
-    return lambda scene: place(scene) + np.array(offset)
+def _offset_from(reference: Where, offset: tuple[float, ...]) -> Where:
+    return lambda scene: reference(scene) + np.array(offset)
 
 
 def _grasp(handle: Where, frame: np.ndarray, *, deeper: float = 0.0) -> list[Motion]:
@@ -153,7 +153,7 @@ def _door(
 
 
 def _push(
-    place: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]
+    reference: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]
 ) -> list[Motion]:
     """With the fingers shut: over `stops`, offsets from `place`, then to where `follow` leads until
     it is done, and away."""
@@ -162,11 +162,11 @@ def _push(
         return _frame(FORWARD, UP)
 
     before = [
-        Motion(_beside(place, stop), turn, SHUT, near=near, rests=True)
+        Motion(_offset_from(reference, stop), turn, SHUT, near=near, rests=True)
         for stop, near in zip(stops, (0.03, 0.012), strict=True)
     ]
     push = Motion(follow, turn, SHUT, until=until)
-    away = Motion(_beside(lambda scene: scene.hand, (-0.02, -0.12, 0.0)), turn, SHUT, steps=6)
+    away = Motion(_offset_from(lambda scene: scene.hand, (-0.02, -0.12, 0.0)), turn, SHUT, steps=6)
     return [*before, push, away]
 
 
@@ -220,13 +220,13 @@ SKILLS: Mapping[str, list[Motion]] = {
     "light-switch": _push(
         lambda scene: scene.body("lightswitchroot"),
         [(0.10, -0.195, 0.0), (0.09, -0.105, 0.0)],
-        _beside(lambda scene: scene.body("lightswitchroot"), (-0.09, -0.095, 0.0)),
+        _offset_from(lambda scene: scene.body("lightswitchroot"), (-0.09, -0.095, 0.0)),
         lambda scene: scene.joint("light_switch") < -0.66,
     ),
     "slide-cabinet": _push(
         _site("slide_site"),
         [(-0.07, -0.12, 0.0), (-0.07, -0.02, 0.0)],
-        _beside(_site("slide_site"), (0.05, -0.02, 0.0)),
+        _offset_from(_site("slide_site"), (0.05, -0.02, 0.0)),
         lambda scene: scene.joint("slide_cabinet") > 0.39,
     ),
     "hinge-cabinet": _door(
@@ -302,7 +302,7 @@ class KitchenExpert:
         """step: of the arm's joints, radians in a control step, to which what gravity takes is
         added."""
         held = step + self._scene.data.qfrc_bias[:ARM] / STIFFNESS
-        velocity = held / (SECONDS_A_STEP * LARGEST_VELOCITY)
+        velocity = held / (SECONDS_PER_STEP * LARGEST_VELOCITY)
         return np.concatenate([velocity / max(1.0, np.abs(velocity).max()), [grip, grip]])
 
     def _joint_step(self, to: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -313,7 +313,7 @@ class KitchenExpert:
         mujoco.mju_mat2Quat(quaternion, (frame @ scene.frame.T).ravel())
         mujoco.mju_quat2Vel(turn, quaternion, 1.0)
         wanted = np.concatenate(
-            [_at_most(to - scene.hand, LARGEST_STEP), TURN_WEIGHT * _at_most(turn, LARGEST_TURN)]
+            [_limited(to - scene.hand, LARGEST_STEP), TURN_WEIGHT * _limited(turn, LARGEST_TURN)]
         )
         jacobian = scene.jacobian()
         jacobian[3:] *= TURN_WEIGHT
@@ -330,5 +330,5 @@ class KitchenExpert:
             free = np.where(beyond, 0.0, free)
 
 
-def _at_most(vector: np.ndarray, length: float) -> np.ndarray:
+def _limited(vector: np.ndarray, length: float) -> np.ndarray:
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))

@@ -1,4 +1,4 @@
-"""A proportional-derivative controller: the expert wherever the goal is a place to go."""
+"""A proportional-derivative controller: the expert where the goal is a position."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def pd_action(
     kp: float = 10.0,
     kd: float = 1.0,
 ) -> np.ndarray:
-    """Acceleration towards the goal, kp (goal - position) - kd velocity, unclipped. All arguments
-    (d,)."""
+    """Acceleration towards the goal, kp (goal - position) - kd velocity, unclipped.
+
+    Args:
+        position: metres, (d,).
+        velocity: metres per second, (d,).
+        goal: metres, (d,).
+        kp: proportional gain, per second squared.
+        kd: derivative gain, per second.
+    """
     return kp * (goal - position) - kd * velocity

@@ -33,36 +33,39 @@ class FloorPlan:
         self.nodes = around[self.distance_to_walls(around) >= clearance]
         self.between = self._distances()
 
-    def distance_to_walls(self, places: np.ndarray) -> np.ndarray:
+    def distance_to_walls(self, positions: np.ndarray) -> np.ndarray:
         """Metres from each place (m, 2) to the nearest wall: (m,)."""
         along = self._ends - self._begins
-        part = ((places[:, None] - self._begins) * along).sum(-1) / (along**2).sum(-1)
+        part = ((positions[:, None] - self._begins) * along).sum(-1) / (along**2).sum(-1)
         nearest = self._begins + np.clip(part, 0, 1)[..., None] * along
-        return np.linalg.norm(nearest - places[:, None], axis=-1).min(axis=1)
+        return np.linalg.norm(nearest - positions[:, None], axis=-1).min(axis=1)
 
-    def visible(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def visible(self, position: np.ndarray, others: np.ndarray) -> np.ndarray:
         """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses
         no wall and keeps the clearance; nearer to a corner than that only where the way begins or
         ends there."""
-        free = ~self._crosses(place, others)
+        free = ~self._crosses(position, others)
         chosen = np.flatnonzero(free)
-        free[chosen] = self._keeps_clear(place, others[chosen])
+        free[chosen] = self._keeps_clear(position, others[chosen])
         return free
 
-    def _crosses(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
-        ways, walls = (others - place)[:, None], self._ends - self._begins
-        apart = _cross(ways, self._begins - place) * _cross(ways, self._ends - place) < 0
+    def _crosses(self, position: np.ndarray, others: np.ndarray) -> np.ndarray:
+        ways, walls = (others - position)[:, None], self._ends - self._begins
+        apart = _cross(ways, self._begins - position) * _cross(ways, self._ends - position) < 0
         sides = (
-            _cross(walls, place - self._begins) * _cross(walls, others[:, None] - self._begins) < 0
+            _cross(walls, position - self._begins) * _cross(walls, others[:, None] - self._begins)
+            < 0
         )
         return np.asarray((apart & sides).any(axis=1))
 
-    def _keeps_clear(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
-        ways = (others - place)[:, None]
-        part = ((self._corners - place) * ways).sum(-1) / np.maximum((ways**2).sum(-1), _TOLERANCE)
-        nearest = place + np.clip(part, 0, 1)[..., None] * ways
+    def _keeps_clear(self, position: np.ndarray, others: np.ndarray) -> np.ndarray:
+        ways = (others - position)[:, None]
+        part = ((self._corners - position) * ways).sum(-1) / np.maximum(
+            (ways**2).sum(-1), _TOLERANCE
+        )
+        nearest = position + np.clip(part, 0, 1)[..., None] * ways
         at_ends = np.minimum(
-            np.linalg.norm(self._corners - place, axis=-1),
+            np.linalg.norm(self._corners - position, axis=-1),
             np.linalg.norm(self._corners - others[:, None], axis=-1),
         )
         needed = np.minimum(self.clearance, at_ends) - _TOLERANCE
@@ -91,23 +94,23 @@ class FloorRoute:
         self._stops = np.concatenate([goal[None], plan.nodes])
         self._lengths = np.concatenate([[0.0], lengths.min(axis=1, initial=np.inf)])
 
-    def distance(self, place: np.ndarray) -> float:
+    def distance(self, position: np.ndarray) -> float:
         """Metres of the shortest way from `place` (2,); infinite where there is none."""
-        return self._next(place)[1]
+        return self._next(position)[1]
 
-    def next_stop(self, place: np.ndarray) -> np.ndarray:
+    def next_stop(self, position: np.ndarray) -> np.ndarray:
         """The first corner of the shortest way from `place`, or the goal: (2,). The goal too where
         there is no way."""
-        return self._stops[self._next(place)[0]]
+        return self._stops[self._next(position)[0]]
 
-    def _next(self, place: np.ndarray) -> tuple[int, float]:
+    def _next(self, position: np.ndarray) -> tuple[int, float]:
         """Index and length of the shortest way through a stop in sight; stops are looked at from
         the shortest on."""
-        total = self._lengths + np.linalg.norm(self._stops - place, axis=1)
+        total = self._lengths + np.linalg.norm(self._stops - position, axis=1)
         order = np.argsort(total)[: np.isfinite(total).sum()]
         for start in range(0, len(order), _VISIBILITY_CHECKS):
             some = order[start : start + _VISIBILITY_CHECKS]
-            seen = some[self._plan.visible(place, self._stops[some])]
+            seen = some[self._plan.visible(position, self._stops[some])]
             if len(seen):
                 return int(seen[0]), float(total[seen[0]])
         return 0, math.inf

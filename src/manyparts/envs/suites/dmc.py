@@ -1,4 +1,4 @@
-"""The DeepMind Control suite: bodies to balance, swing up, stand, walk and run, with rewards at
+"""The DeepMind Control suite: robots that balance, swing up, stand, walk and run, with a reward at
 every step."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
-from manyparts.envs.cameras import Pictures
+from manyparts.envs.cameras import CameraImages
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
@@ -24,11 +24,12 @@ HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
 DEFAULT_CAMERA = "default"
-# Of drawing a scene from an observation: the weight of staying near the last pose, where none is
-# told; what is felt, and tells none; and how often to try.
+# How a scene is found for an observation: by least squares, with at most `_MAX_TRIALS` evaluations.
+# Observations that say nothing of the pose are left out. Where an observation does not determine the
+# pose, a small weight keeps it near the last one.
 _NEARNESS = 1e-2
-_FELT = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
-_MOST_TRIALS = 30
+_SAY_NO_POSE = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
+_MAX_TRIALS = 30
 
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -79,35 +80,37 @@ def make(task: str, config: EnvConfig, split: Split) -> ControlSuite:
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return choose_backend()
 
 
 class ControlSuite(Environment):
-    """A task of the suite, step by step its own. success: a step's reward is at least 0.5.
+    """A task of the suite, simulated step by step as the suite does.
 
-    state: positions and velocities of the model's joints; full: the suite's observation, flattened.
-    A split has starts of its own. The expert plans on the true simulator (`Mppi`). goal: where the
-    joints begin.
+    A step succeeds if its reward is at least 0.5. State: positions and velocities of the model's
+    joints; with "full" the suite's observation, flattened. Splits differ in their starts. The
+    expert plans on the true simulator, see `Mppi`. `goal` holds the joints' start.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         if config.goal == "hidden" or config.context is not None:
-            raise UserError("the control suite has no goals to hide or to fix")
+            raise UserError(
+                "dmc has no goals to hide or to fix; leave goal 'visible' and context None"
+            )
         load_mujoco()
         suite = load_package("dm_control.suite", "this suite", install_command("dmc"))
         domain, _, task = name.partition("-")
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()
         cameras = config.cameras or (DEFAULT_CAMERA,)
-        known = (
+        choices = (
             DEFAULT_CAMERA,
             *(self._model.camera(index).name for index in range(self._model.ncam)),
         )
         for camera in cameras:
-            if camera not in known:
+            if camera not in choices:
                 raise UserError(
-                    f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(known)}"
+                    f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(choices)}"
                 )
         self.config = config
         spec = Spec(
@@ -122,12 +125,11 @@ class ControlSuite(Environment):
         self._planner: Mppi | None = None
         self._planned: np.ndarray | None = None
         self._seed = 0
-        self._pictures = Pictures(self._model, config, {})
+        self._camera_images = CameraImages(self._model, config, {})
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {
             "images": images,
@@ -144,31 +146,36 @@ class ControlSuite(Environment):
         return np.clip(self._planned, contract.low, contract.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(DEFAULT_CAMERA, 256)
+        return self._image(DEFAULT_CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The pose whose observation is nearest, each sought from the one before."""
+        """Draw the pose whose observation is nearest to each state.
+
+        The search for each pose begins at the one before.
+        """
         from scipy.optimize import least_squares
 
         scene = self._suite.physics.copy(share_model=True)
-        found, told = (
-            scene.get_state(),
-            np.array([not name.startswith(_FELT) for name in self.embodiment_spec.state_names]),
-        )
+        names = self.embodiment_spec.state_names
+        used = np.array([not name.startswith(_SAY_NO_POSE) for name in names])
 
-        def amiss(physical: np.ndarray, state: np.ndarray, before: np.ndarray) -> np.ndarray:
+        def residuals(physical: np.ndarray, state: np.ndarray, before: np.ndarray) -> np.ndarray:
             scene.set_state(physical)
             scene.forward()
             observed = np.array([value for _, value in self._numbers(scene)])
-            return np.concatenate([(observed - state)[told], _NEARNESS * (physical - before)])
+            return np.concatenate([(observed - state)[used], _NEARNESS * (physical - before)])
 
+        physical = scene.get_state()
         for state in states:
-            found = least_squares(amiss, found, args=(state, found), max_nfev=_MOST_TRIALS).x
-            amiss(found, state, found)
-            yield self._picture(DEFAULT_CAMERA, 256, scene)
+            physical = least_squares(
+                residuals, physical, args=(state, physical), max_nfev=_MAX_TRIALS
+            ).x
+            # The last evaluation need not be the best one: set the scene to what is drawn.
+            residuals(physical, state, physical)
+            yield self._image(DEFAULT_CAMERA, 256, scene)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     @property
     def _model(self) -> Any:
@@ -180,7 +187,7 @@ class ControlSuite(Environment):
 
     @property
     def _substeps(self) -> int:
-        """Of the simulator in a step."""
+        """Steps of the simulator per control step."""
         return round(self._suite.control_timestep() / self._model.opt.timestep)
 
     def _contract(self) -> ActionContract:
@@ -198,7 +205,7 @@ class ControlSuite(Environment):
         )
 
     def _numbers(self, physics: Any = None) -> list[tuple[str, float]]:
-        """The state, each number with its name. physics: None: the episode's."""
+        """The state's numbers with their names, of the episode's physics or of another one."""
         physics = physics or self._suite.physics
         if self.config.state == "full":
             parts = dict(self._suite.task.get_observation(physics))
@@ -213,6 +220,7 @@ class ControlSuite(Environment):
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
+        # The suite draws its start from a generator of NumPy's old kind.
         self._seed = int(generator.integers(2**31))
         self._suite.task._random = np.random.RandomState(self._seed)
         self._suite.reset()
@@ -220,8 +228,11 @@ class ControlSuite(Environment):
         self._planned, self._planner = None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000
-        steps) or where a task ends, and observes whether anyone looks or not."""
+        """Do what the suite's own `step` does, without its time limit and its observation.
+
+        The suite's `step` starts a new episode after its time limit (1000 steps for most tasks), or
+        where a task ends.
+        """
         self._planned = None
         task, physics = self._suite.task, self._suite.physics
         task.before_step(action.astype(np.float64), physics)
@@ -244,13 +255,13 @@ class ControlSuite(Environment):
             substeps=self._substeps,
         )
 
-    def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
+    def _image(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """physics: None: the episode's."""
         first, data = (
             name == DEFAULT_CAMERA and self._model.ncam,
             (physics or self._suite.physics).data.ptr,
         )
-        return self._pictures.picture(data, self._model.camera(0).name if first else name, size)
+        return self._camera_images.image(data, self._model.camera(0).name if first else name, size)
 
 
 _VERBS: Mapping[str, str] = {
@@ -270,11 +281,11 @@ _VERBS: Mapping[str, str] = {
 
 def _instructions(name: str) -> Instructions:
     domain, _, task = name.partition("-")
-    body, verb = domain.replace("_", " "), _VERBS[task]
+    robot, verb = domain.replace("_", " "), _VERBS[task]
     return Instructions(
-        f"{body}: {verb}",
-        (f"make the {body} {verb}", f"{verb}, {body}"),
-        (f"the {body} is to {verb}", f"let the {body} {verb}"),
+        f"{robot}: {verb}",
+        (f"make the {robot} {verb}", f"{verb}, {robot}"),
+        (f"the {robot} is to {verb}", f"let the {robot} {verb}"),
     )
 
 

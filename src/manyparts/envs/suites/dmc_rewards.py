@@ -1,5 +1,4 @@
-"""Rewards of the DeepMind Control suite for many states at once, so that an expert can plan with
-them."""
+"""Rewards of the DeepMind Control suite for many states at once, for an expert that plans."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import numpy as np
 from manyparts.envs.experts.mppi import MppiConfig, Rewards
 from manyparts.envs.rendering import load_mujoco
 
-# What the expert of a domain plans with; those that are not here look half a second ahead.
+# Settings of a domain's expert; the others plan half a second ahead.
 PLANS: Mapping[str, MppiConfig] = {
     "cartpole": MppiConfig(seconds=0.8, samples=32, knots=8),
     "pendulum": MppiConfig(seconds=1.6, samples=32, knots=8),
@@ -27,18 +26,21 @@ USUAL_PLAN = MppiConfig(seconds=0.5)
 
 
 def rewards_of(domain: str, task: str, physics: Any, suite_task: Any) -> Rewards:
-    """The rewards of a task: written for arrays where they are known, else the suite's own, state
-    by state."""
-    known = {
+    """The rewards of a task.
+
+    Five domains have functions of arrays here. Others use the suite's own function, one state at a
+    time, which is slower.
+    """
+    vectorised = {
         "cartpole": _cartpole,
         "pendulum": _pendulum,
         "reacher": _reacher,
         "walker": _walker,
         "cheetah": _cheetah,
     }
-    if domain in known and task not in ("two_poles", "three_poles"):
-        return known[domain](task, physics)
-    return _state_by_state(physics, suite_task, _LEADS.get((domain, task)))
+    if domain in vectorised and task not in ("two_poles", "three_poles"):
+        return vectorised[domain](task, physics)
+    return _state_by_state(physics, suite_task, _SHAPING.get((domain, task)))
 
 
 def _tolerance(values: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -68,7 +70,7 @@ def _cartpole(task: str, physics: Any) -> Rewards:
 
 
 def _pendulum(task: str, physics: Any) -> Rewards:
-    """The suite's own is 1 within eight degrees of upright and 0 elsewhere, so height is added."""
+    """The suite's reward, 1 within 8 degrees of upright and else 0, plus a term for height."""
 
     def rewards(
         position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
@@ -142,9 +144,9 @@ def _hopper(physics: Any) -> float:
     return min(physics.height(), 0.8) + 0.1 * min(physics.speed(), 2.0)
 
 
-# What leads to rewards that are far away, of a physics whose state is set; added to the suite's
-# own.
-_LEADS: Mapping[tuple[str, str], Callable[[Any], float]] = {
+# Terms that are added to the suite's rewards where these are too sparse to plan with: functions of
+# a physics.
+_SHAPING: Mapping[tuple[str, str], Callable[[Any], float]] = {
     ("point_mass", "easy"): lambda physics: -physics.mass_to_target_dist(),
     ("point_mass", "hard"): lambda physics: -physics.mass_to_target_dist(),
     ("ball_in_cup", "catch"): lambda physics: _away(physics.ball_to_target()),
@@ -157,19 +159,21 @@ _LEADS: Mapping[tuple[str, str], Callable[[Any], float]] = {
 
 
 def _state_by_state(
-    physics: Any, suite_task: Any, lead: Callable[[Any], float] | None = None
+    physics: Any, suite_task: Any, shaping: Callable[[Any], float] | None = None
 ) -> Rewards:
+    """The suite's own rewards plus `shaping`, from a scratch copy that is set to each state."""
     mujoco, scratch = load_mujoco(), physics.copy(share_model=True)
 
     def rewards(
         position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
     ) -> np.ndarray:
-        found = np.empty(len(position))
+        values = np.empty(len(position))
         for index in range(len(position)):
             scratch.data.qpos[:], scratch.data.qvel[:] = position[index], velocity[index]
             scratch.data.ctrl[:] = control[index]
             mujoco.mj_forward(scratch.model.ptr, scratch.data.ptr)
-            found[index] = suite_task.get_reward(scratch) + (lead(scratch) if lead else 0)
-        return found
+            extra = shaping(scratch) if shaping else 0
+            values[index] = suite_task.get_reward(scratch) + extra
+        return values
 
     return rewards

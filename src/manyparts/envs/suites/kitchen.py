@@ -20,10 +20,10 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
-from manyparts.envs.cameras import FreeCamera, Pictures
+from manyparts.envs.cameras import CameraImages, FreeCamera
 from manyparts.envs.experts.kitchen import (
     LARGEST_VELOCITY,
-    SECONDS_A_STEP,
+    SECONDS_PER_STEP,
     SKILLS,
     KitchenExpert,
     Scene,
@@ -31,7 +31,7 @@ from manyparts.envs.experts.kitchen import (
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
 
-HORIZON_A_SUBTASK = 130
+HORIZON_PER_SUBTASK = 130
 SUBSTEPS = 40
 JOINTS = 9
 # Its own bounds of the joints' targets, which are not those of the model.
@@ -119,7 +119,7 @@ ACTION = ActionContract(
     names=(*_ARM, "finger1", "finger2"),
     low=(-1.0,) * JOINTS,
     high=(1.0,) * JOINTS,
-    control_rate_hz=1 / SECONDS_A_STEP,
+    control_rate_hz=1 / SECONDS_PER_STEP,
     gripper="positive opens",
 )
 PROPRIOCEPTION = ACTION.names
@@ -185,7 +185,7 @@ class Kitchen(Environment):
             action=ACTION,
         )
         self.subtasks = tuple(name.split("+"))
-        horizon = config.max_steps or HORIZON_A_SUBTASK * len(self.subtasks)
+        horizon = config.max_steps or HORIZON_PER_SUBTASK * len(self.subtasks)
         super().__init__(f"kitchen/{name}", spec, split=split, max_steps=horizon)
         self.config = config
         self.model = load_mujoco().MjModel.from_xml_path(str(_model_file()))
@@ -195,12 +195,11 @@ class Kitchen(Environment):
         self._expert = KitchenExpert(
             Scene(self.model, self.data), self._skills(), self._done.__contains__
         )
-        self._pictures = Pictures(self.model, config, FREE_CAMERAS)
+        self._camera_images = CameraImages(self.model, config, FREE_CAMERAS)
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {"images": images, "state": self._state()}
 
@@ -208,14 +207,14 @@ class Kitchen(Environment):
         return np.clip(self._expert.action(), -1, 1).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(DEFAULT_CAMERA, 256)
+        return self._image(DEFAULT_CAMERA, 256)
 
     def metrics(self) -> dict[str, float]:
         """subtasks: the part of them that was done."""
         return {"subtasks": len(self._done) / len(self.subtasks)}
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     def _skills(self) -> tuple[str, ...]:
         """The subtasks in the order in which one does not hinder the next."""
@@ -245,7 +244,7 @@ class Kitchen(Environment):
         step."""
         velocity = action.astype(np.float64) * LARGEST_VELOCITY
         self.data.ctrl[:] = np.clip(
-            self.data.qpos[:JOINTS] + velocity * SECONDS_A_STEP, LOWEST, HIGHEST
+            self.data.qpos[:JOINTS] + velocity * SECONDS_PER_STEP, LOWEST, HIGHEST
         )
         load_mujoco().mj_step(self.model, self.data, nstep=SUBSTEPS)
         new = [name for name in self.subtasks if name not in self._done and self._is_done(name)]
@@ -257,8 +256,8 @@ class Kitchen(Environment):
         where, goal = SUBTASKS[subtask]
         return float(np.linalg.norm(self.data.qpos[where] - np.asarray(goal))) < DONE_WITHIN
 
-    def _picture(self, name: str, size: int) -> np.ndarray:
-        return self._pictures.picture(self.data, name, size)
+    def _image(self, name: str, size: int) -> np.ndarray:
+        return self._camera_images.image(self.data, name, size)
 
 
 def _model_file() -> Path:

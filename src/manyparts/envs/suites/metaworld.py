@@ -1,4 +1,4 @@
-"""Meta-World: 50 manipulation tasks of a simulated Sawyer arm, with goals by seed and our own
+"""Meta-World: 50 manipulation tasks of a simulated Sawyer arm, with goals by seed and a fast
 renderer."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Split, Suite
-from manyparts.envs.cameras import FreeCamera, Pictures
+from manyparts.envs.cameras import CameraImages, FreeCamera
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
@@ -75,8 +75,8 @@ FULL = (
 
 # Coordinates of the reset vector that vary less than this are noise, not goals.
 NARROW_METRES = 0.02
-# The vector's last three are the goal, except here, where the goal hangs over the object and they
-# are unused.
+# The vector's last three numbers are the goal, except in these tasks: their goal is above the
+# object, and the last three are unused.
 GOAL_IS_THE_OBJECT = ("disassemble",)
 DRAWS = 10_000
 
@@ -87,16 +87,15 @@ def make(task: str, config: EnvConfig, split: Split) -> MetaWorld:
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return choose_backend()
 
 
 class MetaWorld(Environment):
-    """One task. Step by step it equals Meta-World's own environment with the same goal, action for
-    action.
+    """One task, equal step by step to Meta-World's own environment with the same goal.
 
-    state: hand position in metres and gripper opening in [0, 1]; or Meta-World's observation of 39
-    numbers.
+    State: hand position in metres and gripper opening in [0, 1]; with "full" Meta-World's
+    observation of 39 numbers.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -130,7 +129,7 @@ class MetaWorld(Environment):
             self._context = self.goal.copy()
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
-        self._pictures = Pictures(self._simulator.model, config, FREE_CAMERAS)
+        self._camera_images = CameraImages(self._simulator.model, config, FREE_CAMERAS)
 
     @property
     def goal(self) -> np.ndarray:
@@ -139,8 +138,7 @@ class MetaWorld(Environment):
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {"images": images, "state": self._state()}
 
@@ -149,10 +147,10 @@ class MetaWorld(Environment):
         return np.clip(action, ACTION.low, ACTION.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(DEFAULT_CAMERA, 256)
+        return self._image(DEFAULT_CAMERA, 256)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     def _state(self) -> np.ndarray:
         state = self._observation[: len(self.embodiment_spec.state_names)].astype(np.float32)
@@ -161,12 +159,16 @@ class MetaWorld(Environment):
         return state
 
     def _begin(self, seed: int) -> None:
-        """Meta-World's `reset`, which runs `reset_model` twice, so that what moved settles."""
+        """Do what Meta-World's `reset` does.
+
+        It runs `reset_model` twice, so that what the first one moved settles.
+        """
         from gymnasium.envs.mujoco import MujocoEnv
 
         simulator = self._simulator
         self._pristine.restore(simulator)
         generator = episode_generator(self.task, self.split, seed)
+        # Meta-World asks this method for a goal. The first call draws it, the second one repeats it.
         simulator._get_state_rand_vec = lambda: self._draw(generator, self.split)
         simulator.reset_model()
         simulator._get_state_rand_vec = lambda: self._vector
@@ -177,7 +179,7 @@ class MetaWorld(Environment):
         _refresh_poses(simulator)
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """Meta-World's `step` without what has no effect on its results."""
+        """Do what Meta-World's `step` does, without what has no effect on its results."""
         mujoco, simulator = self._mujoco, self._simulator
         model, data = simulator.model, simulator.data
         simulator.set_xyz_action(action[:3])
@@ -190,7 +192,7 @@ class MetaWorld(Environment):
         return float(reward), bool(info["success"])
 
     def _draw(self, generator: np.random.Generator, split: Split) -> np.ndarray:
-        """A reset vector whose goal is the context's, where there is one, else of the split."""
+        """A reset vector whose goal is the context's, if there is one, or else of the split."""
         for _ in range(DRAWS):
             vector = generator.uniform(self._space.low, self._space.high)
             if self._context is not None:
@@ -198,14 +200,14 @@ class MetaWorld(Environment):
             if self._context is not None or split_of(self.task, vector[self._goal_axes]) == split:
                 self._vector = vector
                 return vector
-        raise RuntimeError(f"no goal of {self.task} found for split {split} in {DRAWS} draws")
+        raise RuntimeError(f"{DRAWS} draws gave no goal of {self.task} for split {split}")
 
-    def _picture(self, name: str, size: int) -> np.ndarray:
-        return self._pictures.picture(self._simulator.data, name, size)
+    def _image(self, name: str, size: int) -> np.ndarray:
+        return self._camera_images.image(self._simulator.data, name, size)
 
 
 class _Pristine:
-    """A simulator as it was just built, so that what ran before leaves no trace in an episode."""
+    """A simulator's initial condition, restored so that no episode depends on an earlier one."""
 
     def __init__(self, simulator: Any) -> None:
         self._body_pos = simulator.model.body_pos.copy()
@@ -223,8 +225,10 @@ class _Pristine:
 
 
 def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes with arrays of their own copied; views into the simulator's memory stay views, as
-    in Meta-World."""
+    """Attributes, with arrays copied that own their data.
+
+    Views into the simulator's memory stay views, as in Meta-World.
+    """
     return {
         key: value.copy() if isinstance(value, np.ndarray) and value.flags.owndata else value
         for key, value in attributes.items()
@@ -244,8 +248,9 @@ def _simulator(name: str) -> Any:
 
 
 def _holds(data: Any, geom: int) -> bool:
-    """Whether both pads press on a geom. Meta-World's own looks at all contacts one by one in
-    Python, twice: a quarter of a millisecond a step."""
+    """Whether both pads of the gripper press on a geom."""
+    # Meta-World's own function loops over all contacts in Python, twice, which takes a quarter of a
+    # millisecond per step.
     contacts = data.contact
     of_geom = (contacts.geom1 == geom) | (contacts.geom2 == geom)
     if not of_geom.any():
@@ -259,8 +264,15 @@ def _holds(data: Any, geom: int) -> bool:
 
 
 def goal_axes(name: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Indices of the reset vector that make a goal: those of the goal that vary, else those of the
-    object."""
+    """Indices of the reset vector that make up a goal.
+
+    These are the goal's coordinates that vary; if none does, the object's.
+
+    Args:
+        name: the task without the suite's name.
+        low: lower bounds of the reset vector, (3,) or (6,).
+        high: its upper bounds.
+    """
     varies = np.flatnonzero(high - low >= NARROW_METRES)
     goal_first = 3 if len(low) == 6 and name not in GOAL_IS_THE_OBJECT else 0
     goal = varies[(varies >= goal_first) & (varies < goal_first + 3)]
@@ -274,8 +286,10 @@ def _hide_goal_markers(model: Any) -> None:
 
 
 def _refresh_poses(simulator: Any) -> None:
-    """Poses of what reset moved last, for the first picture. Steps compute them anew, so dynamics
-    are untouched."""
+    """Compute the poses of what reset moved last, which the first image shows.
+
+    A step computes them again, so dynamics do not change.
+    """
     mujoco = load_mujoco()
     mujoco.mj_kinematics(simulator.model, simulator.data)
     mujoco.mj_comPos(simulator.model, simulator.data)

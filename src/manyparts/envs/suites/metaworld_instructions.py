@@ -9,12 +9,10 @@ from pathlib import Path
 from manyparts.envs.base import Instructions
 
 
-def _of(sentence: str, *others: str) -> Instructions:
-    """The sentence, paraphrases to train on, and the last two of them held out for evaluation."""
-    return Instructions(sentence, others[:-2], others[-2:])
+def _of(instruction: str, *others: str) -> Instructions:
+    """The standard instruction and others, the last two of which are held out for evaluation."""
+    return Instructions(instruction, others[:-2], others[-2:])
 
 
-_SENTENCES = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-INSTRUCTIONS: Mapping[str, Instructions] = {
-    task: _of(*sentences) for task, sentences in _SENTENCES.items()
-}
+_TEXTS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+INSTRUCTIONS: Mapping[str, Instructions] = {task: _of(*texts) for task, texts in _TEXTS.items()}

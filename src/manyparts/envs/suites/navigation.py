@@ -31,11 +31,11 @@ __all__ = [
     "renderer",
 ]
 
-BODY_METRES = 0.4
+ROBOT_RADIUS_METRES = 0.4
 # Ways and goals keep a little farther from walls than the body must.
 CLEARANCE_METRES = 0.45
 MARKER_METRES = 0.4
-SAMPLES_A_PIXEL = 4
+SAMPLES_PER_PIXEL = 4
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Navigation:
@@ -103,24 +103,24 @@ class MiniworldScene:
         rooms = self._simulator.rooms
         while True:
             room = rooms[generator.choice(len(rooms), p=self._simulator.room_probs)]
-            place = generator.uniform([room.min_x, room.min_z], [room.max_x, room.max_z])
+            position = generator.uniform([room.min_x, room.min_z], [room.max_x, room.max_z])
             if (
-                room.point_inside(_upright(place))
-                and self._plan.distance_to_walls(place[None])[0] >= CLEARANCE_METRES
+                room.point_inside(_upright(position))
+                and self._plan.distance_to_walls(position[None])[0] >= CLEARANCE_METRES
             ):
-                return place
+                return position
 
     def route(self, goal: np.ndarray) -> FloorRoute:
         return FloorRoute(self._plan, goal)
 
-    def is_free(self, place: np.ndarray) -> bool:
-        return bool(self._plan.distance_to_walls(place[None])[0] >= BODY_METRES)
+    def is_free(self, position: np.ndarray) -> bool:
+        return bool(self._plan.distance_to_walls(position[None])[0] >= ROBOT_RADIUS_METRES)
 
-    def picture(
-        self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
+    def image(
+        self, position: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
     ) -> np.ndarray:
         simulator = self._simulator
-        simulator.agent.pos, simulator.agent.dir = _upright(place), heading
+        simulator.agent.pos, simulator.agent.dir = _upright(position), heading
         simulator.entities = [simulator.agent]
         if marker is not None:
             simulator.box.pos = _upright(marker)
@@ -140,7 +140,7 @@ class MiniworldScene:
         if size not in self._buffers:
             from miniworld.opengl import FrameBuffer
 
-            self._buffers[size] = FrameBuffer(size, size, SAMPLES_A_PIXEL)
+            self._buffers[size] = FrameBuffer(size, size, SAMPLES_PER_PIXEL)
         return self._buffers[size]
 
 
@@ -167,8 +167,8 @@ def _miniworld_envs() -> Any:
     return envs
 
 
-def _upright(place: np.ndarray) -> np.ndarray:
-    return np.array([place[0], 0.0, place[1]])
+def _upright(position: np.ndarray) -> np.ndarray:
+    return np.array([position[0], 0.0, position[1]])
 
 
 SUITE = Suite(

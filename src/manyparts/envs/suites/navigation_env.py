@@ -20,8 +20,8 @@ CHOICES = ("turn_left", "turn_right", "forward", "stop")
 STEP_METRES = 0.25
 TURN_RADIANS = math.radians(15)
 # Nominal, since nothing here moves by time: forward is then 1 m/s.
-STEPS_A_SECOND = 4.0
-ACTION = ActionContract.discrete(CHOICES, frame="body", control_rate_hz=STEPS_A_SECOND)
+STEPS_PER_SECOND = 4.0
+ACTION = ActionContract.discrete(CHOICES, frame="body", control_rate_hz=STEPS_PER_SECOND)
 
 GOAL_CAMERA = "goal"
 CAMERAS = ("first_person", GOAL_CAMERA)
@@ -32,8 +32,8 @@ SUCCESS_METRES = 1.0
 # The expert stands still here: well inside, and as near as half a step and a turn too coarse let it
 # come for sure.
 ARRIVED_METRES = 0.5
-LEAST_GAIN_METRES = 0.01
-LEAST_WAY_METRES = 2.0
+MIN_GAIN_METRES = 0.01
+MIN_PATH_METRES = 2.0
 # The floor is striped from corner to corner, so that corridors of either direction cross all
 # stripes.
 STRIPES_METRES = 10.0
@@ -45,11 +45,11 @@ DRAWS = 10_000
 class Route(Protocol):
     """The shortest ways from everywhere to one goal; see `experts.shortest_path.FloorRoute`."""
 
-    def distance(self, place: np.ndarray) -> float:
+    def distance(self, position: np.ndarray) -> float:
         """Metres of the shortest way from a place; infinite where there is none."""
         ...
 
-    def next_stop(self, place: np.ndarray) -> np.ndarray:
+    def next_stop(self, position: np.ndarray) -> np.ndarray:
         """Where the shortest way from a place first bends, or the goal."""
         ...
 
@@ -67,12 +67,12 @@ class Scene(Protocol):
         """The shortest ways to a goal."""
         ...
 
-    def is_free(self, place: np.ndarray) -> bool:
+    def is_free(self, position: np.ndarray) -> bool:
         """Whether one can stand there."""
         ...
 
-    def picture(
-        self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
+    def image(
+        self, position: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
     ) -> np.ndarray:
         """What is seen from there, uint8 (size, size, 3); marker: where the goal's marker stands,
         None for none."""
@@ -117,7 +117,7 @@ class Navigation(Environment):
         )
         super().__init__(task, spec, split=split, max_steps=config.max_steps or horizon)
         self.config, self.scene = config, scene
-        self.place = self.goal = np.zeros(2)
+        self.position = self.goal = np.zeros(2)
         self.heading = self.goal_heading = 0.0
         self._bumped = self._solved = False
         self._travelled = self._shortest = 0.0
@@ -128,13 +128,13 @@ class Navigation(Environment):
         """The picture from the goal's pose, without a marker: uint8 (size, size, 3)."""
         if self._goal_image is None:
             size = self.config.image_size
-            self._goal_image = self.scene.picture(self.goal, self.goal_heading, size, marker=None)
+            self._goal_image = self.scene.image(self.goal, self.goal_heading, size, marker=None)
         return self._goal_image
 
     def observe(self) -> Observation:
-        pictures = {"first_person": self._view, GOAL_CAMERA: self.goal_image}
+        views = {"first_person": self._view, GOAL_CAMERA: self.goal_image}
         return {
-            "images": {name: pictures[name]() for name in self.embodiment_spec.cameras},
+            "images": {name: views[name]() for name in self.embodiment_spec.cameras},
             "state": self._state(),
         }
 
@@ -146,16 +146,16 @@ class Navigation(Environment):
         return {"spl": success_weighted_path_length(self._solved, self._shortest, self._travelled)}
 
     def render(self) -> np.ndarray:
-        return self.scene.picture(self.place, self.heading, 256, marker=self._marker())
+        return self.scene.image(self.position, self.heading, 256, marker=self._marker())
 
     def close(self) -> None:
         self.scene.close()
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
-        self.goal, self.place, self._route = self._draw(generator)
+        self.goal, self.position, self._route = self._draw(generator)
         self.heading, self.goal_heading = generator.uniform(-math.pi, math.pi, 2).tolist()
-        self._shortest, self._travelled = self._route.distance(self.place), 0.0
+        self._shortest, self._travelled = self._route.distance(self.position), 0.0
         self._bumped = self._solved = False
         self._goal_image = None
 
@@ -166,29 +166,29 @@ class Navigation(Environment):
             self.heading += TURN_RADIANS if choice == TURN_LEFT else -TURN_RADIANS
         elif choice == FORWARD:
             self._go_forward()
-        success = bool(np.linalg.norm(self.place - self.goal) <= SUCCESS_METRES)
+        success = bool(np.linalg.norm(self.position - self.goal) <= SUCCESS_METRES)
         self._solved |= success
         return float(success), success
 
     def _go_forward(self) -> None:
-        place = self._ahead(self.heading)
-        self._bumped = not self.scene.is_free(place)
+        position = self._ahead(self.heading)
+        self._bumped = not self.scene.is_free(position)
         if not self._bumped:
-            self.place = place
+            self.position = position
             self._travelled += 0.0 if self._solved else STEP_METRES
 
     def _ahead(self, heading: float) -> np.ndarray:
-        return self.place + STEP_METRES * np.array([math.cos(heading), -math.sin(heading)])
+        return self.position + STEP_METRES * np.array([math.cos(heading), -math.sin(heading)])
 
     def _draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Route]:
         """Goal, start and the ways between them: the goal is of this split, the start not too
         near."""
         for _ in range(DRAWS):
             goal = self.scene.sample(generator)
-            if split_of_place(goal) != self.split:
+            if split_of_position(goal) != self.split:
                 continue
             start, route = self.scene.sample(generator), self.scene.route(goal)
-            if LEAST_WAY_METRES <= route.distance(start) < math.inf:
+            if MIN_PATH_METRES <= route.distance(start) < math.inf:
                 return goal, start, route
         raise RuntimeError(
             f"no start and goal of {self.task} found for split {self.split} in {DRAWS} draws"
@@ -196,26 +196,28 @@ class Navigation(Environment):
 
     def _expert_choice(self) -> int:
         assert self._route is not None, "no episode has begun"
-        if np.linalg.norm(self.place - self.goal) <= ARRIVED_METRES:
+        if np.linalg.norm(self.position - self.goal) <= ARRIVED_METRES:
             return _turn(
                 turns_towards(self.heading, self.goal_heading, turn=TURN_RADIANS), otherwise=STOP
             )
-        route, left = self._route, self._route.distance(self.place)
+        route, left = self._route, self._route.distance(self.position)
 
         def helps(heading: float) -> bool:
             """Every step brings the goal nearer, so none is undone."""
-            place = self._ahead(heading)
-            return self.scene.is_free(place) and route.distance(place) < left - LEAST_GAIN_METRES
+            position = self._ahead(heading)
+            return (
+                self.scene.is_free(position) and route.distance(position) < left - MIN_GAIN_METRES
+            )
 
-        x, z = route.next_stop(self.place) - self.place
+        x, z = route.next_stop(self.position) - self.position
         return _turn(
             turns_towards(self.heading, math.atan2(-z, x), turn=TURN_RADIANS, helps=helps),
             otherwise=FORWARD,
         )
 
     def _view(self) -> np.ndarray:
-        return self.scene.picture(
-            self.place, self.heading, self.config.image_size, marker=self._marker()
+        return self.scene.image(
+            self.position, self.heading, self.config.image_size, marker=self._marker()
         )
 
     def _marker(self) -> np.ndarray | None:
@@ -223,11 +225,17 @@ class Navigation(Environment):
 
     def _state(self) -> np.ndarray:
         goal = self.goal if self.config.goal == "visible" else np.zeros(2)
-        values = [self._bumped, *self.place, math.cos(self.heading), math.sin(self.heading), *goal]
+        values = [
+            self._bumped,
+            *self.position,
+            math.cos(self.heading),
+            math.sin(self.heading),
+            *goal,
+        ]
         return np.array(values[: len(self.embodiment_spec.state_names)], np.float32)
 
 
-def split_of_place(goal: np.ndarray) -> Split:
+def split_of_position(goal: np.ndarray) -> Split:
     """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are
     evaluation, one on either side of these is validation, and six are training. So no goal of
     training is within the success radius of one of the evaluation."""

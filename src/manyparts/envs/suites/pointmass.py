@@ -1,7 +1,7 @@
-"""Point mass: a disc pushed about a table seen from above, in numpy only, for tests and first
+"""Point mass: a disc that is pushed over a table, seen from above; numpy only, for tests and first
 tries.
 
-Several tasks show the same pictures, so that only the instruction tells which target is meant.
+Several tasks show the same images, so that only the instruction says which target is meant.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from manyparts.envs.goals import episode_generator, split_of
 CAMERAS = ("top",)
 HORIZON = 100
 
-SECONDS_A_STEP = 0.05
+SECONDS_PER_STEP = 0.05
 FORCE = 4.0
 FRICTION = 4.0
 HALF_TABLE = 1.0
 REACH = 0.85
 TARGET_RADIUS = 0.16
-BODY_RADIUS = 0.11
+DISC_RADIUS = 0.11
 SUCCESS_DISTANCE = 0.1
-APART = 0.45
+MIN_GAP = 0.45
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
@@ -38,7 +38,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "grey": (128, 128, 128),
 }
 TABLE = (236, 232, 222)
-BODY = (30, 30, 30)
+DISC = (30, 30, 30)
 
 TASKS: tuple[str, ...] = (
     "reach",
@@ -60,7 +60,7 @@ ACTION = ActionContract(
     names=("x", "y"),
     low=(-1.0, -1.0),
     high=(1.0, 1.0),
-    control_rate_hz=1 / SECONDS_A_STEP,
+    control_rate_hz=1 / SECONDS_PER_STEP,
 )
 PROPRIOCEPTION = ("x", "y")
 FULL = (*PROPRIOCEPTION, "velocity_x", "velocity_y", "goal_x", "goal_y")
@@ -72,16 +72,15 @@ def make(task: str, config: EnvConfig, split: Split) -> PointMass:
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return "numpy"
 
 
 class PointMass(Environment):
-    """A disc of unit mass with friction. action: force in [-1, 1] along x (right) and y (up in the
-    picture).
+    """A disc of 1 kg with friction, which succeeds within 0.1 m of the goal.
 
-    state: position in metres within [-1, 1]; full: also velocity and goal. Success: centre within
-    0.1 m of the goal's.
+    Action: force in [-1, 1] along x (right) and y (up in the image). State: position in metres,
+    within [-1, 1]; with "full" also velocity and goal.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -111,12 +110,10 @@ class PointMass(Environment):
             generator = episode_generator(self.task, "evaluation", config.context)
             while not self._lay_out(generator, "evaluation"):
                 pass
-            self._fixed = np.stack([place for place, _ in self._targets])
+            self._fixed = np.stack([centre for centre, _ in self._targets])
 
     def observe(self) -> Observation:
-        images = {
-            name: self._picture(size[0]) for name, size in self.embodiment_spec.cameras.items()
-        }
+        images = {name: self._image(size[0]) for name, size in self.embodiment_spec.cameras.items()}
         goal = self.goal if self.config.goal == "visible" else np.zeros(2)
         state = np.concatenate([self._position, self._velocity, goal])[
             : len(self.embodiment_spec.state_names)
@@ -129,11 +126,11 @@ class PointMass(Environment):
         )
 
     def render(self) -> np.ndarray:
-        return self._picture(256)
+        return self._image(256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The targets stay where they are."""
-        return (self._picture(256, state[:2]) for state in states)
+        """Draw the disc where states say; targets stay where they are."""
+        return (self._image(256, state[:2]) for state in states)
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
@@ -142,46 +139,53 @@ class PointMass(Environment):
         self._velocity = np.zeros(2)
 
     def _lay_out(self, generator: np.random.Generator, split: Split) -> bool:
-        """Draw the disc and its targets; False where they are too close or the goal belongs to
-        another split."""
+        """Draw positions of the disc and its targets.
+
+        Returns:
+            False if they are too close together, or the goal belongs to another split.
+        """
         colours = _target_colours(self._name)
-        places = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
+        positions = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
         if self._fixed is not None:
-            places[1:] = self._fixed
-        gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) + 2 * np.eye(len(places))
-        targets = places[1:]
+            positions[1:] = self._fixed
+        gaps = np.linalg.norm(positions[:, None] - positions[None], axis=-1) + 2 * np.eye(
+            len(positions)
+        )
+        targets = positions[1:]
+        # The goal is the first target, unless the task asks for the leftmost or rightmost one.
         sideways = targets[np.argsort(targets[:, 0])]
         self.goal = sideways[-1] if self._name == "reach-right" else targets[0]
         if self._name == "reach-left":
             self.goal = sideways[0]
-        self._position = places[0]
+        self._position = positions[0]
         self._targets = list(zip(targets, colours, strict=True))
-        apart = gaps.min() >= APART
-        beside = len(colours) != 2 or sideways[1][0] - sideways[0][0] >= APART
-        return bool(apart and beside and split_of(self.task, self.goal) == split)
+        apart = gaps.min() >= MIN_GAP
+        sides_differ = len(colours) != 2 or sideways[1][0] - sideways[0][0] >= MIN_GAP
+        return bool(apart and sides_differ and split_of(self.task, self.goal) == split)
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        self._velocity = self._velocity + SECONDS_A_STEP * (
+        self._velocity = self._velocity + SECONDS_PER_STEP * (
             FORCE * action - FRICTION * self._velocity
         )
-        moved = self._position + SECONDS_A_STEP * self._velocity
+        moved = self._position + SECONDS_PER_STEP * self._velocity
         self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
+        # A disc that hit the table's edge stops along that axis.
         self._velocity = np.where(moved == self._position, self._velocity, 0.0)
         distance = float(np.linalg.norm(self._position - self.goal))
         return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
 
-    def _picture(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
-        """position: None: the disc's present one."""
+    def _image(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
+        """An image of the table with the disc at `position`, its current one if None."""
         pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()
         if self.config.goal == "visible":
-            for place, colour in self._targets:
-                _paint_disc(pixels, place, TARGET_RADIUS, COLOURS[colour])
-        _paint_disc(pixels, self._position if position is None else position, BODY_RADIUS, BODY)
+            for centre, colour in self._targets:
+                _paint_disc(pixels, centre, TARGET_RADIUS, COLOURS[colour])
+        _paint_disc(pixels, self._position if position is None else position, DISC_RADIUS, DISC)
         return np.rint(pixels).astype(np.uint8)
 
 
 def _target_colours(name: str) -> tuple[str, ...]:
-    """Colours of the targets shown, the meant one first; two grey ones where the side decides."""
+    """Colours of a task's targets, the goal's first; two grey ones if the side decides."""
     if name in ("reach-left", "reach-right"):
         return ("grey", "grey")
     meant = name.removeprefix("reach-")
@@ -193,15 +197,21 @@ def _target_colours(name: str) -> tuple[str, ...]:
 
 
 def _paint_disc(
-    pixels: np.ndarray, place: np.ndarray, radius: float, colour: tuple[int, int, int]
+    pixels: np.ndarray, centre: np.ndarray, radius: float, colour: tuple[int, int, int]
 ) -> None:
-    """Blend a disc into a picture in place, its edge one pixel soft. pixels: float (size, size, 3),
-    y up."""
+    """Blend a disc with an edge of one pixel into float pixels (size, size, 3), in place.
+
+    Args:
+        pixels: the image, whose upper edge is y = 1.
+        centre: of the disc, metres.
+        radius: metres.
+        colour: RGB, 0 to 255.
+    """
     size = len(pixels)
-    metres_a_pixel = 2 * HALF_TABLE / size
-    centres = (np.arange(size) + 0.5) * metres_a_pixel - HALF_TABLE
-    distance = np.hypot(centres[None, :] - place[0], -centres[:, None] - place[1])
-    cover = np.clip((radius - distance) / metres_a_pixel + 0.5, 0, 1)[..., None]
+    metres_per_pixel = 2 * HALF_TABLE / size
+    centres = (np.arange(size) + 0.5) * metres_per_pixel - HALF_TABLE
+    distance = np.hypot(centres[None, :] - centre[0], -centres[:, None] - centre[1])
+    cover = np.clip((radius - distance) / metres_per_pixel + 0.5, 0, 1)[..., None]
     pixels += cover * (np.asarray(colour) - pixels)
 
 

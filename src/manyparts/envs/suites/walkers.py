@@ -23,11 +23,11 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
-from manyparts.envs.cameras import Pictures
+from manyparts.envs.cameras import CameraImages
 from manyparts.envs.experts.mppi import Mppi, MppiConfig
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
-from manyparts.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
+from manyparts.envs.suites.walkers_models import CAMERA, SECONDS_PER_SUBSTEP, to_mjcf
 from manyparts.envs.suites.walkers_morphologies import (
     GRAVITY,
     KINDS,
@@ -40,7 +40,7 @@ from manyparts.envs.suites.walkers_morphologies import (
 
 HORIZON = 500
 SUBSTEPS = 5
-CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_A_SUBSTEP), 6)
+CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_PER_SUBSTEP), 6)
 SOLVED = 0.5  # the mean reward of the last second, of at most 1, from which a step counts as solved
 CAMERAS = (CAMERA,)
 # How far from the standing pose an episode begins: of a joint's turn, radians of heading, and
@@ -102,16 +102,16 @@ class Walker(Environment):
                 raise UserError(
                     f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}"
                 )
-        self.config, self.body = config, draw_morphology(name)
-        self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.body))
+        self.config, self.morphology = config, draw_morphology(name)
+        self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.morphology))
         self.data = load_mujoco().MjData(self.model)
         own, shared = (
             [self.model.actuator(index).name for index in range(self.model.nu)],
             config.state == "shared",
         )
-        self._joints = list(SHARED[self.body.kind]) if shared else own
+        self._joints = list(SHARED[self.morphology.kind]) if shared else own
         self._own = np.array([self._joints.index(joint) for joint in own])
-        self._description = _described(self.body, self._joints) if shared else {}
+        self._description = _described(self.morphology, self._joints) if shared else {}
         spec = Spec(
             embodiment=f"walkers-{self.body.kind if shared else name}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
@@ -126,42 +126,43 @@ class Walker(Environment):
         bounds = -np.ones(self.model.nu), np.ones(self.model.nu)
         self._planner = Mppi(self.model, self._rewards_of_states, PLAN, *bounds, substeps=SUBSTEPS)
         self._planned: np.ndarray | None = None
-        self._pictures = Pictures(self.model, config, {})
+        self._camera_images = CameraImages(self.model, config, {})
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {"images": images, "state": self._state()}
 
     def expert_action(self) -> np.ndarray:
         if self._planned is None:
             self._planned = self._planner.action(self.data)
-        return self._placed(np.clip(self._planned, -1, 1)).astype(np.float32)
+        return self._in_layout(np.clip(self._planned, -1, 1)).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(CAMERA, 256)
+        return self._image(CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         mujoco, scene = load_mujoco(), load_mujoco().MjData(self.model)
-        first = self.model.nq - self._place - self.model.nu
+        first = self.model.nq - self._height_index - self.model.nu
         for state in states:
             pose, angles = state[:first], state[first : first + len(self._joints)]
-            scene.qpos[:] = np.concatenate([self.data.qpos[: self._place], pose, angles[self._own]])
+            scene.qpos[:] = np.concatenate(
+                [self.data.qpos[: self._height_index], pose, angles[self._own]]
+            )
             mujoco.mj_forward(self.model, scene)
-            yield self._pictures.picture(scene, CAMERA, 256)
+            yield self._camera_images.image(scene, CAMERA, 256)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     @property
-    def _place(self) -> int:
+    def _height_index(self) -> int:
         """How many of the root's coordinates say where along the floor it is: x, or x and y. Its
         height is next."""
-        return 1 if self.body.kind == "planar" else 2
+        return 1 if self.morphology.kind == "planar" else 2
 
-    def _placed(self, values: np.ndarray) -> np.ndarray:
+    def _in_layout(self, values: np.ndarray) -> np.ndarray:
         """Numbers of the body's own joints, in the places of the interface."""
         placed = np.zeros(len(self._joints))
         placed[self._own] = values
@@ -173,7 +174,7 @@ class Walker(Environment):
         return ActionContract("torque", "joints", names, low, high, control_rate_hz=CONTROL_RATE_HZ)
 
     def _state_names(self) -> tuple[str, ...]:
-        planar, joints = self.body.kind == "planar", self._joints
+        planar, joints = self.morphology.kind == "planar", self._joints
         pose = ("height", "pitch") if planar else ("height", "qw", "qx", "qy", "qz")
         root = ("vx", "vz", "wy") if planar else ("vx", "vy", "vz", "wx", "wy", "wz")
         moving = (
@@ -189,14 +190,14 @@ class Walker(Environment):
         )
 
     def _state(self) -> np.ndarray:
-        pose, angles = np.split(self.data.qpos[self._place :], [-self.model.nu])
+        pose, angles = np.split(self.data.qpos[self._height_index :], [-self.model.nu])
         root, velocities = np.split(self.data.qvel, [-self.model.nu])
         moving = () if self.config.state == "proprioception" else self.data.sensordata
         parts = (
             pose,
-            self._placed(angles),
+            self._in_layout(angles),
             root,
-            self._placed(velocities),
+            self._in_layout(velocities),
             moving,
             [*self._description.values()],
         )
@@ -213,11 +214,11 @@ class Walker(Environment):
             * self.model.jnt_range[-self.model.nu :, 1]
         )
         data.qvel[:] = generator.normal(0, VELOCITIES_VARY, self.model.nv)
-        if self.body.kind == "free":
+        if self.morphology.kind == "free":
             half = HEADING_VARIES * generator.uniform(-1, 1) / 2
             data.qpos[3:7] = np.cos(half), 0, 0, np.sin(half)
         mujoco.mj_forward(self.model, data)
-        data.qpos[self._place] -= self._lowest()
+        data.qpos[self._height_index] -= self._lowest()
         mujoco.mj_forward(self.model, data)
         self.goal = data.qpos.copy()
         self._last_second.clear()
@@ -261,44 +262,47 @@ class Walker(Environment):
     def _rewards_of_states(
         self, position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
     ) -> np.ndarray:
-        if self.body.kind == "planar":
+        if self.morphology.kind == "planar":
             upright = np.cos(position[:, 2])
         else:
             upright = 1 - 2 * np.square(position[:, 4:6]).sum(axis=1)
         return rewards(
-            self.body, height=position[:, self._place], upright=upright, speed=sensors[:, 0]
+            self.morphology,
+            height=position[:, self._height_index],
+            upright=upright,
+            speed=sensors[:, 0],
         )
 
-    def _picture(self, name: str, size: int) -> np.ndarray:
-        return self._pictures.picture(self.data, name, size)
+    def _image(self, name: str, size: int) -> np.ndarray:
+        return self._camera_images.image(self.data, name, size)
 
 
 def rewards(
-    body: Morphology, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray
+    morphology: Morphology, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray
 ) -> np.ndarray:
     """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the
     standing pose. speed: of the centre of mass along x, m/s. Standing still earns a sixth, as in
     dm_control's walker."""
-    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(
+    stands = np.clip((height / morphology.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(
         upright, 0, 1
     )
-    return stands * (1 + 5 * np.clip(speed / body.speed, 0, 1)) / 6
+    return stands * (1 + 5 * np.clip(speed / morphology.speed, 0, 1)) / 6
 
 
-def _described(body: Morphology, joints: Sequence[str]) -> dict[str, float]:
+def _described(morphology: Morphology, joints: Sequence[str]) -> dict[str, float]:
     """What tells bodies of one interface apart, by name: sizes (metres), mass (kg), and for each
     joint whether the body has it (1 or 0), how long the link is that it turns, and its torque in
     weight times height of the hips."""
     told = {
-        "hips_height": body.hips_height,
-        "torso": body.torso,
-        "mass": body.mass,
-        "stands_on_end": float(body.stance == "upright"),
+        "hips_height": morphology.hips_height,
+        "torso": morphology.torso,
+        "mass": morphology.mass,
+        "stands_on_end": float(morphology.stance == "upright"),
     }
-    unit = body.mass * GRAVITY * body.hips_height
+    unit = morphology.mass * GRAVITY * morphology.hips_height
     found = {
-        f"leg{index}_{link}_{axis}": (length, body.joint(leg, link, axis).torque / unit)
-        for index, leg in enumerate(body.legs)
+        f"leg{index}_{link}_{axis}": (length, morphology.joint(leg, link, axis).torque / unit)
+        for index, leg in enumerate(morphology.legs)
         for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True))
         for axis in axes
     }
@@ -312,7 +316,7 @@ def _described(body: Morphology, joints: Sequence[str]) -> dict[str, float]:
     return told
 
 
-class _EveryBody(Mapping[str, Instructions]):
+class _AllMorphologies(Mapping[str, Instructions]):
     """The instructions of any body of the universes; those that are listed are `TASKS`."""
 
     def __getitem__(self, name: str) -> Instructions:
@@ -332,7 +336,7 @@ _INSTRUCTIONS = Instructions(
     ("go ahead on your legs", "walk straight on", "step forward and keep going"),
     ("make your way forward on foot", "keep walking ahead"),
 )
-INSTRUCTIONS: Mapping[str, Instructions] = _EveryBody()
+INSTRUCTIONS: Mapping[str, Instructions] = _AllMorphologies()
 
 SUITE = Suite(
     make=make,

@@ -9,12 +9,12 @@ from xml.etree.ElementTree import Element, SubElement
 
 from manyparts.envs.suites.walkers_morphologies import GRAVITY, HEEL, Axis, Joint, Leg, Morphology
 
-SECONDS_A_SUBSTEP = 0.008
+SECONDS_PER_SUBSTEP = 0.008
 CAMERA = "side"
 SPEED_SENSOR = "centre_of_mass_velocity"
 
 
-def to_mjcf(body: Morphology) -> str:
+def to_mjcf(morphology: Morphology) -> str:
     """The model as XML. Every frame is the world's in the standing pose, where all joints are at 0
     but the root's.
 
@@ -22,18 +22,22 @@ def to_mjcf(body: Morphology) -> str:
     planar body the joints root_x, root_z and root_pitch (about y, so forward is positive), of a
     free one its position and quaternion.
     """
-    root = Element("mujoco", model=body.name)
+    root = Element("mujoco", model=morphology.name)
     SubElement(
         root,
         "option",
-        timestep=str(SECONDS_A_SUBSTEP),
+        timestep=str(SECONDS_PER_SUBSTEP),
         integrator="implicitfast",
         gravity=_text(0, 0, -GRAVITY),
     )
-    _add_looks(root, body)
+    _add_looks(root, morphology)
     default = SubElement(root, "default")
     SubElement(
-        default, "geom", contype="1", conaffinity="0", friction=_text(body.friction, 0.05, 0.001)
+        default,
+        "geom",
+        contype="1",
+        conaffinity="0",
+        friction=_text(morphology.friction, 0.05, 0.001),
     )
     world = SubElement(root, "worldbody")
     SubElement(
@@ -49,15 +53,15 @@ def to_mjcf(body: Morphology) -> str:
         contype="0",
         conaffinity="1",
     )
-    torso = _add_torso(world, body)
+    torso = _add_torso(world, morphology)
     actuators = SubElement(root, "actuator")
-    for index, leg in enumerate(body.legs):
-        _add_leg(torso, actuators, body, index, leg)
-    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, body="torso")
+    for index, leg in enumerate(morphology.legs):
+        _add_leg(torso, actuators, morphology, index, leg)
+    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, morphology="torso")
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _add_looks(root: Element, body: Morphology) -> None:
+def _add_looks(root: Element, morphology: Morphology) -> None:
     asset = SubElement(root, "asset")
     SubElement(
         asset,
@@ -75,47 +79,56 @@ def _add_looks(root: Element, body: Morphology) -> None:
     )  # fmt: skip
     SubElement(asset, "material", name="floor", texture="tiles", texrepeat="1 1", texuniform="true")
     for name, saturation, value in (("torso", 0.6, 0.85), ("near", 0.5, 0.95), ("far", 0.7, 0.55)):
-        colour = colorsys.hsv_to_rgb(body.hue, saturation, value)
+        colour = colorsys.hsv_to_rgb(morphology.hue, saturation, value)
         SubElement(asset, "material", name=name, rgba=_text(*colour, 1))
 
 
-def _add_torso(world: Element, body: Morphology) -> Element:
-    torso = SubElement(world, "body", name="torso", pos=_text(0, 0, body.hips_height))
-    _add_camera(torso, distance=1.8 * max(_height(body), _length(body)))
-    if body.kind == "free":
+def _add_torso(world: Element, morphology: Morphology) -> Element:
+    torso = SubElement(world, "body", name="torso", pos=_text(0, 0, morphology.hips_height))
+    _add_camera(torso, distance=1.8 * max(_height(morphology), _length(morphology)))
+    if morphology.kind == "free":
         SubElement(torso, "freejoint", name="root")
     else:
         SubElement(torso, "joint", name="root_x", type="slide", axis="1 0 0")
         SubElement(
-            torso, "joint", name="root_z", type="slide", axis="0 0 1", ref=_text(body.hips_height)
+            torso,
+            "joint",
+            name="root_z",
+            type="slide",
+            axis="0 0 1",
+            ref=_text(morphology.hips_height),
         )
         SubElement(torso, "joint", name="root_pitch", type="hinge", axis="0 1 0")
-    upright = body.stance == "upright"
+    upright = morphology.stance == "upright"
     rear, front = (
-        ((0, 0, 0), (0, 0, body.torso))
+        ((0, 0, 0), (0, 0, morphology.torso))
         if upright
-        else ((-body.torso / 2, 0, 0), (body.torso / 2, 0, 0))
+        else ((-morphology.torso / 2, 0, 0), (morphology.torso / 2, 0, 0))
     )
-    _add_capsule(torso, "torso", rear, front, body.torso_radius, body.density, "torso")
-    eye = (front[0] + body.torso_radius * 0.8, 0, front[2] + body.torso_radius * 0.5)
+    _add_capsule(torso, "torso", rear, front, morphology.torso_radius, morphology.density, "torso")
+    eye = (front[0] + morphology.torso_radius * 0.8, 0, front[2] + morphology.torso_radius * 0.5)
     SubElement(
-        torso, "geom", type="sphere", size=_text(0.5 * body.torso_radius), pos=_text(*eye), mass="0", contype="0",
+        torso, "geom", type="sphere", size=_text(0.5 * morphology.torso_radius), pos=_text(*eye), mass="0", contype="0",
         rgba="0.1 0.1 0.1 1",
     )  # fmt: skip
     return torso
 
 
-def _height(body: Morphology) -> float:
+def _height(morphology: Morphology) -> float:
     """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of
     one that stands on end this is about half way up, of another near the hips."""
-    return body.hips_height + body.torso if body.stance == "upright" else 1.7 * body.hips_height
+    return (
+        morphology.hips_height + morphology.torso
+        if morphology.stance == "upright"
+        else 1.7 * morphology.hips_height
+    )
 
 
-def _length(body: Morphology) -> float:
+def _length(morphology: Morphology) -> float:
     """Metres from side to side, or from end to end, whichever is more, standing."""
     reaches = [
         (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth))
-        for leg in body.legs
+        for leg in morphology.legs
     ]
     along = max(abs(x + forward) for x, _, forward, _ in reaches)
     across = max(abs(y + left) for _, y, _, left in reaches)
@@ -125,7 +138,7 @@ def _length(body: Morphology) -> float:
 def _add_camera(torso: Element, distance: float) -> None:
     """It stays beside the body's centre of mass, a little ahead and above."""
     azimuth, elevation = math.radians(20), math.radians(15)
-    place = (
+    offset = (
         math.sin(azimuth) * math.cos(elevation),
         -math.cos(azimuth) * math.cos(elevation),
         math.sin(elevation),
@@ -137,32 +150,36 @@ def _add_camera(torso: Element, distance: float) -> None:
         math.cos(elevation),
     )
     SubElement(
-        torso, "camera", name=CAMERA, mode="trackcom", pos=_text(*(distance * part for part in place)),
+        torso, "camera", name=CAMERA, mode="trackcom", pos=_text(*(distance * part for part in offset)),
         xyaxes=_text(*right, *up), fovy="45",
     )  # fmt: skip
 
 
-def _add_leg(torso: Element, actuators: Element, body: Morphology, index: int, leg: Leg) -> None:
+def _add_leg(
+    torso: Element, actuators: Element, morphology: Morphology, index: int, leg: Leg
+) -> None:
     """Links one in the other, each with its joints and their motors, named leg0_0, leg0_0_bend and
     so on."""
-    parent, place = torso, leg.hip
+    parent, offset = torso, leg.hip
     for link, (length, tilt, axes) in enumerate(zip(leg.lengths, leg.tilts, leg.axes, strict=True)):
         name = f"leg{index}_{link}"
-        parent = SubElement(parent, "body", name=name, pos=_text(*place))
+        parent = SubElement(parent, "body", name=name, pos=_text(*offset))
         for axis in axes:
             _add_joint(
-                parent, actuators, f"{name}_{axis}", body.joint(leg, link, axis), leg.azimuth
+                parent, actuators, f"{name}_{axis}", morphology.joint(leg, link, axis), leg.azimuth
             )
         along = (
             math.sin(tilt) * math.cos(leg.azimuth),
             math.sin(tilt) * math.sin(leg.azimuth),
             -math.cos(tilt),
         )
-        place = (length * along[0], length * along[1], length * along[2])
-        heel = -HEEL * place[0] if link == 2 else 0.0
-        toe = (place[0] + heel, place[1], place[2])
+        offset = (length * along[0], length * along[1], length * along[2])
+        heel = -HEEL * offset[0] if link == 2 else 0.0
+        toe = (offset[0] + heel, offset[1], offset[2])
         looks = "near" if leg.hip[1] < 0 else "far"
-        _add_capsule(parent, name, (heel, 0, 0), toe, body.leg_radius, body.density, looks)
+        _add_capsule(
+            parent, name, (heel, 0, 0), toe, morphology.leg_radius, morphology.density, looks
+        )
 
 
 def _add_joint(

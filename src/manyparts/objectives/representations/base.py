@@ -1,4 +1,4 @@
-"""What these losses share: a batch's embeddings, computed once, and heads over them."""
+"""What these losses share: a batch's embeddings, computed once, and heads that read them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ HIDDEN, DROPOUT = (256, 256), 0.1
 
 @dataclass
 class FramePasses:
-    """A batch's way through the model. generator: the source of all randomness of the objectives in
-    this pass."""
+    """A batch's way through the model, shared by all objectives."""
 
     model: Representation
+    """The model under training."""
+
     batch: Batch
+    """The windows to learn from."""
+
     generator: torch.Generator
+    """The only source of randomness of the objectives."""
 
     @cached_property
     def embedded(self) -> Float[Tensor, "b t e"]:
+        """The embedding of every frame."""
         return self.model.embed(self.batch)
 
     @cached_property
@@ -42,7 +47,7 @@ def action_dimension(model: Representation) -> int:
 
 
 def action_mask(batch: Batch) -> Bool[Tensor, "b t n"]:
-    """The real actions, as `FramePasses.executed` has them."""
+    """Mask of the real actions, in the layout of `FramePasses.executed`."""
     real = (batch.mask[..., None] & batch.chunk_mask)[..., None] & batch.action_mask[
         :, None, None, :
     ]
@@ -50,7 +55,7 @@ def action_mask(batch: Batch) -> Bool[Tensor, "b t n"]:
 
 
 def head(inputs: int, outputs: int, *, dropout: float = DROPOUT) -> nn.Sequential:
-    """The perceptron that each of these losses has."""
+    """The perceptron that these losses use, with two hidden layers."""
     return mlp([inputs, *HIDDEN, outputs], dropout=dropout)
 
 
@@ -60,15 +65,23 @@ def info_nce(
     real: Bool[Tensor, "n"],
     temperature: float,
 ) -> Float[Tensor, "n"]:
-    """Cross-entropy of finding each query's own key among the keys of all real rows, on unit
-    vectors (van den Oord et al. 2018, arXiv 1807.03748). At temperature 1 similarities lie within
-    [-1, 1], so that it can hardly fall below chance, log n - 2 at best. In float32 also under
-    autocast, which would round similarities to 1/256."""
+    """Cross-entropy of choosing each query's own key among the keys of all real rows.
+
+    Vectors are scaled to length 1 (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748). With
+    temperature 1 logits lie in [-1, 1], so the loss hardly falls below chance: log n - 2 at best.
+
+    Args:
+        queries: one vector per row.
+        keys: the matching vectors.
+        real: which rows count.
+        temperature: what similarities are divided by.
+    """
+    # In float32 also under autocast, which would round similarities to 1/256.
     with torch.autocast(queries.device.type, enabled=False):
         similarity = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
     logits = (similarity / temperature).masked_fill(~real[None], -torch.inf)
     own = torch.arange(len(logits), device=logits.device)
-    logits[own, own] = (
-        similarity.diagonal() / temperature
-    )  # rows that are not real find themselves; they do not count
+    # A row that is not real keeps its own key, which is masked for all others. With -inf there, its
+    # loss would be infinite, and that times a mask of 0 is nan.
+    logits[own, own] = similarity.diagonal() / temperature
     return F.cross_entropy(logits, own, reduction="none")

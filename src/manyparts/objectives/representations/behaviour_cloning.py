@@ -20,7 +20,7 @@ from manyparts.objectives.representations.base import (
 
 @dataclass(frozen=True)
 class EmbeddingCloningConfig(ObjectiveConfig):
-    """Imitation of `expert_action`, which under noise is not the action that was executed."""
+    """Imitation of `expert_action`, which differs from the executed action under noise."""
 
 
 class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Representation):
@@ -32,13 +32,15 @@ class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Represent
         self.head = head(model.embedding_dimension, action_dimension(model))
 
     def predict(self, passes: FramePasses) -> Float[Tensor, "b t n"]:
-        """The actions of every step from its frame alone."""
+        """The actions at every step, from its frame only."""
         return self.decide(passes.embedded)
 
     def decide(self, embedded: Float[Tensor, "b t e"]) -> Float[Tensor, "b t n"]:
-        """The chunk of actions after each frame, in [-1, 1] where the expert's are."""
+        """The chunk of actions after each frame, unclipped; the expert's lie in [-1, 1]."""
         return self.head(embedded)
 
     def forward(self, passes: FramePasses) -> Loss:
+        # The action before noise is the target: noise is in the data to show how to recover from
+        # errors, not to be imitated.
         error = (self.predict(passes).float() - passes.batch.expert_action.flatten(2)).square()
         return Loss(error, action_mask(passes.batch))

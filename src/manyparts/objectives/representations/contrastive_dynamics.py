@@ -1,4 +1,4 @@
-"""Implicit forward dynamics: a frame and an action tell which of the batch's frames comes next."""
+"""Implicit forward dynamics: from a frame and an action, choose the next one of many frames."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from manyparts.objectives.representations.base import FramePasses, action_dimens
 
 @dataclass(frozen=True)
 class ContrastiveDynamicsConfig(ObjectiveConfig):
-    """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what
-    others tune it to."""
+    """Settings of `ContrastiveDynamics`."""
 
     temperature: float = 1.0
+    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Representation):
-    """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among all next frames of the batch (FD
-    implicit)."""
+    """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among the batch's next frames (implicit
+    FD)."""
 
     def __init__(self, config: ContrastiveDynamicsConfig, model: Representation):
         super().__init__()
@@ -42,6 +42,8 @@ class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Rep
     def forward(self, passes: FramePasses) -> Loss:
         batch = passes.batch
         real = batch.mask[:, :-1] & batch.mask[:, 1:]
+        # Windows and steps become rows: other steps of the same window are wrong answers, too. They
+        # are the hardest, since only the action tells them apart. Keys take gradient as well.
         queries, keys = self.predict(passes).flatten(0, 1), passes.embedded[:, 1:].flatten(0, 1)
-        found = info_nce(queries, keys, real.flatten(), self.config.temperature)
-        return Loss(found.view(real.shape), real)
+        losses = info_nce(queries, keys, real.flatten(), self.config.temperature)
+        return Loss(losses.view(real.shape), real)

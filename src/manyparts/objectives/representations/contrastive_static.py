@@ -19,21 +19,26 @@ from manyparts.objectives.representations.base import FramePasses, head, info_nc
 
 @dataclass(frozen=True)
 class ContrastiveStaticConfig(ObjectiveConfig):
-    """shift_pixels: of either crop, drawn apart from frames that are not shifted before.
-    temperature: see `ContrastiveDynamicsConfig`."""
+    """Settings of `ContrastiveStatic`."""
 
     shift_pixels: int = 8
+    """Largest shift of each crop in pixels; the data should not be shifted before."""
+
     temperature: float = 1.0
+    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveStatic(Objective, config=ContrastiveStaticConfig, model=Representation):
-    """InfoNCE of h(phi(crop)) against h(phi(another crop)) among all frames of the batch; actions
-    are not used."""
+    """InfoNCE of h(phi(crop)) against h(phi(another crop)) among the batch's frames, without
+    actions."""
 
     def __init__(self, config: ContrastiveStaticConfig, model: Representation):
         super().__init__()
         if model.config.sees != "images":
-            raise UserError("static contrast is of images, but the model sees the state alone")
+            raise UserError(
+                f"static contrast compares images, but model.sees is {model.config.sees!r}; "
+                "set it to 'images'"
+            )
         self.config = config
         self.head = head(model.embedding_dimension, model.embedding_dimension)
 
@@ -43,21 +48,24 @@ class ContrastiveStatic(Objective, config=ContrastiveStaticConfig, model=Represe
 
     def forward(self, passes: FramePasses) -> Loss:
         real = passes.batch.mask
-        one, other = self.predict(passes)
-        return Loss(
-            info_nce(one, other, real.flatten(), self.config.temperature).view(real.shape), real
-        )
+        queries, keys = self.predict(passes)
+        losses = info_nce(queries, keys, real.flatten(), self.config.temperature)
+        return Loss(losses.view(real.shape), real)
 
     def _crop(self, passes: FramePasses) -> Float[Tensor, "n e"]:
+        """Project one random crop of every frame."""
+        # Each call draws its own shifts, so two calls give the two crops of a pair. The shared
+        # `passes.embedded` cannot be used: it is of the frames as they are.
         batch = passes.batch
-        moved = {
-            name: self._moved(images, passes.generator) for name, images in batch.images.items()
+        shifted = {
+            name: self._shifted(images, passes.generator) for name, images in batch.images.items()
         }
-        return self.head(passes.model.embed(replace(batch, images=moved)).flatten(0, 1))
+        return self.head(passes.model.embed(replace(batch, images=shifted)).flatten(0, 1))
 
-    def _moved(
+    def _shifted(
         self, images: UInt8[Tensor, "b t c h w"], generator: torch.Generator
     ) -> UInt8[Tensor, "b t c h w"]:
-        """Every frame shifted in its own way."""
+        """Shift every frame by its own random offset."""
+        # `random_shift` draws one offset per window; each frame becomes a window of one step.
         frames = images.flatten(0, 1)[:, None]
         return random_shift(frames, self.config.shift_pixels, generator).view_as(images)

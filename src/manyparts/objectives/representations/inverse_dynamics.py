@@ -21,14 +21,16 @@ from manyparts.objectives.representations.base import (
 
 @dataclass(frozen=True)
 class EmbeddingInverseDynamicsConfig(ObjectiveConfig):
-    """Over as many environment steps as a chunk of actions has: 1 in the paper."""
+    """Settings of `EmbeddingInverseDynamics`.
+
+    The two frames are as many environment steps apart as a chunk has actions: 1 in the paper.
+    """
 
 
 class EmbeddingInverseDynamics(
     Objective, config=EmbeddingInverseDynamicsConfig, model=Representation
 ):
-    """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, the same phi on both sides, with gradient through
-    both (ID)."""
+    """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, with gradient through both embeddings (ID)."""
 
     def __init__(self, config: EmbeddingInverseDynamicsConfig, model: Representation):
         super().__init__()
@@ -36,11 +38,12 @@ class EmbeddingInverseDynamics(
         self.head = head(2 * model.embedding_dimension, action_dimension(model))
 
     def predict(self, passes: FramePasses) -> Float[Tensor, "b u n"]:
-        """The actions of all steps but the last, from the frames before and after them alone."""
-        seen = passes.embedded
-        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1))
+        """The actions of all steps but the last, from the frames before and after them."""
+        frames = passes.embedded
+        return self.head(torch.cat([frames[:, :-1], frames[:, 1:]], dim=-1))
 
     def forward(self, passes: FramePasses) -> Loss:
         batch = passes.batch
+        # The executed action, not the expert's: it is what moved the robot between the frames.
         error = (self.predict(passes).float() - passes.executed[:, :-1]).square()
         return Loss(error, action_mask(batch)[:, :-1] & batch.mask[:, 1:, None])

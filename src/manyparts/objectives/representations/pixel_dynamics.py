@@ -20,24 +20,31 @@ from manyparts.nn.named import NamedModules
 from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension
 
-_START = 8
+# Side of the coarsest map in cells.
+_COARSEST_SIDE = 8
 
 
 @dataclass(frozen=True)
 class PixelDynamicsConfig(ObjectiveConfig):
-    """channels: of the decoder's maps, from the coarsest on; each next one has twice the side."""
+    """Settings of `PixelDynamics`."""
 
     channels: tuple[int, ...] = (64, 32, 16)
+    """Channels of the decoder's maps, coarsest first; each map has twice the side of the last."""
 
 
 class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation):
-    """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, a mean over pixels in [-1, 1] (FD explicit). Images
-    must not be shifted each in its own way, or it learns the shifts."""
+    """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, averaged over pixels in [-1, 1] (explicit FD).
+
+    Augmentation must not shift the frames of a window differently, or the loss measures the shifts.
+    """
 
     def __init__(self, config: PixelDynamicsConfig, model: Representation):
         super().__init__()
         if model.config.sees != "images":
-            raise UserError("pixel dynamics predicts images, but the model sees the state alone")
+            raise UserError(
+                f"pixel dynamics predicts images, but model.sees is {model.config.sees!r}; "
+                "set it to 'images'"
+            )
         self.config = config
         self.action = mlp([action_dimension(model), model.embedding_dimension])
         slots = {name: model.embodiments.slots[name] for name in model.cameras}
@@ -49,38 +56,36 @@ class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation)
 
     def predict(self, passes: FramePasses) -> dict[str, Float[Tensor, "b u c h w"]]:
         """The next frames of every camera, from the embeddings before and their actions."""
-        known = torch.cat([passes.embedded, self.action(passes.executed)], dim=-1)[:, :-1]
-        flat, shape = known.flatten(0, 1), known.shape[:2]
+        inputs = torch.cat([passes.embedded, self.action(passes.executed)], dim=-1)[:, :-1]
+        flat, shape = inputs.flatten(0, 1), inputs.shape[:2]
         return {name: self.decoders[name](flat).unflatten(0, shape) for name in self.cameras}
 
     def forward(self, passes: FramePasses) -> Loss:
         batch, errors = passes.batch, []
         for name, predicted in self.predict(passes).items():
-            after = pixels(batch.images[name][:, 1:].flatten(0, 1)).unflatten(
-                0, predicted.shape[:2]
-            )
-            errors.append((predicted.float() - after).square().mean(dim=(2, 3, 4)))
+            following = pixels(batch.images[name][:, 1:].flatten(0, 1))
+            targets = following.unflatten(0, predicted.shape[:2])
+            errors.append((predicted.float() - targets).square().mean(dim=(2, 3, 4)))
+        # Cameras count equally, whatever their size in pixels.
         return Loss(torch.stack(errors).mean(dim=0), batch.mask[:, :-1] & batch.mask[:, 1:])
 
 
 class _Decoder(nn.Module):
-    """A vector to a picture: a coarse map, doubled and convolved until it is large enough, then cut
-    to size.
-
-    Channels lie last in memory, which takes half the time on a CPU.
-    """
+    """A vector to an image: a coarse map, doubled and convolved per layer, then resized."""
 
     def __init__(self, inputs: int, channels: tuple[int, ...], size: tuple[int, int]):
         super().__init__()
         self.size, self.channels = size, channels
-        self.project = mlp([inputs, 256, channels[0] * _START**2])
+        self.project = mlp([inputs, 256, channels[0] * _COARSEST_SIDE**2])
         doubling = [nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(channels)]
         self.convolutions = nn.ModuleList(doubling)
         self.paint = nn.Conv2d(channels[-1], 3, 3, padding=1)
+        # Channels last in memory takes half the time on a CPU.
         self.to(memory_format=torch.channels_last)  # pyright: ignore
 
-    def forward(self, known: Float[Tensor, "n d"]) -> Float[Tensor, "n 3 h w"]:
-        maps = rearrange(self.project(known), "n (c h w) -> n c h w", h=_START, w=_START)
+    def forward(self, inputs: Float[Tensor, "n d"]) -> Float[Tensor, "n 3 h w"]:
+        side = _COARSEST_SIDE
+        maps = rearrange(self.project(inputs), "n (c h w) -> n c h w", h=side, w=side)
         maps = maps.contiguous(memory_format=torch.channels_last)
         for convolution in self.convolutions:
             maps = F.gelu(convolution(F.interpolate(maps, scale_factor=2)))
