@@ -115,10 +115,11 @@ def names_of_today(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     entries = {key: names_of_today(value) for key, value in values.items()}
-    if not isinstance(values.get("type"), str):
+    written = values.get("type")
+    if not isinstance(written, str):
         return entries
     classes = {former: name for name, former in FORMER_CLASSES.items()}
-    class_name = classes.get(values["type"], values["type"])
+    class_name = classes.get(written, written)
     fields = fields_of_today(class_name, entries | {"type": class_name})
     return {name: value_of_today(class_name, name, value) for name, value in fields.items()}
 

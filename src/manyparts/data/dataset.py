@@ -76,7 +76,7 @@ class EpisodeDataset:
 
     @classmethod
     def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
-        """Open a dataset of any format that can be read (docs/reference/other-formats.md), in place.
+        """Open a dataset of any format of docs/reference/other-formats.md, in place.
 
         Args:
             location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or

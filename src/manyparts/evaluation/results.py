@@ -263,7 +263,8 @@ def compare(
     ]
     if not tasks:
         raise UserError(
-            f"no task in common: {first_of(result_a.tasks, _NAMED)} against {first_of(result_b.tasks, _NAMED)}"
+            f"no task in common: {first_of(result_a.tasks, _NAMED)} against "
+            f"{first_of(result_b.tasks, _NAMED)}"
         )
     values_a = [result_a.values(measure, task) for task in tasks]
     values_b = [result_b.values(measure, task) for task in tasks]

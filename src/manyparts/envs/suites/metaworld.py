@@ -22,10 +22,10 @@ from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
 from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
 
 __all__ = [
-    "SUITE",
     "CAMERAS",
     "INSTRUCTIONS",
     "SPLITS",
+    "SUITE",
     "TASKS",
     "MetaWorld",
     "make",

@@ -22,9 +22,9 @@ from manyparts.envs.suites.navigation_env import CAMERAS, Navigation
 from manyparts.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
 
 __all__ = [
-    "SUITE",
     "INSTRUCTIONS",
     "SPLITS",
+    "SUITE",
     "TASKS",
     "MiniworldScene",
     "make",
