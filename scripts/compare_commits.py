@@ -25,6 +25,7 @@ BASE = "783005d"  # closed the issue "a name of its own, and nothing silently wr
 HERE = Path(__file__).resolve().parent.parent
 STEPS = 50
 IGNORED = ("samples_per_second", "frames_per_second", "seconds")
+RENAMED = {"share/": "fraction/", "target_deviation": "target_std"}  # in metrics, since 0.1
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,8 @@ def losses(folder: Path) -> dict[str, float]:
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         for key, value in row.items():
+            for former, name in RENAMED.items():
+                key = key.replace(former, name)
             if key not in IGNORED:
                 values[f"step {row['step']} {key}"] = value
     return values
