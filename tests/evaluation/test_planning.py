@@ -139,6 +139,6 @@ def test_planner_needs_a_dynamics_model(run: Path, tmp_path: Path, capsys: Any) 
     with pytest.raises(UserError, match="takes neither a planner nor an objective"):
         load(policy, planner=CemConfig())
     assert cli.main(["evaluate", str(run), *ASKED, *SMALL]) == 2
-    assert "settings of a planner without --planner" in capsys.readouterr().err
+    assert "settings of a planner need --planner" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run), "--planner", "cem", "--planner.iterations", "0"]) == 2
     assert "planner.iterations is 0" in capsys.readouterr().err

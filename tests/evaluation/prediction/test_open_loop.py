@@ -344,7 +344,7 @@ def test_horizon_beyond_episodes_is_named(
     with pytest.raises(UserError, match="expected at least 1"):
         open_loop([runs["parallel"]], data.path, horizons=(0,))
     assert cli.main(["predict", str(runs["mlp"]), "--data", str(data.path), "--shown", "-1"]) == 2
-    assert "--shown -1" in capsys.readouterr().err
+    assert "--shown is -1" in capsys.readouterr().err
     with pytest.raises(UserError, match="0 runs"):
         open_loop([], data.path)
 
@@ -502,7 +502,7 @@ def test_transformers_feed_back_samples(data: EpisodeDataset, tmp_path: Path, ca
     mlp = tmp_path / "mlp"
     assert cli.main(["train", "dynamics/mlp-debug", *words[2:], "--output", str(mlp)]) == 0
     assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
-    assert "model.next is asked for, but of none of these models" in capsys.readouterr().err
+    assert "model.next is a setting of none of these models" in capsys.readouterr().err
     both = ["--data", str(data.path), "--windows", "2", "--horizons", "5", "--model.next", "sample"]
     assert (
         cli.main(["predict", str(mlp), str(run), *both]) == 0
