@@ -67,9 +67,9 @@ def faucets(work: Path, output: Path) -> None:
 
 def box(work: Path, output: Path) -> None:
     """One unseen scene before and after tuning."""
-    at = (0, 50, 100, 150, 200)
+    at = (0, 30, 60, 90, 120)
     runs = {"before tuning": "manyparts/metaworld45-small", "after ten demonstrations": str(work / "runs/box-close")}
-    rows = [(name, film(run, "metaworld/box-close", "close the box", 5, at)) for name, run in runs.items()]
+    rows = [(name, film(run, "metaworld/box-close", "put the lid on the box", 1, at)) for name, run in runs.items()]
     strip(rows, output / "box-close.jpg")
 
 
