@@ -1,0 +1,172 @@
+"""Images of docs/tutorials: `python scripts/docs/tutorial_images.py WORK docs/images/tutorials [NAMES]`.
+
+WORK is the folder in which the commands of the tutorials were run, with its `runs` and `data`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drawing import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PURPLE, Canvas
+from PIL import Image, ImageDraw, ImageFont
+
+CELL = 150
+
+
+def strip(rows: Sequence[tuple[str, Sequence[np.ndarray]]], path: Path) -> None:
+    """Film strips, one a row, under a line of text each; JPEG."""
+    columns, caption = len(rows[0][1]), 24
+    picture = Image.new("RGB", (columns * CELL, len(rows) * (CELL + caption)), "white")
+    draw, font = ImageDraw.Draw(picture), _font(14)
+    for row, (words, frames) in enumerate(rows):
+        top = row * (CELL + caption)
+        draw.text((6, top + 4), words, fill=INK, font=font)
+        for column, frame in enumerate(frames):
+            small = Image.fromarray(frame).resize((CELL - 2, CELL - 2), Image.Resampling.LANCZOS)
+            picture.paste(small, (column * CELL + 1, top + caption + 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=85, optimize=True)
+
+
+def _font(size: int) -> Any:
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
+
+
+def film(run: str, task: str, instruction: str, seed: int, at: Sequence[int]) -> list[np.ndarray]:
+    """What happens in one unseen scene under an instruction: the frames after these numbers of steps."""
+    from manyparts import load, make
+    from manyparts.envs import EnvConfig
+
+    agent = load(run)
+    env = make(task, EnvConfig.of(agent.environment), split="evaluation")
+    observation, _ = env.reset(seed=seed)
+    carry, frames = None, []
+    for step in range(max(at) + 1):
+        if step in at:
+            frames.append(env.render())
+        action, carry = agent.act(carry, observation, instruction, explore=False)
+        observation = env.step(action)[0]
+    return frames
+
+
+def faucets(work: Path, output: Path) -> None:
+    """One scene, two instructions, the shipped agent."""
+    run, at = "manyparts/metaworld45-small", (0, 20, 40, 60, 90)
+    words = ("open the faucet", "close the faucet")
+    rows = [(f"“{each}”", film(run, "metaworld/faucet-open", each, 3, at)) for each in words]
+    strip(rows, output / "faucets.jpg")
+
+
+def box(work: Path, output: Path) -> None:
+    """One unseen scene before and after tuning."""
+    at = (0, 30, 60, 90, 120)
+    runs = {"before tuning": "manyparts/metaworld45-small", "after ten demonstrations": str(work / "runs/box-close")}
+    rows = [(name, film(run, "metaworld/box-close", "put the lid on the box", 1, at)) for name, run in runs.items()]
+    strip(rows, output / "box-close.jpg")
+
+
+def losses(work: Path, output: Path) -> None:
+    """The losses of both phases of docs/tutorials/dualmind-from-nothing.md."""
+    canvas = Canvas(250, "Training losses of phase I and phase II")
+    first = _metrics(work / "runs/phase1/metrics.jsonl")
+    second = _metrics(work / "runs/phase2/metrics.jsonl")
+    panels = (
+        ("Phase I", first, {"masked_hindsight": PURPLE, "inverse_dynamics": BLUE, "forward_dynamics": ORANGE}, 0.6),
+        ("Phase II", second, {"behaviour_cloning": GREEN}, 0.3),
+    )
+    for index, (title, rows, names, top) in enumerate(panels):
+        x = 54 + 340 * index
+        canvas.text(x + 130, 28, title, size=14, bold=True)
+        canvas.rectangle(x, 44, 270, 160, "white", LINE)
+        steps = max(row["step"] for row in rows)
+        for part in (0, 0.5, 1):
+            canvas.text(x - 6, 208 - 160 * part, f"{top * part:.2g}", size=11, colour=MUTED, anchor="end")
+            canvas.text(x + 270 * part, 220, f"{steps * part:.0f}", size=11, colour=MUTED)
+        canvas.text(x + 135, 236, "optimiser step", size=11, colour=MUTED)
+        for place, (name, colour) in enumerate(names.items()):
+            points = [(x + 270 * row["step"] / steps, 204 - 160 * min(row[f"loss/{name}"] / top, 1)) for row in rows]
+            canvas.path(points, colour=colour, width=2)
+            words = name.replace("_", " ")
+            canvas.text(x + 262, 64 + 16 * place, words, size=11, colour=colour, anchor="end", bold=True)
+    canvas.save(output / "losses.svg")
+
+
+def _metrics(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rail(work: Path, output: Path) -> None:
+    """One scene of the rail of docs/tutorials/record-your-own-episodes.md under both instructions."""
+    sys.path.insert(0, str(work / "own"))
+    from rail import Rail  # type: ignore[import-not-found]
+
+    from manyparts import load
+
+    agent, rows = load(str(work / "own/runs/rail")), []
+    for colour in ("red", "blue"):
+        cart, carry, frames = Rail(), None, []
+        cart.reset(1001)
+        for step in range(17):
+            if step % 4 == 0:
+                frames.append(np.kron(cart.image(), np.ones((5, 5, 1), np.uint8)))
+            observation = {"images": {"front": cart.image()}, "state": cart.state()}
+            action, carry = agent.act(carry, observation, f"go to the {colour} box", explore=False)
+            cart.move(action[0])
+        rows.append((f"“go to the {colour} box”", frames))
+    strip(rows, output / "rail.png")
+
+
+def plans(work: Path, output: Path) -> None:
+    """What models of narrow and of wide data imagine in the same scene, after eight steps of acting."""
+    from figures import draw_scene, planned_with
+
+    canvas = Canvas(320, "What two models imagine in one scene")
+    for index, (run, words) in enumerate((("narrow", "data with the default noise"), ("wide", "data with much noise"))):
+        found = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
+        x = 80 + 290 * index
+        canvas.text(x + 125, 30, words, size=13, bold=True)
+        draw_scene(canvas, x, 46, 250, found, candidates=True)
+    canvas.save(output / "plans.svg")
+
+
+def pages(work: Path, output: Path) -> None:
+    """Screenshots of a report and of a dataset's page, by the system's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    shots = (
+        (work / "runs/quickstart/phase2/report.html", "report.png", 1000, 900),
+        (work / "own/rail.html", "view.png", 1000, 760),
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        for page, name, width, height in shots:
+            if not page.exists():
+                continue
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab.goto(page.resolve().as_uri())
+            tab.wait_for_timeout(1500)
+            tab.screenshot(path=output / name)
+            small = Image.open(output / name).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+            small.save(output / name, optimize=True)
+        browser.close()
+
+
+IMAGES = {"faucets": faucets, "box": box, "losses": losses, "rail": rail, "plans": plans, "pages": pages}
+
+
+def main(work: str, output: str, *names: str) -> None:
+    """Make the named images, or all, into a folder."""
+    for name in names or IMAGES:
+        IMAGES[name](Path(work), Path(output))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
