@@ -39,13 +39,19 @@ class Canvas:
     ) -> None:
         """One line of text whose baseline is at y."""
         weight = ' font-weight="600"' if bold else ""
-        family = " font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\"" if code else ""
+        family = (
+            " font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\""
+            if code
+            else ""
+        )
         self._parts.append(
             f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{colour}" '
             f'text-anchor="{anchor}"{weight}{family}>{escape(words)}</text>'
         )
 
-    def lines(self, x: float, y: float, lines: Sequence[str], *, size: float = 13, **style: object) -> None:
+    def lines(
+        self, x: float, y: float, lines: Sequence[str], *, size: float = 13, **style: object
+    ) -> None:
         """Lines of text, the block centred on y."""
         step = size * 1.3
         first = y - step * (len(lines) - 1) / 2 + size * 0.36
@@ -74,7 +80,9 @@ class Canvas:
         )
         self.lines(x + width / 2, y + height / 2, lines, size=size, bold=bold)
 
-    def rectangle(self, x: float, y: float, width: float, height: float, fill: str, stroke: str = "none") -> None:
+    def rectangle(
+        self, x: float, y: float, width: float, height: float, fill: str, stroke: str = "none"
+    ) -> None:
         """A plain rectangle."""
         self._parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" stroke="{stroke}"/>'
@@ -99,15 +107,21 @@ class Canvas:
             f'stroke-linejoin="round" stroke-linecap="round" opacity="{opacity:g}"{dash}{marker}/>'
         )
 
-    def arrow(self, *points: tuple[float, float], colour: str = MUTED, dashed: bool = False) -> None:
+    def arrow(
+        self, *points: tuple[float, float], colour: str = MUTED, dashed: bool = False
+    ) -> None:
         """An arrow along the points."""
         self.path(points, colour=colour, arrow=True, dashed=dashed)
 
     def disc(self, x: float, y: float, radius: float, fill: str, opacity: float = 1.0) -> None:
         """A filled circle."""
-        self._parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" opacity="{opacity:g}"/>')
+        self._parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" opacity="{opacity:g}"/>'
+        )
 
-    def image(self, x: float, y: float, side: float, picture: np.ndarray, frame: str = LINE) -> None:
+    def image(
+        self, x: float, y: float, side: float, picture: np.ndarray, frame: str = LINE
+    ) -> None:
         """A square image, uint8 (h, w, 3), with its pixels visible and a thin frame."""
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="PNG", optimize=True)

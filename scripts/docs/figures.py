@@ -67,7 +67,9 @@ def data_flow() -> Canvas:
     y = 40
     canvas.box(150, y, 130, 56, ["simulator,", "or your files"], fill="white", colour=BLUE)
     canvas.box(330, y, 110, 56, ["Episode"], fill="white", colour=BLUE, bold=True)
-    canvas.box(500, y, 160, 56, ["EpisodeDataset", "on disk, LeRobot v3"], fill="white", colour=BLUE)
+    canvas.box(
+        500, y, 160, 56, ["EpisodeDataset", "on disk, LeRobot v3"], fill="white", colour=BLUE
+    )
     canvas.arrow((280, y + 28), (328, y + 28))
     canvas.arrow((440, y + 28), (498, y + 28))
     y = 156
@@ -98,7 +100,9 @@ def window() -> Canvas:
     episode = recorded("metaworld/door-open", length)
     canvas = Canvas(424, "A window: four observations and the chunk of four actions after each")
     left, scale = 40.0, 620 / length
-    canvas.text(left, 28, f"One episode, {length} steps shown", size=12, colour=MUTED, anchor="start")
+    canvas.text(
+        left, 28, f"One episode, {length} steps shown", size=12, colour=MUTED, anchor="start"
+    )
     canvas.rectangle(left, 38, 620, 12, "#e4e7eb")
     canvas.rectangle(left + first * scale, 38, steps * chunk * scale, 12, BLUE)
     canvas.text(left + first * scale, 66, "t", size=12, colour=BLUE)
@@ -109,7 +113,9 @@ def window() -> Canvas:
         frame, x = first + index * chunk, left + index * 157
         canvas.box(x - 4, 96, 156, 218, colour=BLUE, fill="white")
         canvas.image(x + 4, 104, 96, episode.images[frame])
-        canvas.text(x + 52, 216, "o" + f"(t + {index * chunk})" * bool(index) + "(t)" * (not index), size=12)
+        canvas.text(
+            x + 52, 216, "o" + f"(t + {index * chunk})" * bool(index) + "(t)" * (not index), size=12
+        )
         state = episode.state[frame]
         for place, value in enumerate(state):
             canvas.text(x + 146, 120 + 22 * place, f"{value:.2f}", size=11, anchor="end", code=True)
@@ -117,7 +123,12 @@ def window() -> Canvas:
         _chunk(canvas, x + 4, 228, episode.action[frame : frame + chunk])
         canvas.text(x + 74, 306, "chunk: 4 actions", size=11, colour=ORANGE)
     canvas.path([(36, 326), (36, 334), (660, 334), (660, 326)], colour=INK)
-    canvas.lines(350, 352, ["context: what the model may look at, here 4 model steps of 4 environment steps"], size=13)
+    canvas.lines(
+        350,
+        352,
+        ["context: what the model may look at, here 4 model steps of 4 environment steps"],
+        size=13,
+    )
     canvas.rectangle(40, 372, 620, 1, LINE)
     notes = [
         "Every frame starts one window. Past an episode's end, steps are masked and count for nothing.",
@@ -135,12 +146,16 @@ def _chunk(canvas: Canvas, x: float, y: float, actions: np.ndarray) -> None:
         canvas.rectangle(x0, middle - 0.5, 31, 1, LINE)
         for row, value in enumerate(action):
             height = 28 * abs(float(value))
-            canvas.rectangle(x0 + 2 + 7 * row, middle - height * (value > 0), 6, max(height, 1), ORANGE)
+            canvas.rectangle(
+                x0 + 2 + 7 * row, middle - height * (value > 0), 6, max(height, 1), ORANGE
+            )
 
 
 def two_phases() -> Canvas:
     """What DualMind's phases predict, and what they see."""
-    canvas = Canvas(428, "DualMind: phase I learns dynamics without labels, phase II learns to follow prompts")
+    canvas = Canvas(
+        428, "DualMind: phase I learns dynamics without labels, phase II learns to follow prompts"
+    )
     door = recorded("metaworld/door-open", 41)
     canvas.text(178, 30, "Phase I: how the world moves", size=15, bold=True, colour=PURPLE)
     canvas.text(178, 50, "no instruction, no label", size=12, colour=MUTED)
@@ -160,7 +175,13 @@ def two_phases() -> Canvas:
     _stream(canvas, 24, 312, door.images[[0, 20, 40]])
     canvas.text(178, 410, "Targets: what the recording shows next", size=12, colour=MUTED)
     canvas.box(
-        506, 66, 148, 78, ["the expert's next", "chunk of actions", "(behaviour cloning)"], colour=GREEN, size=12
+        506,
+        66,
+        148,
+        78,
+        ["the expert's next", "chunk of actions", "(behaviour cloning)"],
+        colour=GREEN,
+        size=12,
     )
     canvas.arrow((580, 176), (580, 146), colour=GREEN)
     canvas.box(484, 178, 192, 40, ["control transformer"], colour=PURPLE, bold=True)
@@ -327,10 +348,23 @@ def embodiments() -> Canvas:
     arm = recorded("metaworld/door-open", 30).images[-1]
     room = recorded("navigation/one-room", 12, seed=1).images[-1]
     rows = (
-        (52, arm, "sawyer", ("1 camera, 4 state numbers",), ("4 numbers:", "x, y, z,", "gripper"), BLUE),
+        (
+            52,
+            arm,
+            "sawyer",
+            ("1 camera, 4 state numbers",),
+            ("4 numbers:", "x, y, z,", "gripper"),
+            BLUE,
+        ),
         (206, room, "miniworld", ("2 cameras, 1 state number",), ("1 of 4", "choices"), ORANGE),
     )
-    for x, words in ((106, "sees"), (264, "its own"), (414, "shared"), (540, "its own"), (636, "does")):
+    for x, words in (
+        (106, "sees"),
+        (264, "its own"),
+        (414, "shared"),
+        (540, "its own"),
+        (636, "does"),
+    ):
         canvas.text(x, 30, words, size=13, bold=True, colour=MUTED)
     canvas.box(348, 46, 132, 272, colour=PURPLE)
     shared = ["image encoders,", "state encoder,", "transformer,", "prompt encoder"]
@@ -355,10 +389,25 @@ def confounding() -> Canvas:
     from manyparts.studies.confounding import DEMONSTRATIONS, errors
 
     canvas = Canvas(548, "When a hidden context confounds cloning, and when it does not")
-    colours = {"inverse dynamics": BLUE, "cloning": ORANGE, "random": MUTED, "position itself": GREEN}
+    colours = {
+        "inverse dynamics": BLUE,
+        "cloning": ORANGE,
+        "random": MUTED,
+        "position itself": GREEN,
+    }
     worlds = (
-        ("drift", 20, "Each trajectory has a hidden direction", "At one position, actions point everywhere."),
-        ("goals", 360, "Each trajectory has a hidden goal", "At one position, actions lean to the middle."),
+        (
+            "drift",
+            20,
+            "Each trajectory has a hidden direction",
+            "At one position, actions point everywhere.",
+        ),
+        (
+            "goals",
+            360,
+            "Each trajectory has a hidden goal",
+            "At one position, actions lean to the middle.",
+        ),
     )
     for world, x, title, words in worlds:
         canvas.text(x + 160, 30, title, size=14, bold=True)
@@ -367,7 +416,11 @@ def confounding() -> Canvas:
         found = errors(world, DEMONSTRATIONS[1:])
         means = {name: error.mean(axis=0) for name, error in found.items()}
         _errors(canvas, x + 40, 292, 260, 170, means, colours)
-        verdict = "Cloning is no better than random." if world == "drift" else "Cloning learns the position as well."
+        verdict = (
+            "Cloning is no better than random."
+            if world == "drift"
+            else "Cloning learns the position as well."
+        )
         canvas.text(x + 160, 262, verdict, size=13, bold=True, colour=ORANGE)
     for name, x in zip(colours, (60, 226, 340, 500), strict=True):
         dashed = name == "position itself"
@@ -391,7 +444,13 @@ def _world(canvas: Canvas, x: float, y: float, width: float, height: float, worl
                 goal = middle + 1.0 * step * generator.uniform(0.4, 1.1)
                 step = (goal - here) * 0.42
             colour = (BLUE, PURPLE, GREEN)[turn % 3]
-            canvas.path([tuple(here), tuple(here + step)], colour=colour, width=1.5, arrow=True, opacity=0.85)
+            canvas.path(
+                [tuple(here), tuple(here + step)],
+                colour=colour,
+                width=1.5,
+                arrow=True,
+                opacity=0.85,
+            )
         canvas.disc(*here, 5, INK)
 
 
@@ -417,8 +476,17 @@ def _errors(
     for place, count in zip(places, counts, strict=True):
         canvas.text(place, y + height + 16, str(count), size=11, colour=MUTED)
     canvas.text(x + width / 2, y + height + 33, "demonstrated frames", size=11, colour=MUTED)
-    canvas.text(x + width - 6, y + 16, "error of the tuned policy", size=11, colour=MUTED, anchor="end")
-    canvas.text(x + width - 6, y + height * 0.353 + 14, "predict nothing", size=11, colour=MUTED, anchor="end")
+    canvas.text(
+        x + width - 6, y + 16, "error of the tuned policy", size=11, colour=MUTED, anchor="end"
+    )
+    canvas.text(
+        x + width - 6,
+        y + height * 0.353 + 14,
+        "predict nothing",
+        size=11,
+        colour=MUTED,
+        anchor="end",
+    )
     for name, mean in means.items():
         levels = y + height * (1 - (np.minimum(mean, top) + 0.1) / (top + 0.1))
         line = list(zip(places, levels.tolist(), strict=True))

@@ -68,8 +68,14 @@ def faucets(work: Path, output: Path) -> None:
 def box(work: Path, output: Path) -> None:
     """One unseen scene before and after tuning."""
     at = (0, 30, 60, 90, 120)
-    runs = {"before tuning": "manyparts/metaworld45-small", "after ten demonstrations": str(work / "runs/box-close")}
-    rows = [(name, film(run, "metaworld/box-close", "put the lid on the box", 1, at)) for name, run in runs.items()]
+    runs = {
+        "before tuning": "manyparts/metaworld45-small",
+        "after ten demonstrations": str(work / "runs/box-close"),
+    }
+    rows = [
+        (name, film(run, "metaworld/box-close", "put the lid on the box", 1, at))
+        for name, run in runs.items()
+    ]
     strip(rows, output / "box-close.jpg")
 
 
@@ -79,7 +85,12 @@ def losses(work: Path, output: Path) -> None:
     first = _metrics(work / "runs/phase1/metrics.jsonl")
     second = _metrics(work / "runs/phase2/metrics.jsonl")
     panels = (
-        ("Phase I", first, {"masked_hindsight": PURPLE, "inverse_dynamics": BLUE, "forward_dynamics": ORANGE}, 0.6),
+        (
+            "Phase I",
+            first,
+            {"masked_hindsight": PURPLE, "inverse_dynamics": BLUE, "forward_dynamics": ORANGE},
+            0.6,
+        ),
         ("Phase II", second, {"behaviour_cloning": GREEN}, 0.3),
     )
     for index, (title, rows, names, top) in enumerate(panels):
@@ -88,14 +99,21 @@ def losses(work: Path, output: Path) -> None:
         canvas.rectangle(x, 44, 270, 160, "white", LINE)
         steps = max(row["step"] for row in rows)
         for part in (0, 0.5, 1):
-            canvas.text(x - 6, 208 - 160 * part, f"{top * part:.2g}", size=11, colour=MUTED, anchor="end")
+            canvas.text(
+                x - 6, 208 - 160 * part, f"{top * part:.2g}", size=11, colour=MUTED, anchor="end"
+            )
             canvas.text(x + 270 * part, 220, f"{steps * part:.0f}", size=11, colour=MUTED)
         canvas.text(x + 135, 236, "optimiser step", size=11, colour=MUTED)
         for place, (name, colour) in enumerate(names.items()):
-            points = [(x + 270 * row["step"] / steps, 204 - 160 * min(row[f"loss/{name}"] / top, 1)) for row in rows]
+            points = [
+                (x + 270 * row["step"] / steps, 204 - 160 * min(row[f"loss/{name}"] / top, 1))
+                for row in rows
+            ]
             canvas.path(points, colour=colour, width=2)
             words = name.replace("_", " ")
-            canvas.text(x + 262, 64 + 16 * place, words, size=11, colour=colour, anchor="end", bold=True)
+            canvas.text(
+                x + 262, 64 + 16 * place, words, size=11, colour=colour, anchor="end", bold=True
+            )
     canvas.save(output / "losses.svg")
 
 
@@ -129,7 +147,9 @@ def plans(work: Path, output: Path) -> None:
     from figures import draw_scene, planned_with
 
     canvas = Canvas(320, "What two models imagine in one scene")
-    for index, (run, words) in enumerate((("narrow", "data with the default noise"), ("wide", "data with much noise"))):
+    for index, (run, words) in enumerate(
+        (("narrow", "data with the default noise"), ("wide", "data with much noise"))
+    ):
         found = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
         x = 80 + 290 * index
         canvas.text(x + 125, 30, words, size=13, bold=True)
@@ -146,7 +166,9 @@ def pages(work: Path, output: Path) -> None:
         (work / "own/rail.html", "view.png", 1000, 760),
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
         for page, name, width, height in shots:
             if not page.exists():
                 continue
@@ -154,12 +176,21 @@ def pages(work: Path, output: Path) -> None:
             tab.goto(page.resolve().as_uri())
             tab.wait_for_timeout(1500)
             tab.screenshot(path=output / name)
-            small = Image.open(output / name).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+            small = Image.open(output / name).convert(
+                "P", palette=Image.Palette.ADAPTIVE, colors=128
+            )
             small.save(output / name, optimize=True)
         browser.close()
 
 
-IMAGES = {"faucets": faucets, "box": box, "losses": losses, "rail": rail, "plans": plans, "pages": pages}
+IMAGES = {
+    "faucets": faucets,
+    "box": box,
+    "losses": losses,
+    "rail": rail,
+    "plans": plans,
+    "pages": pages,
+}
 
 
 def main(work: str, output: str, *names: str) -> None:
