@@ -113,7 +113,7 @@ class Walker(Environment):
         self._own = np.array([self._joints.index(joint) for joint in own])
         self._description = _described(self.morphology, self._joints) if shared else {}
         spec = Spec(
-            embodiment=f"walkers-{self.body.kind if shared else name}",
+            embodiment=f"walkers-{self.morphology.kind if shared else name}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=self._state_names(),
             action=self._contract(),
