@@ -75,7 +75,7 @@ class Scene(Protocol):
     def image(
         self, position: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
     ) -> np.ndarray:
-        """What is seen from a pose, uint8 (size, size, 3), with a goal marker if it has a position."""
+        """What is seen from a pose, uint8 (size, size, 3); `marker`: the goal marker's position."""
         ...
 
     def close(self) -> None:
@@ -261,7 +261,7 @@ def success_weighted_path_length(success: bool, shortest: float, travelled: floa
 
 
 def _turn(turns: int, *, otherwise: int) -> int:
-    """The action for the next of some turns, positive to the left; `otherwise` if there are none."""
+    """The action for the first of some turns, positive to the left; `otherwise` if none."""
     if turns == 0:
         return otherwise
     return TURN_LEFT if turns > 0 else TURN_RIGHT
