@@ -51,7 +51,7 @@ def test_another_name_is_refused(name: str) -> None:
     assert not is_morphology(name)
     with pytest.raises(UserError, match="unknown task"):
         registry.make(f"walkers/{name}")
-    with pytest.raises(ValueError, match="no body"):
+    with pytest.raises(ValueError, match="no morphology"):
         draw_morphology(name)
 
 
