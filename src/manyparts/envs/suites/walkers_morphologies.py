@@ -108,7 +108,8 @@ class Joint:
     """A hinge with a motor and a spring."""
 
     axis: Axis
-    """"bend" in the leg's plane, "roll" about the torso's forward axis, "yaw" about its vertical."""
+    """Axis: "bend" in the leg's plane, "roll" about the torso's forward axis, "yaw" about its
+    vertical axis."""
 
     turn: float
     """Range to either side, radians."""
@@ -137,10 +138,11 @@ class Morphology:
     """Such as "train-planar-0017"."""
 
     kind: Kind
-    """"planar" for movement in a vertical plane, or "free"."""
+    """Kind: "planar" for movement in a vertical plane, or "free"."""
 
     stance: Stance
-    """"upright" for a torso that stands on its hips; "level" or "sprawled" for one that lies."""
+    """Stance: "upright" for a torso that stands on its hips; "level" or "sprawled" for one that
+    lies."""
 
     torso: float
     """Length of the torso, metres."""
