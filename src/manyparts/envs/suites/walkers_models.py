@@ -58,7 +58,7 @@ def to_mjcf(morphology: Morphology) -> str:
     actuators = SubElement(root, "actuator")
     for index, leg in enumerate(morphology.legs):
         _add_leg(torso, actuators, morphology, index, leg)
-    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, morphology="torso")
+    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, body="torso")
     return ElementTree.tostring(root, encoding="unicode")
 
 
