@@ -33,7 +33,10 @@ def morphologies(family: str, count: int) -> list[Morphology]:
 
 
 def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
-    assert registry.make("walkers/test-planar-12345").spec.embodiment == "walkers-test-planar-12345"
+    assert (
+        registry.make("walkers/test-planar-12345").embodiment_spec.embodiment
+        == "walkers-test-planar-12345"
+    )
     assert registry.instructions("walkers/train-free-9999").instruction == "walk forward"
     assert registry.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
     assert "train-free-9999" not in TASKS
@@ -314,7 +317,7 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
         for index in range(3)
     ]
     shared = [registry.make(name, EnvConfig(state="shared")) for name in names]
-    assert all(env.embodiment_spec == shared[0].spec for env in shared)
+    assert all(env.embodiment_spec == shared[0].embodiment_spec for env in shared)
     for name, env in zip(names, shared, strict=True):
         assert isinstance(env, Walker)
         own = registry.make(name, EnvConfig(state="full"))
@@ -327,20 +330,21 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
             )
             reward = env.advance(action)[0]
             mine = [
-                env.embodiment_spec.action.names.index(joint) for joint in own.spec.action.names
+                env.embodiment_spec.action.names.index(joint)
+                for joint in own.embodiment_spec.action.names
             ]
             assert own.advance(action[mine])[0] == reward
         told = dict(zip(env.embodiment_spec.state_names, env.observe()["state"], strict=True))
-        seen = dict(zip(own.spec.state_names, own.observe()["state"], strict=True))
+        seen = dict(zip(own.embodiment_spec.state_names, own.observe()["state"], strict=True))
         assert {name: told[name] for name in seen} == seen
-        absent = set(env.embodiment_spec.action.names) - set(own.spec.action.names)
+        absent = set(env.embodiment_spec.action.names) - set(own.embodiment_spec.action.names)
         assert all(
             told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0
             for joint in absent
         )
         assert all(
             told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0
-            for joint in own.spec.action.names
+            for joint in own.embodiment_spec.action.names
         )
         expert = env.expert_action()
         assert (
