@@ -184,9 +184,11 @@ def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
     code = (
         "import gymnasium  # which sets a variable of its own\n"
         "import os, numpy as np, torch\n"
-        "state = lambda: (dict(os.environ), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())\n"
+        "numbers = lambda: (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())\n"
+        "state = lambda: (dict(os.environ), numbers())\n"
         "before = state()\n"
-        "import manyparts, manyparts.cli, manyparts.envs.registry, manyparts.data.dataset, manyparts.training.train\n"
+        "import manyparts, manyparts.cli, manyparts.envs.registry, manyparts.data.dataset\n"
+        "import manyparts.training.train\n"
         "print(before == state())"
     )
     result = subprocess.run(

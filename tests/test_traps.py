@@ -1,5 +1,5 @@
-"""A test for each thing that released code of this family gets wrong; the letters are those of
-the table of traps in docs/explanation/dualmind.md."""
+"""A test for each mistake in released code of this family, named by the mistake; see
+docs/explanation/dualmind.md for the list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.update import Learner
 
 
-def test_a_forward_target_is_a_separate_detached_average():
+def test_forward_targets_are_a_detached_average():
     system = make_system(objectives={"forward_dynamics": OBJECTIVES["forward_dynamics"]})
     objective, online = system.objectives["forward_dynamics"], system.model.embedding
     system.losses(make_batch(), generator())["forward_dynamics"].mean().backward()
@@ -46,7 +46,7 @@ def test_a_forward_target_is_a_separate_detached_average():
         torch.testing.assert_close(new, old + objective.config.target_rate * (source - old))
 
 
-def test_a_online_target_lets_tokens_collapse_and_the_average_does_not():
+def test_online_targets_let_tokens_collapse():
     def spread(target: str) -> float:
         """How much target tokens differ between frames, relative to the start, after training on
         forward dynamics."""
@@ -66,7 +66,7 @@ def test_a_online_target_lets_tokens_collapse_and_the_average_does_not():
     assert spread("online") < 0.5 * spread("ema")
 
 
-def test_b_every_layer_acts_on_the_output_of_the_one_before():
+def test_layers_read_the_layer_before():
     system = make_system().eval()
     batch = make_batch()
 
@@ -86,14 +86,14 @@ def test_b_every_layer_acts_on_the_output_of_the_one_before():
         block.load_state_dict(kept)
 
 
-def test_c_dropout_is_off_when_acting():
+def test_dropout_is_off_when_acting():
     agent = make_agent(dropout=0.5)
     observation, prompt = next(make_observations(1)), Prompt("open the drawer")
     actions = [agent.act(None, observation, prompt, explore=False)[0] for _ in range(3)]
     assert np.array_equal(actions[0], actions[1]) and np.array_equal(actions[0], actions[2])
 
 
-def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
+def test_losses_are_a_weighted_sum():
     def step(objectives: dict) -> dict[str, float]:
         config = TrainConfig("toy", "toy", WindowConfig(), make_model_config(), objectives)
         learner = Learner(make_system(objectives=objectives), config, Ranks(), torch.device("cpu"))
@@ -111,7 +111,7 @@ def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
     assert both["loss"] == pytest.approx(others + 3 * both["loss/behaviour_cloning"], rel=1e-5)
 
 
-def test_f_padded_action_dimensions_bear_no_loss():
+def test_padded_action_dimensions_bear_no_loss():
     spec = make_spec(action=6)
     batch = make_batch(
         spec=spec, action_mask=torch.tensor([[True, True, False, False, False, False]] * 3)
@@ -124,7 +124,7 @@ def test_f_padded_action_dimensions_bear_no_loss():
         assert loss.mask[..., :2].any() and not loss.mask[..., 2:].any()
 
 
-def test_g_a_prompt_is_several_tokens_and_attention_chooses_among_them():
+def test_attention_chooses_among_prompt_tokens():
     system = make_system().eval()
     prompt = system.model.encode_prompt(make_batch().prompt)
     assert (prompt.mask.sum(dim=1) >= 2).all()
@@ -134,7 +134,7 @@ def test_g_a_prompt_is_several_tokens_and_attention_chooses_among_them():
     assert attended.std(dim=1).mean() > 1e-3  # over one key, every query would get the same value
 
 
-def test_h_bins_decode_to_their_centres():
+def test_bins_decode_to_their_centres():
     bins = Bins(4)
     np.testing.assert_allclose(bins.centres, [-0.75, -0.25, 0.25, 0.75])
     for mu in (0.0, 1.7):
@@ -146,7 +146,7 @@ def test_h_bins_decode_to_their_centres():
         assert errors.abs().max() < 0.01 and abs(errors.mean()) < 1e-4
 
 
-def test_k_every_window_draws_its_own_mask():
+def test_windows_draw_their_own_masks():
     system = make_system(objectives={"masked_hindsight": OBJECTIVES["masked_hindsight"]})
     objective, batch = system.objectives["masked_hindsight"], make_batch(64)
     system.set_progress(0.5)
@@ -162,7 +162,7 @@ def test_k_every_window_draws_its_own_mask():
     assert counts == [(1, 0), (2, 1), (4, 2)]
 
 
-def test_l_a_frame_and_a_prompt_are_encoded_once():
+def test_frames_and_prompts_are_encoded_once():
     agent, prompt = make_agent(), Prompt("open the drawer")
     calls = {"frames": 0, "prompts": 0}
     encoder = agent.model.embedding.encoders["front"]

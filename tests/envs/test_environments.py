@@ -259,9 +259,12 @@ import importlib.machinery
 class Finder(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in ("metaworld", "mujoco") else super().find_spec(name, path, target)
+        if name.partition(".")[0] in ("metaworld", "mujoco"):
+            return None
+        return super().find_spec(name, path, target)
 import sys
-sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+usual = importlib.machinery.PathFinder
+sys.meta_path[:] = [Finder if finder is usual else finder for finder in sys.meta_path]
 from manyparts.envs import registry
 from manyparts.core.errors import UserError
 assert len(registry.expand(["metaworld/mt50"])) == 50 and registry.instructions("metaworld/reach")

@@ -217,8 +217,10 @@ def test_an_unknown_camera_is_refused_with_the_choices() -> None:
 def test_without_miniworld_the_extra_is_named() -> None:
     code = """
 import importlib.util
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: None if name == "miniworld" else found(name, package)
+usual = importlib.util.find_spec
+def find_spec(name, package=None):
+    return None if name == "miniworld" else usual(name, package)
+importlib.util.find_spec = find_spec
 from manyparts.envs import registry
 from manyparts.core.errors import UserError
 assert registry.instructions("navigation/hallway")

@@ -30,10 +30,13 @@ task = sys.argv[1]
 env = make(task)
 assert not rendering._drew, "to be made is not to draw: a fork is still possible"
 before = [picture(env, seed) for seed in range(2)]
-assert np.array_equal(elsewhere(lambda: picture(env, 1)), before[1]), "an environment moves to another thread"
+moved = elsewhere(lambda: picture(env, 1))
+assert np.array_equal(moved, before[1]), "an environment moves to another thread"
 other = elsewhere(lambda: make(task))
-assert np.array_equal(elsewhere(lambda: picture(other, 0)), before[0]), "one that was made in another thread"
-assert np.array_equal(picture(other, 1), before[1]) and np.array_equal(picture(env, 0), before[0]), "and back"
+moved = elsewhere(lambda: picture(other, 0))
+assert np.array_equal(moved, before[0]), "one that was made in another thread"
+assert np.array_equal(picture(other, 1), before[1]), "and back"
+assert np.array_equal(picture(env, 0), before[0]), "and back"
 sys.stdout.flush()
 child = os.fork()
 if child == 0:

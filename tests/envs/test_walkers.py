@@ -25,15 +25,18 @@ from manyparts.envs.suites.walkers_morphologies import (
 from manyparts.rollout.collect import collect
 
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
-BODIES_A_FAMILY = 50
+MORPHOLOGIES_PER_FAMILY = 50
 
 
-def bodies(family: str, count: int) -> list[Morphology]:
+def morphologies(family: str, count: int) -> list[Morphology]:
     return [draw_morphology(f"{family}-{index:04d}") for index in range(count)]
 
 
 def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
-    assert registry.make("walkers/test-planar-12345").spec.embodiment == "walkers-test-planar-12345"
+    assert (
+        registry.make("walkers/test-planar-12345").embodiment_spec.embodiment
+        == "walkers-test-planar-12345"
+    )
     assert registry.instructions("walkers/train-free-9999").instruction == "walk forward"
     assert registry.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
     assert "train-free-9999" not in TASKS
@@ -51,7 +54,7 @@ def test_another_name_is_refused(name: str) -> None:
     assert not is_morphology(name)
     with pytest.raises(UserError, match="unknown task"):
         registry.make(f"walkers/{name}")
-    with pytest.raises(ValueError, match="no body"):
+    with pytest.raises(ValueError, match="no morphology"):
         draw_morphology(name)
 
 
@@ -65,8 +68,8 @@ def test_a_body_is_a_function_of_its_name() -> None:
 def test_universes_share_no_body_and_no_cell(kind: str) -> None:
     cells = {
         universe: {
-            (int(body.torso / CELL_METRES), int(body.hips_height / CELL_METRES))
-            for body in bodies(f"{universe}-{kind}", 100)
+            (int(morphology.torso / CELL_METRES), int(morphology.hips_height / CELL_METRES))
+            for morphology in morphologies(f"{universe}-{kind}", 100)
         }
         for universe in UNIVERSES
     }
@@ -83,16 +86,22 @@ def test_one_draw_in_ten_at_least_is_kept() -> None:
 
 
 def test_bodies_differ_in_what_they_are_told_to() -> None:
-    drawn = [body for family in FAMILIES for body in bodies(family, 40)]
-    assert {len(body.legs) for body in drawn} == {2, 3, 4, 6}
-    assert {len(leg.lengths) for body in drawn for leg in body.legs} == {2, 3}
-    assert {body.stance for body in drawn} == {"upright", "level", "sprawled"}
-    assert {axis for body in drawn for leg in body.legs for axes in leg.axes for axis in axes} == {
+    drawn = [morphology for family in FAMILIES for morphology in morphologies(family, 40)]
+    assert {len(morphology.legs) for morphology in drawn} == {2, 3, 4, 6}
+    assert {len(leg.lengths) for morphology in drawn for leg in morphology.legs} == {2, 3}
+    assert {morphology.stance for morphology in drawn} == {"upright", "level", "sprawled"}
+    assert {
+        axis
+        for morphology in drawn
+        for leg in morphology.legs
+        for axes in leg.axes
+        for axis in axes
+    } == {
         "roll",
         "yaw",
         "bend",
     }
-    masses = [body.mass for body in drawn]
+    masses = [morphology.mass for morphology in drawn]
     assert min(masses) < 8 and max(masses) > 25
 
 
@@ -126,7 +135,9 @@ def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.nd
     for state in states:
         mujoco.mj_setState(env.model, env.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         mujoco.mj_forward(env.model, env.data)
-        energies.append(env.data.energy.sum() / (env.body.mass * 9.81 * env.body.centre))
+        energies.append(
+            env.data.energy.sum() / (env.morphology.mass * 9.81 * env.morphology.centre)
+        )
         lowest.append(env._lowest())
     return np.array(energies), np.array(lowest)
 
@@ -137,15 +148,15 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
     nothing at every bend."""
     import mujoco
 
-    for body in bodies(family, BODIES_A_FAMILY):
-        model = mujoco.MjModel.from_xml_string(to_mjcf(body))
+    for morphology in morphologies(family, MORPHOLOGIES_PER_FAMILY):
+        model = mujoco.MjModel.from_xml_string(to_mjcf(morphology))
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         torque, share = (
             data.qfrc_passive - data.qfrc_bias,
-            np.array([0, 0, body.mass * 9.81 / len(body.legs)]),
+            np.array([0, 0, morphology.mass * 9.81 / len(morphology.legs)]),
         )
-        for index, leg in enumerate(body.legs):
+        for index, leg in enumerate(morphology.legs):
             last = model.geom(f"leg{index}_{len(leg.lengths) - 1}").id
             reach = data.geom_xmat[last].reshape(3, 3)[:, 2] * model.geom_size[last, 1]
             centre = data.geom_xpos[
@@ -157,18 +168,20 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
             )
         names = [model.actuator(index).name for index in range(model.nu)]
         bends = [model.joint(name).dofadr[0] for name in names if name.endswith("_bend")]
-        np.testing.assert_allclose(torque[bends], 0, atol=1e-6 * body.mass, err_msg=body.name)
+        np.testing.assert_allclose(
+            torque[bends], 0, atol=1e-6 * morphology.mass, err_msg=morphology.name
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_body_stands_by_itself(family: str) -> None:
-    for index in range(BODIES_A_FAMILY):
+    for index in range(MORPHOLOGIES_PER_FAMILY):
         env = registry.make(f"walkers/{family}-{index:04d}", split="evaluation")
         env.begin(index)
         states = states_after(env, np.zeros((1, 500, env.model.nu)))[0]
         _, lowest = energy_and_depth(env, states[::25])
         assert lowest.min() > -0.03, (env.task, lowest.min())
-        assert 0.9 < env.data.qpos[env._place] / env.body.hips_height < 1.1, env.task
+        assert 0.9 < env.data.qpos[env._height_index] / env.morphology.hips_height < 1.1, env.task
         assert env.data.xmat[1, 8] > 0.95, env.task
         assert np.abs(states[-1, 1 + env.model.nq :]).max() < 0.2, env.task
 
@@ -176,7 +189,7 @@ def test_every_body_stands_by_itself(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_body_explodes_and_every_body_moves(family: str) -> None:
     generator, time = np.random.default_rng(0), np.arange(500) * 0.008
-    for index in range(BODIES_A_FAMILY):
+    for index in range(MORPHOLOGIES_PER_FAMILY):
         env = registry.make(f"walkers/{family}-{index:04d}")
         env.begin(index)
         count = env.model.nu
@@ -219,17 +232,23 @@ def test_the_reward_follows_from_the_full_state(name: str) -> None:
             else 1 - 2 * (state["qx"] ** 2 + state["qy"] ** 2)
         )
         parts = {"height": state["height"], "upright": up, "speed": state["centre_vx"]}
-        (again,) = rewards(env.body, **{key: np.array([value]) for key, value in parts.items()})
+        (again,) = rewards(
+            env.morphology, **{key: np.array([value]) for key, value in parts.items()}
+        )
         assert 0 <= reward <= 1
         assert reward == pytest.approx(again, abs=1e-5)
 
 
 def test_rewards_rise_from_standing_to_walking_and_not_beyond() -> None:
-    body = draw_morphology("test-planar-0000")
-    speed = body.speed * np.array([-1, 0, 0.4, 1, 3])
-    stands = rewards(body, height=np.full(5, body.hips_height), upright=np.ones(5), speed=speed)
+    morphology = draw_morphology("test-planar-0000")
+    speed = morphology.speed * np.array([-1, 0, 0.4, 1, 3])
+    stands = rewards(
+        morphology, height=np.full(5, morphology.hips_height), upright=np.ones(5), speed=speed
+    )
     np.testing.assert_allclose(stands, [1 / 6, 1 / 6, 0.5, 1, 1])
-    lies = rewards(body, height=np.full(5, 0.4 * body.hips_height), upright=np.ones(5), speed=speed)
+    lies = rewards(
+        morphology, height=np.full(5, 0.4 * morphology.hips_height), upright=np.ones(5), speed=speed
+    )
     assert not lies.any()
 
 
@@ -298,7 +317,7 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
         for index in range(3)
     ]
     shared = [registry.make(name, EnvConfig(state="shared")) for name in names]
-    assert all(env.embodiment_spec == shared[0].spec for env in shared)
+    assert all(env.embodiment_spec == shared[0].embodiment_spec for env in shared)
     for name, env in zip(names, shared, strict=True):
         assert isinstance(env, Walker)
         own = registry.make(name, EnvConfig(state="full"))
@@ -311,20 +330,21 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
             )
             reward = env.advance(action)[0]
             mine = [
-                env.embodiment_spec.action.names.index(joint) for joint in own.spec.action.names
+                env.embodiment_spec.action.names.index(joint)
+                for joint in own.embodiment_spec.action.names
             ]
             assert own.advance(action[mine])[0] == reward
         told = dict(zip(env.embodiment_spec.state_names, env.observe()["state"], strict=True))
-        seen = dict(zip(own.spec.state_names, own.observe()["state"], strict=True))
+        seen = dict(zip(own.embodiment_spec.state_names, own.observe()["state"], strict=True))
         assert {name: told[name] for name in seen} == seen
-        absent = set(env.embodiment_spec.action.names) - set(own.spec.action.names)
+        absent = set(env.embodiment_spec.action.names) - set(own.embodiment_spec.action.names)
         assert all(
             told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0
             for joint in absent
         )
         assert all(
             told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0
-            for joint in own.spec.action.names
+            for joint in own.embodiment_spec.action.names
         )
         expert = env.expert_action()
         assert (

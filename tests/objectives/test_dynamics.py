@@ -210,9 +210,7 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     torch.testing.assert_close(objective(passes).value, expected)
 
 
-def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_shapes_nothing_else() -> (
-    None
-):
+def test_parallel_numbers_learn_square_error() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
     found, told = system.objectives["loss"](passes), passes.prediction

@@ -192,7 +192,7 @@ def test_the_true_state_stands_in_for_an_embedding():
     system = only("cloning", replace(MODEL, sees="state"))
     assert system.model.embedding_dimension == STATE and not list(system.model.parameters())
     assert torch.equal(system.model.embed(make_batch()), make_batch().state)
-    with pytest.raises(UserError, match="set it to .images."):
+    with pytest.raises(UserError, match="set it to"):
         only("pixels", replace(MODEL, sees="state"))
 
 

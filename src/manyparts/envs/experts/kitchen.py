@@ -1,5 +1,7 @@
-"""An expert of the Franka kitchen: seven scripted skills, each a few motions of the hand by
-differential inverse kinematics, done one after the other."""
+"""An expert of the Franka kitchen: seven scripted skills, done one after the other.
+
+Each skill is a few motions of the hand by differential inverse kinematics.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +18,40 @@ from manyparts.envs.rendering import load_mujoco
 FORWARD, RIGHT, UP = np.eye(3)[1], np.eye(3)[0], np.eye(3)[2]
 ARM = 7
 SECONDS_PER_STEP = 0.08
-LARGEST_VELOCITY = 2.0  # radians a second of action 1
-LARGEST_STEP = 0.1  # metres that the hand aims at in a control step
+LARGEST_VELOCITY = 2.0  # radians per second at action 1
+LARGEST_STEP = 0.1  # metres that the hand aims at per control step
 LARGEST_TURN = 0.4  # radians
-TURN_WEIGHT = 0.3  # metres for a radian, where both cannot be had
+TURN_WEIGHT = 0.3  # metres per radian, where both cannot be reached
 DAMPING = 3e-3
 POSTURE_GAIN = 0.1
 GAIN = 1.1  # of joint steps; the joints' controllers lag by about half a step
 LIMIT_MARGIN = 0.05  # radians
-STIFFNESS = np.array([870.0] * 4 + [120.0] * 3)  # of the joints' controllers, N m a radian
+STIFFNESS = np.array([870.0] * 4 + [120.0] * 3)  # of the joints' controllers, N m per radian
 STALLED_METRES, STALLED_STEPS = 0.004, 4
 SHUT, OPEN = -1.0, 1.0
-# Where the arm goes between skills, and towards which it leans while it moves: radians.
+# Joint angles in radians that the arm goes to between skills, and that it leans to in motion.
 READY = np.array([-0.3, -1.5, 1.84, -2.3, 0.26, 1.0, 1.6])
 LEANING = np.array([0.148, -1.76, 1.84, -2.48, 0.26, 0.71, 1.6])
 READY_WITHIN = 0.25
 
 
 class Scene:
-    """What a script asks of the simulator. All places are in metres in the world frame."""
+    """What a script reads from the simulator. Positions are in metres in the world frame."""
 
     def __init__(self, model: Any, data: Any) -> None:
         self.model, self.data = model, data
         self._hand = model.site("end_effector").id
 
     def site(self, name: str) -> np.ndarray:
+        """Position of a site."""
         return self.data.site(name).xpos.copy()
 
     def body(self, name: str) -> np.ndarray:
+        """Position of a MuJoCo body."""
         return self.data.body(name).xpos.copy()
 
     def joint(self, name: str) -> float:
+        """Position of a joint, radians or metres."""
         return float(self.data.joint(name).qpos[0])
 
     @property
@@ -60,10 +65,10 @@ class Scene:
         return self.data.site_xmat[self._hand].reshape(3, 3).copy()
 
     def jacobian(self) -> np.ndarray:
-        """Of the hand's place and turn by the arm's joints: (6, 7)."""
-        found = np.zeros((6, self.model.nv))
-        load_mujoco().mj_jacSite(self.model, self.data, found[:3], found[3:], self._hand)
-        return found[:, :ARM]
+        """Jacobian of the hand's position and rotation by the arm's joints: (6, 7)."""
+        jacobian = np.zeros((6, self.model.nv))
+        load_mujoco().mj_jacSite(self.model, self.data, jacobian[:3], jacobian[3:], self._hand)
+        return jacobian[:, :ARM]
 
 
 Where = Callable[[Scene], np.ndarray]
@@ -71,21 +76,32 @@ Where = Callable[[Scene], np.ndarray]
 
 @dataclass(frozen=True)
 class Motion:
-    """One motion of the hand. It ends when the hand is `near` its target, when `until` holds, when
-    it has come to rest where it `rests`, or after `steps`. to: None: stay. turn: of the hand, as
-    `Scene.frame`. grip: `SHUT` or `OPEN`."""
+    """One motion of the hand, which ends when the first of its conditions holds."""
 
     to: Where | None
+    """The target position; None to stay."""
+
     turn: Where
+    """The target rotation, as `Scene.frame`."""
+
     grip: float
+    """`SHUT` or `OPEN`."""
+
     near: float = 0.0
+    """It ends when the hand is nearer to its target than this, metres."""
+
     steps: int = 70
+    """It ends after this many steps."""
+
     until: Callable[[Scene], bool] = lambda scene: False
+    """It ends when this holds."""
+
     rests: bool = False
+    """Whether it ends when the hand has come to rest."""
 
 
 def _turned(vector: np.ndarray, angle: float) -> np.ndarray:
-    """About the vertical, in radians, to the left."""
+    """The vector rotated about the vertical by an angle in radians, to the left."""
     cosine, sine = math.cos(angle), math.sin(angle)
     return np.array(
         [cosine * vector[0] - sine * vector[1], sine * vector[0] + cosine * vector[1], vector[2]]
@@ -105,7 +121,7 @@ def _offset_from(reference: Where, offset: tuple[float, ...]) -> Where:
 
 
 def _grasp(handle: Where, frame: np.ndarray, *, deeper: float = 0.0) -> list[Motion]:
-    """Come from 13 cm away, and shut the fingers `deeper` than the handle's middle."""
+    """Approach from 13 cm away, and shut the fingers `deeper` metres beyond the handle's middle."""
     pointing = frame[:, 2]
 
     def turn(scene: Scene) -> np.ndarray:
@@ -126,7 +142,7 @@ def _grasp(handle: Where, frame: np.ndarray, *, deeper: float = 0.0) -> list[Mot
 
 
 def _release(turn: Where, back: float) -> list[Motion]:
-    """Let go, and draw the hand back by some metres in each step."""
+    """Let go, and draw the hand back by `back` metres per step."""
     return [
         Motion(None, turn, OPEN, steps=3),
         Motion(lambda scene: scene.hand - back * scene.frame[:, 2], turn, OPEN, steps=4),
@@ -136,8 +152,16 @@ def _release(turn: Where, back: float) -> list[Motion]:
 def _door(
     handle: str, hinge: str, joint: str, *, open_at: float, pointing: float, follows: float
 ) -> list[Motion]:
-    """Pull a door open by its upright handle. open_at: radians of the joint. pointing: of the hand,
-    to the left of straight ahead. follows: part of the door's turn that the hand makes."""
+    """Pull a door open by its upright handle.
+
+    Args:
+        handle: site of the handle.
+        hinge: MuJoCo body at the hinge.
+        joint: the door's joint.
+        open_at: angle of the joint at which the door counts as open, radians.
+        pointing: direction of the hand, radians to the left of straight ahead.
+        follows: fraction of the door's turn that the hand makes.
+    """
 
     def along(scene: Scene) -> np.ndarray:
         middle = scene.body(hinge)
@@ -155,8 +179,14 @@ def _door(
 def _push(
     reference: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]
 ) -> list[Motion]:
-    """With the fingers shut: over `stops`, offsets from `place`, then to where `follow` leads until
-    it is done, and away."""
+    """Push with the fingers shut.
+
+    Args:
+        reference: a position in the scene.
+        stops: two offsets from it, to which the hand goes first.
+        follow: what the hand then goes to.
+        until: when the push is done; then the hand moves away.
+    """
 
     def turn(scene: Scene) -> np.ndarray:
         return _frame(FORWARD, UP)
@@ -171,8 +201,13 @@ def _push(
 
 
 def _knob(site: str, joint: str, lever: float) -> list[Motion]:
-    """Turn a knob by pushing the upper end of its lever, `lever` metres above its axis, to the
-    right."""
+    """Turn a knob by pushing the upper end of its lever to the right.
+
+    Args:
+        site: site of the knob.
+        joint: its joint.
+        lever: height of the lever's end above the axis, metres.
+    """
 
     def follow(scene: Scene) -> np.ndarray:
         turned = -scene.joint(joint)
@@ -185,7 +220,7 @@ def _knob(site: str, joint: str, lever: float) -> list[Motion]:
 
 
 def _kettle() -> list[Motion]:
-    """Lift it by its handle onto the burner behind."""
+    """Lift the kettle by its handle onto the burner behind."""
     x, y, high = -0.24, 0.72, 1.95
     frame = _frame(_turned(FORWARD, 0.35), UP)
 
@@ -299,15 +334,19 @@ class KitchenExpert:
         return float(np.abs(READY - self._joints()).max())
 
     def _action(self, step: np.ndarray, grip: float) -> np.ndarray:
-        """step: of the arm's joints, radians in a control step, to which what gravity takes is
-        added."""
+        """The action that moves the arm's joints by `step`, radians per control step."""
+        # The controllers are springs: without this term the arm would hang below its targets by
+        # gravity's torque over their stiffness.
         held = step + self._scene.data.qfrc_bias[:ARM] / STIFFNESS
         velocity = held / (SECONDS_PER_STEP * LARGEST_VELOCITY)
         return np.concatenate([velocity / max(1.0, np.abs(velocity).max()), [grip, grip]])
 
     def _joint_step(self, to: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """Radians of each joint that bring the hand towards a place and a turn, by damped least
-        squares within the joints' limits; what freedom is left leans towards a posture."""
+        """Radians per joint that move the hand towards a position and a rotation.
+
+        Damped least squares within the joints' limits. What freedom remains moves the joints
+        towards a posture.
+        """
         mujoco, scene = load_mujoco(), self._scene
         turn, quaternion = np.zeros(3), np.zeros(4)
         mujoco.mju_mat2Quat(quaternion, (frame @ scene.frame.T).ravel())
@@ -319,9 +358,12 @@ class KitchenExpert:
         jacobian[3:] *= TURN_WEIGHT
         joints, free = self._joints(), np.ones(ARM)
         low, high = scene.model.jnt_range[:ARM].T + np.array([[LIMIT_MARGIN], [-LIMIT_MARGIN]])
+        # A joint that would pass its limit is held, and the others are solved for again. Each round
+        # holds at least one more, so this ends.
         while True:
             own = jacobian * free
             inverse = own.T @ np.linalg.inv(own @ own.T + DAMPING * np.eye(6))
+            # Projected onto the null space, so that leaning does not move the hand.
             leaning = (np.eye(ARM) - inverse @ own) @ (LEANING - joints)
             step = free * (inverse @ wanted + POSTURE_GAIN * leaning)
             beyond = ((joints + step < low) & (step < 0)) | ((joints + step > high) & (step > 0))
@@ -331,4 +373,5 @@ class KitchenExpert:
 
 
 def _limited(vector: np.ndarray, length: float) -> np.ndarray:
+    """The vector, shortened to `length` if it is longer."""
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))

@@ -1,5 +1,4 @@
-"""The shortest way through a floor plan: a visibility graph over its walls, and the next step along
-it."""
+"""The shortest path through a floor plan: a visibility graph, and the next step along a path."""
 
 from __future__ import annotations
 
@@ -8,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-# A corner is rounded on an octagon; its vertices lie so far out that its sides keep the clearance.
+# Paths round a corner on an octagon, whose vertices are far enough out for its sides to keep the
+# clearance: 1 / cos(pi / 8) is 1.083.
 _AROUND_A_CORNER = 8
 _OUTWARDS = 1.09
 _TOLERANCE = 1e-9
@@ -16,14 +16,19 @@ _VISIBILITY_CHECKS = 16
 
 
 class FloorPlan:
-    """Walls seen from above, and all shortest ways between their corners for a disc that keeps
-    `clearance`.
+    """Walls seen from above, and the shortest paths between their corners.
 
-    walls: float (n, 2, 2), the end points of straight walls in metres. A way rounds corners on
-    octagons, so its length exceeds the exact one by a few centimetres a corner.
+    Paths keep a clearance from walls. They round corners on octagons, so a path is longer than the
+    exact one by a few centimetres per corner.
     """
 
     def __init__(self, walls: np.ndarray, *, clearance: float) -> None:
+        """Compute all paths between corners.
+
+        Args:
+            walls: float (n, 2, 2), the end points of straight walls in metres.
+            clearance: distance that paths keep from walls, metres.
+        """
         self.clearance = clearance
         self._begins, self._ends = walls[:, 0], walls[:, 1]
         self._corners = np.unique(walls.reshape(-1, 2).round(6), axis=0)
@@ -34,22 +39,30 @@ class FloorPlan:
         self.between = self._distances()
 
     def distance_to_walls(self, positions: np.ndarray) -> np.ndarray:
-        """Metres from each place (m, 2) to the nearest wall: (m,)."""
+        """Metres from each position (m, 2) to the nearest wall: (m,)."""
+        # The nearest point of a wall is the projection onto its line, held within its ends.
         along = self._ends - self._begins
         part = ((positions[:, None] - self._begins) * along).sum(-1) / (along**2).sum(-1)
         nearest = self._begins + np.clip(part, 0, 1)[..., None] * along
         return np.linalg.norm(nearest - positions[:, None], axis=-1).min(axis=1)
 
     def visible(self, position: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses
-        no wall and keeps the clearance; nearer to a corner than that only where the way begins or
-        ends there."""
+        """Whether straight lines from a position are free: bool (m,).
+
+        A free line crosses no wall and keeps the clearance from corners. It may be nearer to a
+        corner only if it begins or ends nearer.
+
+        Args:
+            position: (2,), metres.
+            others: (m, 2), the ends of the lines.
+        """
         free = ~self._crosses(position, others)
         chosen = np.flatnonzero(free)
         free[chosen] = self._keeps_clear(position, others[chosen])
         return free
 
     def _crosses(self, position: np.ndarray, others: np.ndarray) -> np.ndarray:
+        # Two segments cross if each has its ends on different sides of the other's line.
         ways, walls = (others - position)[:, None], self._ends - self._begins
         apart = _cross(ways, self._begins - position) * _cross(ways, self._ends - position) < 0
         sides = (
@@ -85,7 +98,7 @@ class FloorPlan:
 
 
 class FloorRoute:
-    """The shortest ways from everywhere to one goal, float (2,) in metres."""
+    """The shortest paths from everywhere to one goal, float (2,) in metres."""
 
     def __init__(self, plan: FloorPlan, goal: np.ndarray) -> None:
         self._plan = plan
@@ -95,17 +108,20 @@ class FloorRoute:
         self._lengths = np.concatenate([[0.0], lengths.min(axis=1, initial=np.inf)])
 
     def distance(self, position: np.ndarray) -> float:
-        """Metres of the shortest way from `place` (2,); infinite where there is none."""
+        """Metres of the shortest path from a position (2,); infinite if there is none."""
         return self._next(position)[1]
 
     def next_stop(self, position: np.ndarray) -> np.ndarray:
-        """The first corner of the shortest way from `place`, or the goal: (2,). The goal too where
-        there is no way."""
+        """The first corner of the shortest path from a position, or the goal: (2,).
+
+        Also the goal if there is no path.
+        """
         return self._stops[self._next(position)[0]]
 
     def _next(self, position: np.ndarray) -> tuple[int, float]:
-        """Index and length of the shortest way through a stop in sight; stops are looked at from
-        the shortest on."""
+        """Index of the first stop of the shortest path, and the path's length."""
+        # Visibility is the expensive part. Stops are checked in order of the path's length, some at
+        # a time, so that the first visible one is the shortest.
         total = self._lengths + np.linalg.norm(self._stops - position, axis=1)
         order = np.argsort(total)[: np.isfinite(total).sum()]
         for start in range(0, len(order), _VISIBILITY_CHECKS):
@@ -125,8 +141,14 @@ def turns_towards(
 ) -> int:
     """How many turns to make before going forward: positive to the left, 0 to go forward now.
 
-    Of the headings that turns of `turn` radians reach, the one nearest to `bearing` in which a step
-    forward helps; the nearest of all where none does. All angles in radians, counted to the left.
+    They lead to the heading nearest to `bearing` in which a step forward helps, or to the nearest
+    of all if none helps. Angles are in radians, counted to the left.
+
+    Args:
+        heading: the current heading.
+        bearing: the direction to go.
+        turn: the angle of one turn.
+        helps: whether a step forward helps in a heading.
     """
     around = round(2 * math.pi / turn)
     wanted = _wrapped(bearing - heading)
@@ -138,6 +160,7 @@ def turns_towards(
 
 
 def _wrapped(angle: float) -> float:
+    """The angle in [-pi, pi)."""
     return (angle + math.pi) % (2 * math.pi) - math.pi
 
 

@@ -24,9 +24,9 @@ HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
 DEFAULT_CAMERA = "default"
-# How a scene is found for an observation: by least squares, with at most `_MAX_TRIALS` evaluations.
-# Observations that say nothing of the pose are left out. Where an observation does not determine the
-# pose, a small weight keeps it near the last one.
+# `depict` looks for an observation's scene by least squares, in at most `_MAX_TRIALS` evaluations.
+# Observations that say nothing of the pose are left out. Where an observation does not determine
+# the pose, a small weight keeps it near the last one.
 _NEARNESS = 1e-2
 _SAY_NO_POSE = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
 _MAX_TRIALS = 30
@@ -256,27 +256,47 @@ class ControlSuite(Environment):
         )
 
     def _image(self, name: str, size: int, physics: Any = None) -> np.ndarray:
-        """physics: None: the episode's."""
-        first, data = (
-            name == DEFAULT_CAMERA and self._model.ncam,
-            (physics or self._suite.physics).data.ptr,
-        )
-        return self._camera_images.image(data, self._model.camera(0).name if first else name, size)
+        """The image of a camera, of the episode's physics or of another one."""
+        data = (physics or self._suite.physics).data.ptr
+        if name == DEFAULT_CAMERA and self._model.ncam:
+            name = self._model.camera(0).name
+        return self._camera_images.image(data, name, size)
 
 
 _VERBS: Mapping[str, str] = {
-    "swingup": "swing it up", "swingup_sparse": "swing it up and hold it", "catch": "catch the ball",
-    "balance": "balance it", "balance_sparse": "balance it and hold it", "two_poles": "balance two poles",
-    "three_poles": "balance three poles", "run": "run", "stand": "stand", "walk": "walk", "trot": "trot",
-    "fetch": "fetch the ball", "spin": "spin the body", "turn_easy": "turn the body to the target",
-    "turn_hard": "turn the body to the small target", "upright": "stay upright", "swim": "swim to the target",
-    "hop": "hop", "run_pure_state": "run, told by its state", "lqr_2_1": "bring two masses to rest",
-    "lqr_6_2": "bring six masses to rest", "bring_ball": "bring the ball to the target",
-    "bring_peg": "bring the peg to the target", "insert_ball": "put the ball into the basket",
-    "insert_peg": "put the peg into the slot", "easy": "reach the target", "hard": "reach the small target",
-    "escape": "escape from the bowl", "stack_2": "stack two boxes", "stack_4": "stack four boxes",
-    "swimmer6": "swim to the target with six links", "swimmer15": "swim to the target with fifteen links",
-}  # fmt: skip
+    "swingup": "swing it up",
+    "swingup_sparse": "swing it up and hold it",
+    "catch": "catch the ball",
+    "balance": "balance it",
+    "balance_sparse": "balance it and hold it",
+    "two_poles": "balance two poles",
+    "three_poles": "balance three poles",
+    "run": "run",
+    "stand": "stand",
+    "walk": "walk",
+    "trot": "trot",
+    "fetch": "fetch the ball",
+    "spin": "spin the body",
+    "turn_easy": "turn the body to the target",
+    "turn_hard": "turn the body to the small target",
+    "upright": "stay upright",
+    "swim": "swim to the target",
+    "hop": "hop",
+    "run_pure_state": "run, told by its state",
+    "lqr_2_1": "bring two masses to rest",
+    "lqr_6_2": "bring six masses to rest",
+    "bring_ball": "bring the ball to the target",
+    "bring_peg": "bring the peg to the target",
+    "insert_ball": "put the ball into the basket",
+    "insert_peg": "put the peg into the slot",
+    "easy": "reach the target",
+    "hard": "reach the small target",
+    "escape": "escape from the bowl",
+    "stack_2": "stack two boxes",
+    "stack_4": "stack four boxes",
+    "swimmer6": "swim to the target with six links",
+    "swimmer15": "swim to the target with fifteen links",
+}
 
 
 def _instructions(name: str) -> Instructions:

@@ -1,5 +1,6 @@
-"""Franka kitchen: a nine-jointed arm that opens doors, turns knobs and moves a kettle, four of
-seven subtasks in a row.
+"""Franka kitchen: an arm with nine joints that opens doors, turns knobs and moves a kettle.
+
+A task is one of seven subtasks, or four of them in a row.
 
 The simulation is that of gymnasium-robotics' `FrankaKitchen-v1` without its noise, action for
 action.
@@ -34,11 +35,11 @@ from manyparts.envs.rendering import load_mujoco
 HORIZON_PER_SUBTASK = 130
 SUBSTEPS = 40
 JOINTS = 9
-# Its own bounds of the joints' targets, which are not those of the model.
+# FrankaKitchen-v1's bounds of the joints' targets, which differ from the model's.
 LOWEST = np.array([-2.9, -1.8, -2.9, -3.1, -2.9, 0.0, -2.9, 0.0, 0.0])
 HIGHEST = np.array([2.9, 1.8, 2.9, 0.0, 2.9, 3.8, 2.9, 0.04, 0.04])
-# How FrankaKitchen-v1 begins: joints of arm and fingers, knobs and burners, switches and doors, the
-# kettle's pose. fmt: off
+# Start of FrankaKitchen-v1: joints of arm and fingers, knobs and burners, switches and doors, the
+# kettle's pose.
 START = np.array(
     [
         0.148388023,
@@ -73,14 +74,14 @@ START = np.array(
         -0.000268278933,
     ]
 )
-# fmt: on It always begins alike, so that one could learn an episode by heart; here arm and kettle
-# are a little elsewhere.
+# FrankaKitchen-v1 always starts the same, so that one episode could be learned by heart. Here the
+# arm's joints and the kettle vary.
 ARM_VARIES = 0.04  # radians either way
 KETTLE_VARIES = 0.02  # metres either way
 KETTLE = slice(23, 25)
 
-# A subtask's coordinates in the simulator's state, and where they are to be; done nearer than this,
-# all together.
+# A subtask's coordinates in the simulator's state, and their targets. It is done when the distance
+# over all its coordinates is below this.
 DONE_WITHIN = 0.3
 SUBTASKS: Mapping[str, tuple[slice, tuple[float, ...]]] = {
     "microwave": (slice(22, 23), (-0.75,)),
@@ -155,18 +156,18 @@ def make(task: str, config: EnvConfig, split: Split) -> Kitchen:
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return choose_backend()
 
 
 class Kitchen(Environment):
-    """One to four subtasks, in any order; success when each has been done once. action: velocities
-    of seven joints and two fingers, 1 is 2 rad/s or m/s, which become targets of the joints'
-    controllers. reward: subtasks done in this step for the first time.
+    """One to four subtasks in any order, which succeeds when each has been done once.
 
-    state: joints of arm and fingers; full: FrankaKitchen-v1's observation of 59 numbers. No goal is
-    ever shown: what is to be done is in the task alone, a hidden context. goal: where the kettle
-    begins, which decides an episode's split.
+    Action: velocities of seven joints and two fingers, where 1 is 2 rad/s or m/s; they become
+    targets of the joints' controllers. Reward: subtasks done for the first time in this step.
+    State: joints of arm and fingers; with "full" FrankaKitchen-v1's observation of 59 numbers. No
+    goal is shown: only the task says what to do. `goal` is the kettle's start, which decides an
+    episode's split.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -177,7 +178,9 @@ class Kitchen(Environment):
                     f"unknown camera {camera!r} of kitchen; choices: {', '.join(CAMERAS)}"
                 )
         if config.context is not None:
-            raise UserError("kitchen has no goals to fix: its contexts are its tasks")
+            raise UserError(
+                "kitchen has no goals to fix, only tasks; leave context None and choose a task"
+            )
         spec = Spec(
             embodiment="franka-kitchen",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
@@ -210,14 +213,14 @@ class Kitchen(Environment):
         return self._image(DEFAULT_CAMERA, 256)
 
     def metrics(self) -> dict[str, float]:
-        """subtasks: the part of them that was done."""
+        """subtasks: the fraction of them that was done."""
         return {"subtasks": len(self._done) / len(self.subtasks)}
 
     def close(self) -> None:
         self._camera_images.close()
 
     def _skills(self) -> tuple[str, ...]:
-        """The subtasks in the order in which one does not hinder the next."""
+        """The subtasks, in the order in which none hinders the next."""
         return tuple(name for name in SKILLS if name in self.subtasks)
 
     def _state(self) -> np.ndarray:
@@ -240,8 +243,7 @@ class Kitchen(Environment):
         self._expert.begin()
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """FrankaKitchen-v1's step: from where the joints are, as far as their velocities lead in a
-        step."""
+        """Do FrankaKitchen-v1's step: targets are where the velocities lead in one step."""
         velocity = action.astype(np.float64) * LARGEST_VELOCITY
         self.data.ctrl[:] = np.clip(
             self.data.qpos[:JOINTS] + velocity * SECONDS_PER_STEP, LOWEST, HIGHEST
@@ -261,11 +263,11 @@ class Kitchen(Environment):
 
 
 def _model_file() -> Path:
-    found = importlib.util.find_spec("gymnasium_robotics")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("gymnasium_robotics")
+    if package is None or package.origin is None:
         raise UserError(f"kitchen needs gymnasium_robotics: {install_command(SUITE.extra)}")
     return (
-        Path(found.origin).parent
+        Path(package.origin).parent
         / "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
     )
 

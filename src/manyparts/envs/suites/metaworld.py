@@ -168,7 +168,7 @@ class MetaWorld(Environment):
         simulator = self._simulator
         self._pristine.restore(simulator)
         generator = episode_generator(self.task, self.split, seed)
-        # Meta-World asks this method for a goal. The first call draws it, the second one repeats it.
+        # Meta-World asks this method for a goal. The first call draws it, the second repeats it.
         simulator._get_state_rand_vec = lambda: self._draw(generator, self.split)
         simulator.reset_model()
         simulator._get_state_rand_vec = lambda: self._vector

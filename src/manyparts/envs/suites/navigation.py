@@ -1,5 +1,4 @@
-"""Navigation: first-person, discrete, to a place that a picture shows, in the worlds of
-miniworld."""
+"""Navigation: to the position that an image shows, first-person and discrete, in miniworld."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 ROBOT_RADIUS_METRES = 0.4
-# Ways and goals keep a little farther from walls than the body must.
+# Paths and goals keep farther from walls than the robot must.
 CLEARANCE_METRES = 0.45
 MARKER_METRES = 0.4
 SAMPLES_PER_PIXEL = 4
@@ -57,8 +56,11 @@ def make(task: str, config: EnvConfig, split: Split) -> Navigation:
 
 
 def renderer() -> str:
-    """What renders this suite: EGL, without a display. UserError, with the command that brings it,
-    where it is not."""
+    """The name of what renders this suite: EGL, without a display.
+
+    Raises:
+        NoRendererError: it does not load; the message has the command that installs it.
+    """
     if not egl_loads("libGL.so.1", "libGLU.so.1"):
         raise NoRendererError(
             "EGL, OpenGL or GLU does not load", f"install them with: {APT} libgl1 libglu1-mesa"
@@ -67,11 +69,11 @@ def renderer() -> str:
 
 
 class MiniworldScene:
-    """A `Scene` (envs.navigation) of miniworld: its floor plan, its look and its collisions, none
-    of its randomness."""
+    """A `navigation_env.Scene` of miniworld: its floor plan, look and collisions, not its
+    randomness."""
 
-    # OpenGL contexts of one process share the display list that miniworld draws from: whose it
-    # holds now.
+    # The OpenGL contexts of a process share one display list, which miniworld draws from. This is
+    # the scene that it holds now.
     _drawn: ClassVar[MiniworldScene | None] = None
 
     def __init__(self, world: World) -> None:
@@ -81,12 +83,10 @@ class MiniworldScene:
 
     @cached_property
     def _simulator(self) -> Any:
-        """Made when it is first needed: miniworld draws then, and a process that drew cannot be
-        forked."""
-        with (
-            _drawing(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):  # it tells what its frame buffers fall back to
+        """The miniworld environment, made when it is first needed."""
+        # Making it draws, and a process that has drawn cannot be forked. It also prints what its
+        # frame buffers fall back to.
+        with _drawing(), contextlib.redirect_stdout(io.StringIO()):
             kind = getattr(_miniworld_envs(), self._world.kind)
             simulator = kind(obs_width=8, obs_height=8, window_width=8, window_height=8)
             simulator.reset(seed=self._world.seed)
@@ -99,7 +99,8 @@ class MiniworldScene:
         return FloorPlan(self._simulator.wall_segs[:, :, [0, 2]], clearance=CLEARANCE_METRES)
 
     def sample(self, generator: np.random.Generator) -> np.ndarray:
-        """Rooms by their area, then uniform within; at least the clearance from every wall."""
+        """A position that keeps the clearance from every wall, uniform over the floor."""
+        # A room by its area, then a position in it.
         rooms = self._simulator.rooms
         while True:
             room = rooms[generator.choice(len(rooms), p=self._simulator.room_probs)]
@@ -133,8 +134,11 @@ class MiniworldScene:
             return simulator.render_obs(self._buffer(size)).copy()
 
     def close(self) -> None:
-        """Nothing to do: miniworld's context goes with the process, and closing it would take
-        textures that it shares with others."""
+        """Do nothing.
+
+        Miniworld's context ends with the process. Closing it would delete textures that it shares
+        with other scenes.
+        """
 
     def _buffer(self, size: int) -> Any:
         if size not in self._buffers:
@@ -146,8 +150,7 @@ class MiniworldScene:
 
 @contextlib.contextmanager
 def _drawing() -> Iterator[None]:
-    """As `rendering.drawing`; then pyglet's context is no thread's, so that the next thread can
-    have it."""
+    """Draw as in `rendering.drawing`, then release pyglet's context for the next thread."""
     with drawing():
         try:
             yield
@@ -168,6 +171,7 @@ def _miniworld_envs() -> Any:
 
 
 def _upright(position: np.ndarray) -> np.ndarray:
+    """The floor position (x, z) as miniworld's (x, y, z), where y is up."""
     return np.array([position[0], 0.0, position[1]])
 
 
@@ -179,7 +183,7 @@ SUITE = Suite(
     splits=SPLITS,
     packages=("miniworld", "pyglet", "gymnasium"),
     extra="navigation",
-    # The expert then stands still, and a policy that learns it where it does not know the goal
-    # never leaves (docs/explanation/navigation.md).
+    # After success the expert stands still. A policy that imitates this where it cannot tell the
+    # goal never leaves its start (docs/explanation/navigation.md).
     steps_after_success=0,
 )

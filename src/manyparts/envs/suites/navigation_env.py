@@ -1,5 +1,4 @@
-"""Going to a place that a picture shows: episodes, expert and measures, whatever simulator the
-scene is of."""
+"""Image-goal navigation: episodes, expert and measures, for a scene of any simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ TURN_LEFT, TURN_RIGHT, FORWARD, STOP = range(4)
 CHOICES = ("turn_left", "turn_right", "forward", "stop")
 STEP_METRES = 0.25
 TURN_RADIANS = math.radians(15)
-# Nominal, since nothing here moves by time: forward is then 1 m/s.
+# Nominal, because nothing here depends on time: forward is then 1 m/s.
 STEPS_PER_SECOND = 4.0
 ACTION = ActionContract.discrete(CHOICES, frame="body", control_rate_hz=STEPS_PER_SECOND)
 
@@ -29,13 +28,12 @@ PROPRIOCEPTION = ("bumped",)
 FULL = (*PROPRIOCEPTION, "x", "z", "heading_cos", "heading_sin", "goal_x", "goal_z")
 
 SUCCESS_METRES = 1.0
-# The expert stands still here: well inside, and as near as half a step and a turn too coarse let it
-# come for sure.
+# Where the expert stops: well within the success radius, and no nearer than steps and turns of this
+# size are sure to bring it.
 ARRIVED_METRES = 0.5
 MIN_GAIN_METRES = 0.01
 MIN_PATH_METRES = 2.0
-# The floor is striped from corner to corner, so that corridors of either direction cross all
-# stripes.
+# Splits are diagonal stripes of the floor, so that corridors along either axis cross all of them.
 STRIPES_METRES = 10.0
 EVALUATION_METRES = 2.0
 DRAWS = 10_000
@@ -43,39 +41,41 @@ DRAWS = 10_000
 
 @runtime_checkable
 class Route(Protocol):
-    """The shortest ways from everywhere to one goal; see `experts.shortest_path.FloorRoute`."""
+    """The shortest paths from everywhere to one goal; see `experts.shortest_path.FloorRoute`."""
 
     def distance(self, position: np.ndarray) -> float:
-        """Metres of the shortest way from a place; infinite where there is none."""
+        """Metres of the shortest path from a position; infinite if there is none."""
         ...
 
     def next_stop(self, position: np.ndarray) -> np.ndarray:
-        """Where the shortest way from a place first bends, or the goal."""
+        """The first bend of the shortest path from a position, or the goal."""
         ...
 
 
 @runtime_checkable
 class Scene(Protocol):
-    """One world with a floor. Places are float (2,), (x, z) in metres; headings are radians, 0
-    along x and counted to the left, so that forward is (cos, -sin)."""
+    """One world with a floor.
+
+    Positions are float (2,), (x, z) in metres. Headings are radians, 0 along x and counted to the
+    left, so that forward is (cos, -sin).
+    """
 
     def sample(self, generator: np.random.Generator) -> np.ndarray:
-        """A place where one can stand, uniform over the floor."""
+        """A free position, uniform over the floor."""
         ...
 
     def route(self, goal: np.ndarray) -> Route:
-        """The shortest ways to a goal."""
+        """The shortest paths to a goal."""
         ...
 
     def is_free(self, position: np.ndarray) -> bool:
-        """Whether one can stand there."""
+        """Whether the robot can stand at a position."""
         ...
 
     def image(
         self, position: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
     ) -> np.ndarray:
-        """What is seen from there, uint8 (size, size, 3); marker: where the goal's marker stands,
-        None for none."""
+        """What is seen from a pose, uint8 (size, size, 3); `marker`: the goal marker's position."""
         ...
 
     def close(self) -> None:
@@ -84,13 +84,12 @@ class Scene(Protocol):
 
 
 class Navigation(Environment):
-    """Image-goal navigation. action: one of `CHOICES`, exact; a forward step into a wall does
-    nothing, "stop" stands still and ends nothing.
+    """Image-goal navigation, which succeeds within 1 m of the goal.
 
-    state: whether the last forward step was stopped by a wall; full: also pose and goal. Cameras:
-    "first_person", and "goal", the picture from the goal's own pose, the same all through an
-    episode. Solved within 1 m of the goal. A marker stands at the goal where the configuration
-    shows it; it stops nobody.
+    Action: one of `CHOICES`. A step forward into a wall does nothing; "stop" stands still and does
+    not end the episode. State: whether a wall blocked the last step forward; with "full" also pose
+    and goal. Cameras: "first_person", and "goal", the image from the goal's pose, constant in an
+    episode. If the goal is visible, a marker stands there, which blocks nothing.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Navigation(Environment):
         self._goal_image: np.ndarray | None = None
 
     def goal_image(self) -> np.ndarray:
-        """The picture from the goal's pose, without a marker: uint8 (size, size, 3)."""
+        """The image from the goal's pose, without a marker: uint8 (size, size, 3)."""
         if self._goal_image is None:
             size = self.config.image_size
             self._goal_image = self.scene.image(self.goal, self.goal_heading, size, marker=None)
@@ -139,10 +138,11 @@ class Navigation(Environment):
         }
 
     def expert_action(self) -> np.ndarray:
-        """Along the shortest way, then to the goal's heading, then stop: float32 (1,)."""
+        """Go along the shortest path, turn to the goal's heading, then stop: float32 (1,)."""
         return np.array([self._expert_choice()], np.float32)
 
     def metrics(self) -> dict[str, float]:
+        """spl: see `success_weighted_path_length`."""
         return {"spl": success_weighted_path_length(self._solved, self._shortest, self._travelled)}
 
     def render(self) -> np.ndarray:
@@ -181,8 +181,7 @@ class Navigation(Environment):
         return self.position + STEP_METRES * np.array([math.cos(heading), -math.sin(heading)])
 
     def _draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Route]:
-        """Goal, start and the ways between them: the goal is of this split, the start not too
-        near."""
+        """Goal, start and the paths to the goal, which is of this split and not too near."""
         for _ in range(DRAWS):
             goal = self.scene.sample(generator)
             if split_of_position(goal) != self.split:
@@ -191,7 +190,7 @@ class Navigation(Environment):
             if MIN_PATH_METRES <= route.distance(start) < math.inf:
                 return goal, start, route
         raise RuntimeError(
-            f"no start and goal of {self.task} found for split {self.split} in {DRAWS} draws"
+            f"{DRAWS} draws gave no start and goal of {self.task} for split {self.split}"
         )
 
     def _expert_choice(self) -> int:
@@ -203,7 +202,7 @@ class Navigation(Environment):
         route, left = self._route, self._route.distance(self.position)
 
         def helps(heading: float) -> bool:
-            """Every step brings the goal nearer, so none is undone."""
+            """Whether a step forward is free and brings the goal nearer, so that none is undone."""
             position = self._ahead(heading)
             return (
                 self.scene.is_free(position) and route.distance(position) < left - MIN_GAIN_METRES
@@ -236,28 +235,33 @@ class Navigation(Environment):
 
 
 def split_of_position(goal: np.ndarray) -> Split:
-    """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are
-    evaluation, one on either side of these is validation, and six are training. So no goal of
-    training is within the success radius of one of the evaluation."""
+    """The split that a goal (x, z) in metres belongs to.
+
+    Of every ten metres across the stripes, two are evaluation, one on either side of these is
+    validation, and six are training. So no training goal is within the success radius of an
+    evaluation goal.
+    """
     across = float(goal.sum() / math.sqrt(2)) % STRIPES_METRES
     if across < EVALUATION_METRES:
         return "evaluation"
-    beyond = min(
-        across - EVALUATION_METRES, STRIPES_METRES - across
-    )  # the nearest stripe of the evaluation
-    return "validation" if beyond < SUCCESS_METRES else "train"
+    to_evaluation = min(across - EVALUATION_METRES, STRIPES_METRES - across)
+    return "validation" if to_evaluation < SUCCESS_METRES else "train"
 
 
 def success_weighted_path_length(success: bool, shortest: float, travelled: float) -> float:
     """S l / max(p, l), the term of one episode in SPL (Anderson et al. 2018, arXiv 1807.06757,
     section 5).
 
-    shortest: metres of the shortest way from start to goal. travelled: metres gone until success.
+    Args:
+        success: S, whether the goal was reached.
+        shortest: l, metres of the shortest path from start to goal.
+        travelled: p, metres travelled until success.
     """
     return shortest / max(travelled, shortest) if success else 0.0
 
 
 def _turn(turns: int, *, otherwise: int) -> int:
+    """The action for the first of some turns, positive to the left; `otherwise` if none."""
     if turns == 0:
         return otherwise
     return TURN_LEFT if turns > 0 else TURN_RIGHT

@@ -1,5 +1,4 @@
-"""The worlds of the navigation suite: which miniworld floor plan each one is, and how it is put
-into words."""
+"""The worlds of the navigation suite: the miniworld floor plan and the words for each."""
 
 from __future__ import annotations
 
@@ -11,16 +10,19 @@ from manyparts.envs.base import Instructions
 
 @dataclass(frozen=True)
 class World:
-    """kind: a class of `miniworld.envs`. seed: of its floor plan and textures, so that a world is
-    always the same.
-
-    horizon: steps an episode. where: the words for it in an instruction.
-    """
+    """One world, which is the same in every episode."""
 
     kind: str
+    """Name of a class in `miniworld.envs`."""
+
     where: str
+    """The words for it in an instruction."""
+
     horizon: int = 250
+    """Steps per episode."""
+
     seed: int = 0
+    """Seed of its floor plan and textures."""
 
 
 WORLDS: Mapping[str, World] = {

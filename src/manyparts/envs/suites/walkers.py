@@ -1,14 +1,13 @@
-"""Walkers: bodies without end, planar or free, that are to walk forward; each has its own size,
-legs and motors.
+"""Walkers: any number of robots that walk forward, planar or free, each with its own morphology.
 
-A body belongs to a universe by its name ("train-planar-0017", "test-free-0003"): who asks about new
-bodies trains on one universe and evaluates on another. The `split` of an environment is about the
-starts of episodes, as everywhere, and every body has starts of all three splits: who tunes an agent
-to a test body does so on that body's training starts.
+A morphology's name says its universe ("train-planar-0017", "test-free-0003"). To measure transfer
+to new morphologies, train on one universe and evaluate on another. The `split` of an environment is
+about the starts of episodes, as in all suites. Every morphology has starts of all three splits, so
+you can tune an agent to a test morphology on its training starts.
 
-With `EnvConfig(state="shared")` all bodies of a kind have one interface: places for the joints of
-the largest, of which each body uses its own, and what the body is like. So one model can be of them
-all, and of those it never saw.
+With `EnvConfig(state="shared")` all morphologies of a kind share one layout of state and action: it
+has the joints of the largest, of which each uses its own, and a description of the morphology. So
+one model can act with all of them, also with new ones.
 """
 
 from __future__ import annotations
@@ -41,15 +40,17 @@ from manyparts.envs.suites.walkers_morphologies import (
 HORIZON = 500
 SUBSTEPS = 5
 CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_PER_SUBSTEP), 6)
-SOLVED = 0.5  # the mean reward of the last second, of at most 1, from which a step counts as solved
+# A step succeeds from this mean reward of the last second on; the maximum is 1.
+SOLVED = 0.5
 CAMERAS = (CAMERA,)
-# How far from the standing pose an episode begins: of a joint's turn, radians of heading, and
-# velocities (m/s, rad/s).
+# How far from the standing pose an episode starts: fraction of a joint's range, radians of heading,
+# and std of velocities (m/s, rad/s).
 JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
-# Lower than this part of its standing height a torso earns less, and nothing below the second.
+# The reward falls with the torso's height from the first fraction of its standing height on, to 0
+# at the second.
 STANDS, LIES = 0.8, 0.4
-# Places for joints that all bodies of a kind share, by the names of `walkers_models`: legs from
-# front to rear.
+# The joints of the shared layout of a kind, by the names of `walkers_models`: legs from front to
+# rear.
 SHARED: Mapping[Kind, tuple[str, ...]] = {
     "planar": tuple(f"leg{leg}_{link}_bend" for leg in range(4) for link in range(3)),
     "free": tuple(
@@ -57,7 +58,7 @@ SHARED: Mapping[Kind, tuple[str, ...]] = {
     ),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-# With half of the std, or looking half a second ahead, many bodies on two legs only shuffle.
+# With half of the std, or plans of half a second, many walkers with two legs only shuffle.
 PLAN = MppiConfig(seconds=0.7, samples=24, knots=6, std=1.0)
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
@@ -71,31 +72,33 @@ TASKS: tuple[str, ...] = tuple(name for names in SPLITS.values() for name in nam
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Walker:
-    """The environment of a body, "train-planar-0017" or any other that `is_morphology` knows,
-    listed in `TASKS` or not."""
+    """The environment of a morphology such as "train-planar-0017", listed in `TASKS` or not."""
     return Walker(task, config, split)
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return choose_backend()
 
 
 class Walker(Environment):
-    """One body, which is to walk forward (along x). action: each motor's share of its torque.
-    reward: at most 1, for a torso that is as high and as upright as it stands, and of that five
-    sixths for its speed (see `rewards`). success: the mean reward of a whole second is at least
-    0.5, that is, about half the speed to walk at, without falling.
+    """One morphology, which walks forward (along x).
 
-    state: the torso's height and orientation, joint angles, and all velocities; full: also the
-    velocity of the centre of mass, from which the reward follows; shared: that in the places of
-    `SHARED`, 0 where the body has no joint, and what the body is like (see `_described`). Where in
-    the world it is, no state tells. goal: the pose in which it begins.
+    Action: the fraction of its torque for each motor, in [-1, 1]. Reward: at most 1, see `rewards`.
+    A step succeeds if the mean reward of the last second is at least 0.5, which is about half the
+    target speed without falling.
+
+    State: the torso's height and orientation, joint angles, and all velocities; with "full" also
+    the velocity of the centre of mass, which decides the reward; with "shared" the same in the
+    layout of `SHARED`, 0 for joints that it lacks, and the description of `_described`. No state
+    has the position in the world. `goal` is the pose at the start.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         if config.goal == "hidden" or config.context is not None:
-            raise UserError("walkers have no goals to hide or to fix")
+            raise UserError(
+                "walkers have no goals to hide or to fix; leave goal 'visible' and context None"
+            )
         cameras = config.cameras or CAMERAS
         for camera in cameras:
             if camera not in CAMERAS:
@@ -113,7 +116,7 @@ class Walker(Environment):
         self._own = np.array([self._joints.index(joint) for joint in own])
         self._description = _described(self.morphology, self._joints) if shared else {}
         spec = Spec(
-            embodiment=f"walkers-{self.body.kind if shared else name}",
+            embodiment=f"walkers-{self.morphology.kind if shared else name}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=self._state_names(),
             action=self._contract(),
@@ -143,6 +146,7 @@ class Walker(Environment):
         return self._image(CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Draw poses at the walker's current position along the floor."""
         mujoco, scene = load_mujoco(), load_mujoco().MjData(self.model)
         first = self.model.nq - self._height_index - self.model.nu
         for state in states:
@@ -158,12 +162,11 @@ class Walker(Environment):
 
     @property
     def _height_index(self) -> int:
-        """How many of the root's coordinates say where along the floor it is: x, or x and y. Its
-        height is next."""
+        """Index of the root's height in qpos, after its position along the floor: x, or x and y."""
         return 1 if self.morphology.kind == "planar" else 2
 
     def _in_layout(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of the body's own joints, in the places of the interface."""
+        """Numbers of the morphology's own joints in the layout of the state; 0 for others."""
         placed = np.zeros(len(self._joints))
         placed[self._own] = values
         return placed
@@ -227,6 +230,8 @@ class Walker(Environment):
 
     def _lowest(self) -> float:
         """Height of the lowest point of all capsules, metres."""
+        # A capsule ends in half a ball, so its lowest point is a radius below the lower end of its
+        # axis, whose vertical part is entry (2, 2) of the rotation, number 8 in a row.
         capsules = self.model.geom_type == load_mujoco().mjtGeom.mjGEOM_CAPSULE.value
         radius, half = self.model.geom_size[capsules, :2].T
         centre, along = self.data.geom_xpos[capsules, 2], self.data.geom_xmat[capsules, 8]
@@ -249,8 +254,8 @@ class Walker(Environment):
         return reward, whole and float(np.mean(self._last_second)) >= SOLVED
 
     def _require_stable(self) -> None:
-        """MuJoCo begins anew by itself where a state is not finite or far too large, and only
-        counts it."""
+        """Raise UserError if the simulation has become unstable."""
+        # MuJoCo resets by itself when a state is not finite or far too large, and only counts it.
         if (
             any(warning.number for warning in self.data.warning)
             or not np.isfinite(self.data.qpos).all()
@@ -280,9 +285,14 @@ class Walker(Environment):
 def rewards(
     morphology: Morphology, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray
 ) -> np.ndarray:
-    """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the
-    standing pose. speed: of the centre of mass along x, m/s. Standing still earns a sixth, as in
-    dm_control's walker."""
+    """Rewards (n,) in [0, 1]: one sixth for standing and five for speed, as dm_control's walker.
+
+    Args:
+        morphology: has the standing height and the target speed.
+        height: of the hips, metres.
+        upright: cosine of the torso's lean from the standing pose.
+        speed: of the centre of mass along x, m/s.
+    """
     stands = np.clip((height / morphology.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(
         upright, 0, 1
     )
@@ -290,34 +300,36 @@ def rewards(
 
 
 def _described(morphology: Morphology, joints: Sequence[str]) -> dict[str, float]:
-    """What tells bodies of one interface apart, by name: sizes (metres), mass (kg), and for each
-    joint whether the body has it (1 or 0), how long the link is that it turns, and its torque in
-    weight times height of the hips."""
-    told = {
+    """A morphology in numbers by name, which the shared state holds.
+
+    Sizes (metres), mass (kg), and per joint: whether it exists (1 or 0), the length of the link
+    that it turns (metres), and its torque in units of weight times height of the hips.
+    """
+    description = {
         "hips_height": morphology.hips_height,
         "torso": morphology.torso,
         "mass": morphology.mass,
         "stands_on_end": float(morphology.stance == "upright"),
     }
     unit = morphology.mass * GRAVITY * morphology.hips_height
-    found = {
+    own = {
         f"leg{index}_{link}_{axis}": (length, morphology.joint(leg, link, axis).torque / unit)
         for index, leg in enumerate(morphology.legs)
         for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True))
         for axis in axes
     }
     for joint in joints:
-        length, torque = found.get(joint, (0.0, 0.0))
-        told |= {
-            f"{joint}_there": float(joint in found),
+        length, torque = own.get(joint, (0.0, 0.0))
+        description |= {
+            f"{joint}_there": float(joint in own),
             f"{joint}_length": length,
             f"{joint}_torque": torque,
         }
-    return told
+    return description
 
 
 class _AllMorphologies(Mapping[str, Instructions]):
-    """The instructions of any body of the universes; those that are listed are `TASKS`."""
+    """The instructions of any morphology; iterates over those in `TASKS`."""
 
     def __getitem__(self, name: str) -> Instructions:
         if not is_morphology(name):

@@ -1,4 +1,4 @@
-"""The MuJoCo model of a walker's body, as MJCF."""
+"""The MuJoCo model of a walker's morphology, as MJCF."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ SPEED_SENSOR = "centre_of_mass_velocity"
 
 
 def to_mjcf(morphology: Morphology) -> str:
-    """The model as XML. Every frame is the world's in the standing pose, where all joints are at 0
+    """The model as XML.
+
+    Every frame is aligned with the world's in the standing pose, where all joints are at 0
     but the root's.
 
-    Limbs touch the floor only, never each other. The root's place is metres in the world: of a
-    planar body the joints root_x, root_z and root_pitch (about y, so forward is positive), of a
-    free one its position and quaternion.
+    Limbs touch the floor, but not each other. A planar root has the joints root_x, root_z (metres)
+    and root_pitch (about y, positive forward); a free one has a position and a quaternion.
     """
     root = Element("mujoco", model=morphology.name)
     SubElement(
@@ -57,7 +58,7 @@ def to_mjcf(morphology: Morphology) -> str:
     actuators = SubElement(root, "actuator")
     for index, leg in enumerate(morphology.legs):
         _add_leg(torso, actuators, morphology, index, leg)
-    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, morphology="torso")
+    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, body="torso")
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -74,9 +75,16 @@ def _add_looks(root: Element, morphology: Morphology) -> None:
         height="64",
     )
     SubElement(
-        asset, "texture", name="tiles", type="2d", builtin="checker", width="64", height="64",
-        rgb1="0.45 0.5 0.55", rgb2="0.6 0.65 0.7",
-    )  # fmt: skip
+        asset,
+        "texture",
+        name="tiles",
+        type="2d",
+        builtin="checker",
+        width="64",
+        height="64",
+        rgb1="0.45 0.5 0.55",
+        rgb2="0.6 0.65 0.7",
+    )
     SubElement(asset, "material", name="floor", texture="tiles", texrepeat="1 1", texuniform="true")
     for name, saturation, value in (("torso", 0.6, 0.85), ("near", 0.5, 0.95), ("far", 0.7, 0.55)):
         colour = colorsys.hsv_to_rgb(morphology.hue, saturation, value)
@@ -108,15 +116,21 @@ def _add_torso(world: Element, morphology: Morphology) -> Element:
     _add_capsule(torso, "torso", rear, front, morphology.torso_radius, morphology.density, "torso")
     eye = (front[0] + morphology.torso_radius * 0.8, 0, front[2] + morphology.torso_radius * 0.5)
     SubElement(
-        torso, "geom", type="sphere", size=_text(0.5 * morphology.torso_radius), pos=_text(*eye), mass="0", contype="0",
+        torso,
+        "geom",
+        type="sphere",
+        size=_text(0.5 * morphology.torso_radius),
+        pos=_text(*eye),
+        mass="0",
+        contype="0",
         rgba="0.1 0.1 0.1 1",
-    )  # fmt: skip
+    )
     return torso
 
 
 def _height(morphology: Morphology) -> float:
-    """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of
-    one that stands on end this is about half way up, of another near the hips."""
+    """Height in metres that an image must show, with the centre of mass in its middle."""
+    # The centre of mass is about half way up an upright torso, and near the hips of a level one.
     return (
         morphology.hips_height + morphology.torso
         if morphology.stance == "upright"
@@ -125,7 +139,7 @@ def _height(morphology: Morphology) -> float:
 
 
 def _length(morphology: Morphology) -> float:
-    """Metres from side to side, or from end to end, whichever is more, standing."""
+    """Length or width when standing, metres, whichever is larger."""
     reaches = [
         (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth))
         for leg in morphology.legs
@@ -136,7 +150,7 @@ def _length(morphology: Morphology) -> float:
 
 
 def _add_camera(torso: Element, distance: float) -> None:
-    """It stays beside the body's centre of mass, a little ahead and above."""
+    """Add a camera that follows the centre of mass from the side, a little ahead and above."""
     azimuth, elevation = math.radians(20), math.radians(15)
     offset = (
         math.sin(azimuth) * math.cos(elevation),
@@ -150,16 +164,20 @@ def _add_camera(torso: Element, distance: float) -> None:
         math.cos(elevation),
     )
     SubElement(
-        torso, "camera", name=CAMERA, mode="trackcom", pos=_text(*(distance * part for part in offset)),
-        xyaxes=_text(*right, *up), fovy="45",
-    )  # fmt: skip
+        torso,
+        "camera",
+        name=CAMERA,
+        mode="trackcom",
+        pos=_text(*(distance * part for part in offset)),
+        xyaxes=_text(*right, *up),
+        fovy="45",
+    )
 
 
 def _add_leg(
     torso: Element, actuators: Element, morphology: Morphology, index: int, leg: Leg
 ) -> None:
-    """Links one in the other, each with its joints and their motors, named leg0_0, leg0_0_bend and
-    so on."""
+    """Add a chain of links with joints and motors, named leg0_0, leg0_0_bend and so on."""
     parent, offset = torso, leg.hip
     for link, (length, tilt, axes) in enumerate(zip(leg.lengths, leg.tilts, leg.axes, strict=True)):
         name = f"leg{index}_{link}"
@@ -186,11 +204,18 @@ def _add_joint(
     parent: Element, actuators: Element, name: str, joint: Joint, azimuth: float
 ) -> None:
     SubElement(
-        parent, "joint", name=name, type="hinge", axis=_text(*_direction(joint.axis, azimuth)), limited="true",
-        range=_text(-math.degrees(joint.turn), math.degrees(joint.turn)), damping=_text(joint.damping),
+        parent,
+        "joint",
+        name=name,
+        type="hinge",
+        axis=_text(*_direction(joint.axis, azimuth)),
+        limited="true",
+        range=_text(-math.degrees(joint.turn), math.degrees(joint.turn)),
+        damping=_text(joint.damping),
         stiffness=_text(joint.stiffness),
-        springref=_text(math.degrees(joint.rest)), armature=_text(joint.armature),
-    )  # fmt: skip
+        springref=_text(math.degrees(joint.rest)),
+        armature=_text(joint.armature),
+    )
     SubElement(
         actuators,
         "motor",
@@ -203,7 +228,7 @@ def _add_joint(
 
 
 def _direction(axis: Axis, azimuth: float) -> tuple[float, float, float]:
-    """The joint's axis; to bend is to swing the link's end forward along the azimuth."""
+    """The joint's axis; a positive bend swings the link's end forward along the azimuth."""
     if axis == "bend":
         return (math.sin(azimuth), -math.cos(azimuth), 0.0)
     return (1.0, 0.0, 0.0) if axis == "roll" else (0.0, 0.0, 1.0)
@@ -219,11 +244,17 @@ def _add_capsule(
     looks: str,
 ) -> None:
     SubElement(
-        parent, "geom", name=name, type="capsule", fromto=_text(*start, *end), size=_text(radius),
-        density=_text(density), material=looks,
-    )  # fmt: skip
+        parent,
+        "geom",
+        name=name,
+        type="capsule",
+        fromto=_text(*start, *end),
+        size=_text(radius),
+        density=_text(density),
+        material=looks,
+    )
 
 
 def _text(*numbers: float) -> str:
-    """Numbers as MJCF wants them, to the last bit."""
+    """Numbers for MJCF, exact to the last bit."""
     return " ".join(repr(float(number)) for number in numbers)

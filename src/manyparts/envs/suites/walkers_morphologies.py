@@ -1,9 +1,9 @@
-"""Bodies of walkers, each drawn from its name: torso, legs, masses, joints and motors; numpy only.
+"""Morphologies of walkers, drawn from their names: torso, legs, masses, joints, motors; numpy only.
 
-There are three universes (train, validation, test) of two kinds (planar, free), each without end.
-"test-free-0003" is body 3 of the test universe's free walkers, the same in every process. Universes
-are disjoint: the plane of (length of the torso, height of the hips) is cut into cells of 5 mm, each
-of which belongs to one universe, as cells of goals belong to one split (`goals.split_of`).
+There are three universes (train, validation, test) of two kinds (planar, free), each unlimited.
+"test-free-0003" is number 3 of the test universe's free walkers, the same in every process.
+Universes are disjoint: the plane of (length of the torso, height of the hips) is cut into cells of
+5 mm, and each cell belongs to one universe, as with goals and splits (`goals.split_of`).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ HIPS_HEIGHT: Mapping[Stance, tuple[float, float]] = {
     "sprawled": (0.2, 0.35),
 }
 GRAVITY = 9.81
-# The speed to walk at is a brisk walk's whatever the size: v^2 / (g * height of the hips), the
-# Froude number.
+# The target speed is that of a brisk walk at any size: v^2 / (g * height of the hips), the Froude
+# number.
 FROUDE = 0.25
-# A joint's torque and its turn beside the hip's bend: along the leg, and for a hip's roll or yaw.
+# A joint's torque and range relative to the hip's bend: along the leg, and for a hip's roll or yaw.
 TORQUE_ALONG_LEG = (1.0, 0.8, 0.4)
-HEEL = 0.3  # the part of a foot that is behind the ankle
+HEEL = 0.3  # fraction of a foot that is behind the ankle
 MIDDLE_OF_FOOT = 0.5 - HEEL
 TURN_ALONG_LEG = (1.0, 1.0, 0.7)
 SIDEWAYS = 0.5
@@ -54,20 +54,28 @@ SIDEWAYS = 0.5
 
 @dataclass(frozen=True)
 class Leg:
-    """A chain of capsules. hip: metres in the torso's frame (x forward, y left, z up). azimuth:
-    radians, the direction of the vertical plane in which it bends, 0 is forward. lengths: metres,
-    one a link from the hip down. tilts: radians from straight down towards the azimuth, standing.
-    axes: of the joints by which each link hangs on the one before."""
+    """A leg: a chain of capsules."""
 
     hip: tuple[float, float, float]
+    """Position in the torso's frame, metres (x forward, y left, z up)."""
+
     azimuth: float
+    """Direction of the vertical plane in which it bends, radians; 0 is forward."""
+
     lengths: tuple[float, ...]
+    """Lengths of the links from the hip down, metres."""
+
     tilts: tuple[float, ...]
+    """Angles of the links from straight down towards the azimuth when standing, radians."""
+
     axes: tuple[tuple[Axis, ...], ...]
+    """Axes of the joints that connect each link to the one before."""
 
     def reach(self, link: int) -> float:
-        """How far along the azimuth the ground bears the leg, from the joint of a link, metres,
-        standing. A third link is a foot, which is borne at its middle."""
+        """Distance along the azimuth from a link's joint to where the ground supports the leg.
+
+        In metres, when standing. A third link is a foot, which is supported at its middle.
+        """
         forward = [
             length * math.sin(tilt) for length, tilt in zip(self.lengths, self.tilts, strict=True)
         ]
@@ -77,55 +85,91 @@ class Leg:
 
 @dataclass(frozen=True)
 class Muscles:
-    """What all joints of a body have in common, in units of its own size.
-
-    torque: of a hip's motor at full control, in weight times height of the torso's middle. spring:
-    in its torque a radian; springs alone bear the weight in the standing pose. free_speed: rad/s
-    that a motor reaches without load, against the joint's friction. rotor_seconds: it takes to get
-    there, without the leg. turn: radians either way, of a hip.
-    """
+    """What all joints of a morphology have in common, in units of its size."""
 
     torque: float
+    """Torque of a hip's motor at full control, in weight times height of the torso's middle."""
+
     spring: float
+    """Stiffness of a joint's spring, in the motor's torque per radian."""
+
     free_speed: float
+    """Speed that a motor reaches without load, against the joint's friction, rad/s."""
+
     rotor_seconds: float
+    """Time constant with which a motor without a leg reaches that speed, seconds."""
+
     turn: float
+    """Range of a hip to either side, radians."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """A hinge with a motor and a spring. axis: "bend" turns in the leg's plane, "roll" about the
-    torso's forward axis, "yaw" about its vertical one. turn: radians either way. torque: N m.
-    stiffness: N m a radian. rest: radians, where the spring is slack. damping: N m s. armature: kg
-    m^2."""
+    """A hinge with a motor and a spring."""
 
     axis: Axis
+    """Axis: "bend" in the leg's plane, "roll" about the torso's forward axis, "yaw" about its
+    vertical axis."""
+
     turn: float
+    """Range to either side, radians."""
+
     torque: float
+    """Torque at full control, N m."""
+
     stiffness: float
+    """Stiffness of the spring, N m per radian."""
+
     rest: float
+    """Angle at which the spring is slack, radians."""
+
     damping: float
+    """Damping, N m s per radian."""
+
     armature: float
+    """Inertia of the rotor, kg m^2."""
 
 
 @dataclass(frozen=True)
 class Morphology:
-    """A walker. torso: metres from one end to the other, a capsule that lies, or stands upright on
-    its hips. torso_radius, leg_radius, hips_height: metres, the last one standing. density: kg/m^3.
-    friction: of the feet. hue: of its colour, in turns."""
+    """The build of a walker."""
 
     name: str
+    """Such as "train-planar-0017"."""
+
     kind: Kind
+    """Kind: "planar" for movement in a vertical plane, or "free"."""
+
     stance: Stance
+    """Stance: "upright" for a torso that stands on its hips; "level" or "sprawled" for one that
+    lies."""
+
     torso: float
+    """Length of the torso, metres."""
+
     hips_height: float
+    """Height of the hips when standing, metres."""
+
     torso_radius: float
+    """Metres."""
+
     leg_radius: float
+    """Metres."""
+
     density: float
+    """kg/m^3."""
+
     friction: float
+    """Coefficient of friction of all capsules."""
+
     hue: float
+    """Hue of its colour, 0 to 1."""
+
     muscles: Muscles
+    """What its joints have in common."""
+
     legs: tuple[Leg, ...]
+    """Its legs, from front to rear."""
 
     @property
     def centre(self) -> float:
@@ -134,7 +178,7 @@ class Morphology:
 
     @property
     def speed(self) -> float:
-        """The speed to walk at, m/s."""
+        """The target speed, m/s."""
         return math.sqrt(FROUDE * GRAVITY * self.hips_height)
 
     @cached_property
@@ -146,7 +190,7 @@ class Morphology:
         return self.density * (legs + _capsule_volume(self.torso, self.torso_radius))
 
     def joint(self, leg: Leg, link: int, axis: Axis) -> Joint:
-        """The joint about an axis by which a link of a leg hangs, the hip's being link 0."""
+        """The joint about an axis at the upper end of a link; link 0 is at the hip."""
         muscles, sideways = self.muscles, 1.0 if axis == "bend" else SIDEWAYS
         weight = self.mass * GRAVITY
         torque = sideways * TORQUE_ALONG_LEG[link] * muscles.torque * weight * self.centre
@@ -163,36 +207,41 @@ class Morphology:
         )
 
     def _load(self, leg: Leg, link: int) -> float:
-        """N m by which the ground, which bears an equal share of the body at each foot, turns a leg
-        at a link's joint, less what its own links weigh."""
+        """Torque at a link's joint when standing, N m.
+
+        The ground supports an equal fraction of the weight at each foot; the weight of the leg's
+        own links below the joint acts against it.
+        """
         ground, at, links = self.mass / len(self.legs) * leg.reach(link), 0.0, 0.0
         parts = zip(leg.lengths[link:], leg.tilts[link:], strict=True)
         for number, (length, tilt) in enumerate(parts, start=link):
             along = length * math.sin(tilt)
-            middle = (
-                MIDDLE_OF_FOOT if number == 2 else 0.5
-            )  # of the link, as a part of it beyond its joint
+            # Where the link's centre is, as a fraction of its length from its joint.
+            middle = MIDDLE_OF_FOOT if number == 2 else 0.5
             links += self.density * _capsule_volume(length, self.leg_radius) * (at + middle * along)
             at += along
         return GRAVITY * (ground - links)
 
 
 def is_morphology(name: str) -> bool:
-    """Whether this is the name of a body: "train-planar-0017", of four digits, or more where these
-    do not do."""
-    found = re.fullmatch(rf"({'|'.join(UNIVERSES)})-({'|'.join(KINDS)})-(\d+)", name, re.ASCII)
-    return found is not None and found[3] == f"{int(found[3]):04d}"
+    """Whether this names a morphology, such as "train-planar-0017" with four digits or more."""
+    match = re.fullmatch(rf"({'|'.join(UNIVERSES)})-({'|'.join(KINDS)})-(\d+)", name, re.ASCII)
+    return match is not None and match[3] == f"{int(match[3]):04d}"
 
 
 def draw_morphology(name: str) -> Morphology:
-    """The body of this name, a pure function of it. ValueError where `is_morphology` says no."""
+    """The morphology of this name, a pure function of it.
+
+    Raises:
+        ValueError: it is not a name of one, see `is_morphology`.
+    """
     if not is_morphology(name):
-        raise ValueError(f"{name!r} is no body, such as train-planar-0017")
+        raise ValueError(f"{name!r} is no morphology; expected a name such as train-planar-0017")
     universe, word, _ = name.split("-")
     kind: Kind = "planar" if word == "planar" else "free"
     generator = _generator(name)
     stance = _one_of(generator, STANCES[kind])
-    while True:  # a cell is the universe's own with odds of .7, .1 or .2
+    while True:  # a cell belongs to the universe with probability 0.7, 0.1 or 0.2
         torso, hips = _between(generator, 0.4, 0.9), _between(generator, *HIPS_HEIGHT[stance])
         if split_of(f"walkers-{kind}", (torso, hips)) == UNIVERSES[universe]:
             break
@@ -229,8 +278,7 @@ def _muscles(generator: np.random.Generator, num_legs: int) -> Muscles:
 def _planar_legs(
     generator: np.random.Generator, stance: Stance, torso: float, aside: float
 ) -> list[Leg]:
-    """Two to four legs one behind the other; an upright torso has two, one set forward and one
-    back."""
+    """Two to four legs in a row; an upright torso has two, one set forward and one back."""
     upright = stance == "upright"
     num_legs = 2 if upright else int(generator.integers(2, 5))
     num_links = int(generator.integers(2, 4))
@@ -270,9 +318,11 @@ def _bent_leg(
     num_links: int,
     sideways: tuple[Axis, ...],
 ) -> Leg:
-    """A leg below its hip, its knee bent forward or back; a third link is a flat foot. foothold:
-    where the ground bears it, ahead of the hip, in lengths of the leg without the foot, which this
-    is before `_as_tall_as`."""
+    """A leg below its hip, with a knee bent forward or back; a third link is a flat foot.
+
+    The leg without the foot has length 1 here; `_as_tall_as` scales it. `foothold` is how far ahead
+    of the hip the ground supports it, in that unit.
+    """
     bend = _between(generator, 0.2, 0.4) * _one_of(generator, (-1, 1))
     upper, foot = _between(generator, 0.4, 0.55), _between(generator, 0.2, 0.35)
     knee = upper * math.sin(foothold + bend)
@@ -292,14 +342,14 @@ def _bent_leg(
 def _sprawled_leg(
     generator: np.random.Generator, hip: tuple[float, float, float], azimuth: float
 ) -> Leg:
-    """A leg that reaches out and then down, as a spider's."""
+    """A leg that reaches out and then down, like a spider's."""
     upper = _between(generator, 0.4, 0.6)
     tilts = (_between(generator, 1.3, 1.8), _between(generator, 0.1, 0.5))
     return Leg(hip, azimuth, (upper, 1 - upper), tilts, (("yaw", "bend"), ("bend",)))
 
 
 def _as_tall_as(leg: Leg, height: float) -> Leg:
-    """The leg made longer or shorter, so that its last link ends this far below the hip."""
+    """The leg scaled so that its last link ends this far below the hip."""
     reach = sum(
         length * math.cos(tilt) for length, tilt in zip(leg.lengths, leg.tilts, strict=True)
     )
