@@ -22,7 +22,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.methods import preset, preset_names
+from manyparts.methods import describe, preset, preset_names
 from manyparts.objectives.system import System
 from manyparts.training.config import TrainConfig
 from manyparts.training.optimizer import train_only, trained
@@ -47,24 +47,6 @@ IGNORED |= {
     "validation_fraction",
 }
 IGNORED |= {"train_only", "new_parameters"}
-# What the README says of success, by the preset of the agent's last run.
-SCORES = {
-    "dualmind/phase2-laptop": (
-        "six Meta-World tasks of `make quickstart`",
-        "0.875 [0.850, 0.908]",
-        "291 s on 2 cores",
-    ),
-    "dualmind/phase2-metaworld45": (
-        "45 training tasks of ML45",
-        "0.893 [0.878, 0.909]",
-        "3.8 core hours",
-    ),
-    "dualmind/tune-metaworld45": (
-        "five held-out tasks of ML45, ten demonstrations each",
-        "0.70 [0.65, 0.75]",
-        "1 minute for each task",
-    ),
-}
 INTRODUCTION = """
 ```bash
 manyparts list presets dualmind          # names, in your terminal
@@ -94,11 +76,12 @@ def render() -> str:
 
 def _scores() -> str:
     note = (
-        "Success on goals that training never saw, 20 episodes for each task, one training seed, with a 95 % interval "
-        "over episodes. The Results pages hold the comparisons over seeds.\n\n"
+        "What was measured of an agent's last run. The Results pages say on how many episodes and seeds, and hold the "
+        "comparisons.\n\n"
     )
-    rows = [(code(name), *values) for name, values in SCORES.items()]
-    return note + table(("last run", "tasks", "success", "time"), rows)
+    scored = {name: describe(name) for name in preset_names() if describe(name).score}
+    rows = [(code(name), facts.score or "") for name, facts in scored.items()]
+    return note + table(("last run", "score"), rows)
 
 
 def _families(names: Sequence[str]) -> str:

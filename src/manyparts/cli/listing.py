@@ -38,19 +38,19 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"no name has {options.filter!r} in it; {near}")
     from manyparts.cli.console import print_table
 
-    print_table([options.kind, "what it is"], [[name, what] for name, what in shown.items()])
+    if options.kind == "presets":
+        heads = [options.kind, "what it is", "parameters", "core hours", "score"]
+        print_table(heads, [[name, *_measured(name)] for name in shown])
+    else:
+        print_table([options.kind, "what it is"], [[name, what] for name, what in shown.items()])
     return 0
 
 
 def presets() -> dict[str, str]:
-    """Training configurations, with the first sentence on the function that makes each."""
-    from manyparts.methods import preset_function, preset_names
+    """Training configurations, each with a sentence on what it trains."""
+    from manyparts.methods import describe, preset_names
 
-    rows = {}
-    for name in preset_names():
-        make, arguments = preset_function(name)
-        rows[name] = " ".join([_summary(make), *(f"({argument})" for argument in arguments)])
-    return rows
+    return {name: describe(name).what.rstrip(".") for name in preset_names()}
 
 
 def tasks() -> dict[str, str]:
@@ -104,6 +104,16 @@ KINDS: Mapping[str, Callable[[], dict[str, str]]] = {
     "planners": planners,
     "benchmarks": benchmarks,
 }
+
+
+def _measured(preset: str) -> list[str]:
+    """What a preset trains, and what was measured of it; empty where nothing was."""
+    from manyparts.methods import describe
+
+    facts = describe(preset)
+    parameters = "" if facts.parameters is None else f"{facts.parameters / 1e6:.2f} M"
+    hours = "" if facts.hours is None else f"{facts.hours:g}"
+    return [facts.what.rstrip("."), parameters, hours, facts.score or ""]
 
 
 def _summary(documented: object) -> str:
