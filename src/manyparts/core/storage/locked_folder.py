@@ -15,6 +15,7 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.naming import names_of_today
 from manyparts.core.printing import say
+from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 
@@ -106,7 +107,7 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
     path = folder / MANIFEST
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
-    before, now = _read(path), _plain(manifest)
+    before, now = flatten(_read(path)), flatten(_plain(manifest))
     different = [
         f"{key}: {_short(before.get(key))}, {_short(now.get(key))}"
         for key in _different(before, now)
