@@ -79,6 +79,18 @@ def box(work: Path, output: Path) -> None:
     strip(rows, output / "box-close.jpg")
 
 
+def first_agent(work: Path, output: Path) -> None:
+    """Three tasks by the agent of the quickstart."""
+    run, at = str(work / "runs/quickstart/phase2"), (0, 25, 50, 75, 100)
+    words = {
+        "drawer-open": "open the drawer",
+        "window-open": "open the window",
+        "door-open": "open the door",
+    }
+    rows = [(f"“{text}”", film(run, f"metaworld/{task}", text, 0, at)) for task, text in words.items()]
+    strip(rows, output.parent / "start" / "first-agent.jpg")
+
+
 def losses(work: Path, output: Path) -> None:
     """The losses of both phases of docs/tutorials/dualmind-from-nothing.md."""
     canvas = Canvas(250, "Training losses of phase I and phase II")
@@ -161,11 +173,9 @@ def pages(work: Path, output: Path) -> None:
     """Screenshots of a report and of a dataset's page, by the system's Chromium."""
     from playwright.sync_api import sync_playwright
 
-    shots = (
-        (work / "runs/quickstart/phase2/report.html", "report.png", 1000, 900),
-        (work / "own/rail.html", "view.png", 1000, 760),
-    )
+    start = output.parent / "start"
     with sync_playwright() as playwright:
+<<<<<<< HEAD
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
@@ -184,6 +194,39 @@ def pages(work: Path, output: Path) -> None:
 
 
 IMAGES = {
+=======
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1000, "height": 760})
+        tab.goto((work / "own/rail.html").resolve().as_uri())
+        tab.wait_for_timeout(1500)
+        _shoot(tab, output / "view.png", 0, 760)
+        tab.goto((work / "runs/quickstart/phase2/report.html").resolve().as_uri())
+        tab.wait_for_timeout(3000)
+        tops = {title: _top(tab, title) for title in ("What was trained on what", "Where it looks")}
+        _shoot(tab, start / "report.png", 20, tops["What was trained on what"] - 30)
+        looks = tops["Where it looks"]
+        _shoot(tab, start / "report-looks.png", looks + 215, looks + 690)
+        browser.close()
+
+
+def _top(tab: Any, title: str) -> float:
+    """Where a section of a page begins."""
+    box = tab.get_by_role("heading", name=title, exact=True).bounding_box()
+    return float(box["y"]) + float(tab.evaluate("window.scrollY"))
+
+
+def _shoot(tab: Any, path: Path, top: float, bottom: float) -> None:
+    """A part of a page, in 128 colours."""
+    clip = {"x": 0, "y": top, "width": 1000, "height": bottom - top}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=path, full_page=True, clip=clip)
+    small = Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+    small.save(path, optimize=True)
+
+
+IMAGES = {
+    "first-agent": first_agent,
+>>>>>>> fbcbeb63a60288634b818930b3b0c915e84d6a59
     "faucets": faucets,
     "box": box,
     "losses": losses,
