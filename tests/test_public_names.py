@@ -12,6 +12,8 @@ import pytest
 import manyparts
 
 NAMES = {
+    "CemConfig",
+    "MppiConfig",
     "ActionContract",
     "Batch",
     "DatasetWriter",
@@ -27,6 +29,7 @@ NAMES = {
     "Prompt",
     "Result",
     "Spec",
+    "RandomShootingConfig",
     "TaskEntry",
     "UserError",
     "collect",

@@ -87,7 +87,9 @@ def first_agent(work: Path, output: Path) -> None:
         "window-open": "open the window",
         "door-open": "open the door",
     }
-    rows = [(f"“{text}”", film(run, f"metaworld/{task}", text, 0, at)) for task, text in words.items()]
+    rows = [
+        (f"“{text}”", film(run, f"metaworld/{task}", text, 0, at)) for task, text in words.items()
+    ]
     strip(rows, output.parent / "start" / "first-agent.jpg")
 
 
@@ -175,27 +177,9 @@ def pages(work: Path, output: Path) -> None:
 
     start = output.parent / "start"
     with sync_playwright() as playwright:
-<<<<<<< HEAD
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        for page, name, width, height in shots:
-            if not page.exists():
-                continue
-            tab = browser.new_page(viewport={"width": width, "height": height})
-            tab.goto(page.resolve().as_uri())
-            tab.wait_for_timeout(1500)
-            tab.screenshot(path=output / name)
-            small = Image.open(output / name).convert(
-                "P", palette=Image.Palette.ADAPTIVE, colors=128
-            )
-            small.save(output / name, optimize=True)
-        browser.close()
-
-
-IMAGES = {
-=======
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1000, "height": 760})
         tab.goto((work / "own/rail.html").resolve().as_uri())
         tab.wait_for_timeout(1500)
@@ -226,7 +210,6 @@ def _shoot(tab: Any, path: Path, top: float, bottom: float) -> None:
 
 IMAGES = {
     "first-agent": first_agent,
->>>>>>> fbcbeb63a60288634b818930b3b0c915e84d6a59
     "faucets": faucets,
     "box": box,
     "losses": losses,

@@ -48,7 +48,7 @@ def test_without_matplotlib_numbers_are_written_alone(tmp_path: Path, monkeypatc
 
 def test_own_warnings_are_one_line(capsys) -> None:
     with warnings.catch_warnings():
-        cli._print_our_warnings_as_lines()
+        cli._print_own_warnings_as_lines()
         warnings.simplefilter("always")
         warnings.warn("caches go\n elsewhere", SurroundingsWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: caches go elsewhere\n"

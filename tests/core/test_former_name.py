@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from manyparts.cli import main
-from manyparts.core.naming import FORMER_NAME, NAME
+from manyparts.core.naming import FORMER_NAME, NAME, VERSION
 from manyparts.core.storage.caches import cache_root
 from manyparts.data.dataset import EpisodeDataset, append
 from manyparts.data.tools.check import check
@@ -160,7 +160,8 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
         key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME
     }
     if mine == {key: value for key, value in after.provenance["versions"].items() if key != NAME}:
-        assert provenance_mismatches(before.provenance, after.provenance) == []
+        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user is told
+        assert provenance_mismatches(before.provenance, after.provenance) == of_versions
         assert before.episodes == after.episodes
     other = after.provenance | {"versions": after.provenance["versions"] | {NAME: "9"}}
     assert any(
