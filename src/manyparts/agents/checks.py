@@ -35,8 +35,8 @@ def image_of(observation: Any, camera: str, size: tuple[int, int]) -> np.ndarray
         present = _names_of(images) or "none"
         raise UserError(
             f"observation has no images[{camera!r}] (images: {present}); "
-            f"this agent was trained on images[{camera!r}] of {expected}: make the environment with "
-            "make(task, agent.environment)"
+            f"this agent was trained on images[{camera!r}] of {expected}: make the environment "
+            "with make(task, agent.environment)"
         )
     return pixels_of(images[camera], f"camera {camera!r}", expected)
 
