@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,8 @@ def test_bad_input_ends_in_one_line(
 def test_missing_simulator_names_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(metaworld, "PACKAGES", ("no_such_simulator",))
+    lacking = replace(metaworld.SUITE, packages=("no_such_simulator",))
+    monkeypatch.setattr(metaworld, "SUITE", lacking)
     assert run("collect", "metaworld/reach", "--output", tmp_path / "x") == 2
     assert "pip install metaworld==3.1.1 mujoco==3.3.0 packaging 'numpy<2.4'" in one_line(capsys)
     assert list(tmp_path.iterdir()) == []

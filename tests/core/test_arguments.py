@@ -182,7 +182,7 @@ MISTAKES = {
     "preset(['a'])": "unknown preset ['a']",
     "A.act(O0, None, 'go on', explore=False)": "carry is of type dict; expected None or what",
     "train(P, data=D)": "missing a required argument: 'output'",
-    "train(P, data=Path('s3://a/b'), output=O)": "a URL is given as text",
+    "train(P, data=Path('s3://a/b'), output=O)": "pass a URL as text",
     "replace(P, steps=3.5)": "steps is 3.5; expected int",
     "replace(P, steps='3')": "steps is '3'; expected int",
     "replace(P, optimizer=replace(P.optimizer, learning_rate='1e-4'))": "learning_rate is '1e-4';",
