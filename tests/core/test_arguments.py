@@ -212,7 +212,7 @@ MISTAKES = {
     "collect('pointmass/reach', episodes=2.0, output=O)": "episodes is 2.0; expected a whole",
     "collect('pointmass/reach', episodes=1, output=O, image_size=84)": "pass",
     "collect('pointmass/reach', episodes=1, output=O, std=1)": "pass noise=Noise(std=...)",
-    "collect('pointmass/reach', episodes=1, output=O, config=84)": "expected an EnvConfig, or a",
+    "collect('pointmass/reach', episodes=1, output=O, config=84)": "expected an EnvConfig or a",
     "make('pointmass/reach', image_size=84)": "pass config=EnvConfig(image_size=...)",
     "make('pointmass/reach', {'image_siez': 84})": "config.image_siez",
     "make('pointmass/reach', {'image_size': '84'})": "image_size is '84'; expected int",
@@ -264,6 +264,11 @@ def test_wrong_calls_say_what_to_do(tmp_path: Path) -> None:
         cwd=tmp_path,
         check=True,
     )
-    for (call, says), line in zip(MISTAKES.items(), done.stdout.splitlines(), strict=True):
-        assert line.startswith("refused ") and says in line, f"{call}: {line}"
+    answers = zip(MISTAKES.items(), done.stdout.splitlines(), strict=True)
+    wrong = [
+        f"{call}: {line}; expected {says!r}"
+        for (call, says), line in answers
+        if not (line.startswith("refused ") and says in line)
+    ]
+    assert not wrong, "\n".join(wrong)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
