@@ -36,7 +36,7 @@ def recorded(task: str, steps: int, size: int = 64, seed: int = 0, camera: str =
 
 def _record(task: str, steps: int, size: int, seed: int, camera: str) -> Frames:
     from manyparts import make
-    from manyparts.envs import EnvConfig
+    from manyparts.envs.base import EnvConfig
 
     config = EnvConfig(image_size=size, cameras=(camera,) if camera else ())
     env = make(task, config, split="train")
@@ -230,7 +230,7 @@ def planned() -> Planned:
     """Train a perceptron on 100 noisy episodes of the point mass and plan with it in an unseen scene."""
     from manyparts import EpisodeDataset, collect, preset, train
     from manyparts.agents.expert_agent import Noise
-    from manyparts.envs import EnvConfig
+    from manyparts.envs.base import EnvConfig
 
     with tempfile.TemporaryDirectory() as folder:
         collect(
@@ -251,7 +251,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
     import torch
 
     from manyparts import load, make
-    from manyparts.envs import EnvConfig
+    from manyparts.envs.base import EnvConfig
     from manyparts.models.world_model import step_by_step
     from manyparts.planners import MppiConfig
     from manyparts.planners.plans import candidates, predicted_reward, returns

@@ -43,7 +43,7 @@ def _font(size: int) -> Any:
 def film(run: str, task: str, instruction: str, seed: int, at: Sequence[int]) -> list[np.ndarray]:
     """What happens in one unseen scene under an instruction: the frames after these numbers of steps."""
     from manyparts import load, make
-    from manyparts.envs import EnvConfig
+    from manyparts.envs.base import EnvConfig
 
     agent = load(run)
     env = make(task, EnvConfig.of(agent.environment), split="evaluation")

@@ -14,7 +14,7 @@ from manyparts.core.host.renderer import egl_loads
 SCRIPT = """
 import os, sys, threading
 import numpy as np
-from manyparts.envs import make, rendering
+from manyparts.envs.registry import make, rendering
 from manyparts.core.errors import UserError
 
 def picture(env, seed):
@@ -70,7 +70,7 @@ def test_any_thread_draws_and_a_late_fork_is_told(task: str) -> None:
 OTHERS = """
 import os, sys
 import mujoco
-from manyparts.envs import make
+from manyparts.envs.registry import make
 from manyparts.core.errors import UserError
 
 env = make("metaworld/reach")

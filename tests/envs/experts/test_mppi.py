@@ -32,7 +32,7 @@ def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
     plans = np.random.default_rng(0).uniform(
         -1, 1, (2, planner._horizon, env.embodiment_spec.action.dimension)
     )
-    expected = planner._earned(data, plans)[1]
+    expected = planner._step_rewards(data, plans)[1]
     earned = [env.advance(action.astype(np.float32))[0] for action in plans[1]]
     np.testing.assert_allclose(expected, earned, atol=1e-5)
     assert np.ptp(earned) > 1e-3
