@@ -126,8 +126,8 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
         "    if name and ('EGL' in str(name) or 'OSMesa' in str(name)): raise OSError(name)\n"
         "    real(self, name, *rest, **more)\n"
         "ctypes.CDLL.__init__ = absent\n"
-        "from manyparts import envs\n"
-        "from manyparts.core.records import UserError\n"
+        "from manyparts.envs import registry\n"
+        "from manyparts.core.errors import UserError\n"
         "try: registry.make('metaworld/reach')\n"
         "except UserError as error: print(error)\n"
     )

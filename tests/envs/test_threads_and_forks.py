@@ -14,7 +14,8 @@ from manyparts.core.host.renderer import egl_loads
 SCRIPT = """
 import os, sys, threading
 import numpy as np
-from manyparts.envs.registry import make, rendering
+from manyparts.envs import rendering
+from manyparts.envs.registry import make
 from manyparts.core.errors import UserError
 
 def picture(env, seed):
