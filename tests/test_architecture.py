@@ -121,7 +121,9 @@ def test_a_module_opens_with_a_sentence_that_says_what_it_is(path: Path) -> None
     if source.strip():
         docstring = ast.get_docstring(ast.parse(source))
         assert docstring, path
-        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":", "?")), docstring.split("\n")[0]
+        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":", "?")), docstring.split("\n")[
+            0
+        ]
 
 
 def comment_lines(path: Path) -> int:

@@ -45,7 +45,7 @@ def test_planning_and_following_share_weights() -> None:
             each.run
             for measurement in measurements
             if measurement.method == method
-            for each in found.evaluations
+            for each in measurement.evaluations
         ]
         for method in (PLANNING, POLICY)
     }
@@ -54,7 +54,7 @@ def test_planning_and_following_share_weights() -> None:
         each.planner
         for measurement in measurements
         if measurement.method == POLICY
-        for each in found.evaluations
+        for each in measurement.evaluations
     }
     assert planners == {FollowConfig()}
     pretrained = {
@@ -64,7 +64,7 @@ def test_planning_and_following_share_weights() -> None:
         each.run.key
         for measurement in measurements
         if measurement.method == SCRATCH
-        for each in found.evaluations
+        for each in measurement.evaluations
     }
     assert len(pretrained - scratch) == 1
 

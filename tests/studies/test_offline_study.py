@@ -88,7 +88,7 @@ def test_offline_study_runs_from_one_command(data: Path, tmp_path: Path, capsys:
         0 <= row["low"] <= row["error"] <= row["high"] and row["episodes"] == 5 for row in rows
     )
     assert next(row for row in rows if row["method"] == "states")["probe"] > 0.9
-    assert "0 the expert, 1 the mean action" in capsys.readouterr().out
+    assert "0 is the expert's, 1 that of the mean action" in capsys.readouterr().out
     assert cli.main([*command, "--list"]) == 0
     assert "to do" not in capsys.readouterr().out
 
@@ -116,7 +116,7 @@ def test_impossible_comparisons_are_named(data: Path, tmp_path: Path, capsys: An
         trials(str(data), TASKS[0].instruction, demonstrations=(1, 1))
     assert cli.main(["study", "representations", "--data", str(data)]) == 2
     assert cli.main(["study", "dualmind", "--data", str(data), "--holdout-task", "x"]) == 2
-    assert "--data is of the study representations" in capsys.readouterr().err
+    assert "--data is a flag of the study representations" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
     with pytest.raises(UserError, match=r"unknown objective 'bc'; choices: inverse-dynamics"):
         Choice(objectives=("bc",))
     assert cli.main(["study", "dualmind", "--finetune-sizes", "1"]) == 2
-    assert "--finetune-sizes is of the study representations" in capsys.readouterr().err
+    assert "--finetune-sizes is a flag of the study representations" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,11 @@ def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> No
     )
     assert rows[1]["probes"]["linear state"] > 0.99, "the state predicts itself"
     page = (output / "report.html").read_text()
-    assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
+    assert (
+        "What the representation holds" in page
+        and "Compared with the paper" in page
+        and "0.72" in page
+    )
 
 
 def test_published_figures_have_a_setting() -> None:
@@ -258,7 +262,7 @@ def test_published_table_shows_pretraining_sizes(tmp_path: Path) -> None:
     page = write_report(
         chosen, measurements, gather(chosen, "laptop", measurements, tmp_path), tmp_path
     ).read_text()
-    table = page.partition("<h2>Beside the paper</h2>")[2].partition("</table>")[0]
+    table = page.partition("<h2>Compared with the paper</h2>")[2].partition("</table>")[0]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")]
     assert ["method", "here", "in the paper", "pretraining trajectories here", "in the paper"] in [
         [unescape(cell) for cell in row] for row in rows

@@ -205,7 +205,7 @@ def test_losses_not_finite_name_the_episode(tmp_path):
             "next.reward",
             np.nan,
             False,
-            r"next.reward is nan, which nothing can be learned from; choices: mend",
+            r"next.reward is nan, which nothing can be learned from; choices: correct",
         ),
         ("next.reward", -np.inf, False, r"next.reward is -inf, which nothing"),
         ("observation.state", np.inf, False, r"observation.state hand_x is inf, which nothing"),
