@@ -138,8 +138,8 @@ def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFix
     assert (
         all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
     )
-    measured = {each["words"] for each in measured["verdicts"] if each["verdict"] != "not measured"}
-    assert page.count('<tr class="group">') == len(measured) and "Not measured: " in page
+    decided = {each["words"] for each in measured["verdicts"] if each["verdict"] != "not measured"}
+    assert page.count('<tr class="group">') == len(decided) and "Not measured: " in page
     assert all(each["words"] in page for each in measured["verdicts"])
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
