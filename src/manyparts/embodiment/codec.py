@@ -1,6 +1,6 @@
 """States and actions of an embodiment as a model's inputs and outputs, and the layout of prompts.
 
-Training's windows and every agent that acts use it, so that both see the same numbers.
+Training's windows go through here. Agents still normalise by themselves.
 """
 
 from __future__ import annotations
