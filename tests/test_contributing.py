@@ -25,7 +25,7 @@ from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.objectives import base
-from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record
+from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record_episode
 from manyparts.training.train import train
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
@@ -86,7 +86,7 @@ def record_expert(path: Path, episodes: int) -> EpisodeDataset:
         path, env.embodiment_spec, fps=rate, tasks=tasks, environment=to_jsonable(environment)
     ) as writer:
         for number in range(episodes):
-            episode, result = record(env, RecordedTry(task, number, config, path))
+            episode, result = record_episode(env, RecordedTry(task, number, config, path))
             assert episode is not None and result.success_any
             writer.add(episode)
     return EpisodeDataset.open(path)

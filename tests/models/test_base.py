@@ -14,19 +14,19 @@ from manyparts.models.base import ImageModel, TrainableModel
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import KeypointEncoderConfig
 from manyparts.models.representation import RepresentationConfig
-from manyparts.objectives.system import KINDS, sees_images
+from manyparts.objectives.system import MODELS, sees_images
 
 SMALL: dict[type, Any] = {
     ControlTransformerConfig: make_model_config(),
     RepresentationConfig: RepresentationConfig(KeypointEncoderConfig(8, ((8, 3, 1),)), width=8),
 }
 EMBODIMENTS = EmbodimentSet((make_spec(),))
-every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+every_kind = pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 
 
 def make_model(kind: type) -> Any:
     torch.manual_seed(0)
-    return KINDS[kind].model(SMALL.get(kind, kind()), EMBODIMENTS, chunk=1, steps=3)
+    return MODELS[kind].model(SMALL.get(kind, kind()), EMBODIMENTS, chunk=1, steps=3)
 
 
 @every_kind

@@ -27,7 +27,7 @@ from manyparts.studies.library.representations import study as representations
 from manyparts.studies.library.settings import (
     UNSEEN,
     ZERO_SHOT,
-    ZERO_SHOT_BODIES,
+    ZERO_SHOT_EMBODIMENTS,
     few_shot,
     few_shot_embodiments,
 )
@@ -197,7 +197,7 @@ def test_the_table_of_unseen_walkers_is_that_of_the_archive(of_archive: Gather) 
     )
     assert result.provenance["mismatches"] == []
     found = table("dynamics.md", "zero-shot")
-    settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_embodiments(1)}
+    settings = {"zero-shot": ZERO_SHOT_EMBODIMENTS, "1 episode": few_shot_embodiments(1)}
     settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
     expected = {(row.method, row.setting): as_cell(row, places=2) for row in result.rows}
     for rival in (ALONE, POLICY, SCRATCH):

@@ -11,8 +11,8 @@ import torch
 from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
+import benchmarks
 from benchmarks.plan_shared_cache import imagine, make_model, random_context
-from manyparts import benchmarks
 from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache

@@ -79,7 +79,7 @@ def record_try(job: RecordedTry) -> Outcome:
     A pure function of (config, task, number), whichever process runs it.
     """
     env = environment(job.task, job.config.environment, "train")
-    episode, result = _record(env, job)
+    episode, result = record_episode(env, job)
     success, spec = result.success_any, env.embodiment_spec
     write_shard(job.shards, job.task, job.number, success=success, episode=episode, spec=spec)
     return Outcome(success, result.length, spec)
@@ -90,7 +90,7 @@ def is_noisy(number: int, fraction: float) -> bool:
     return math.floor((number + 1) * fraction) > math.floor(number * fraction)
 
 
-def _record(env: Environment, job: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
+def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
     """Return the recorded episode (None for a failure that is not kept), and its outcome."""
     config = job.config
     seed = derive_seed("collect", config.seed, job.task, job.number)
