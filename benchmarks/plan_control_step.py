@@ -18,6 +18,7 @@ from benchmarks.plan_shared_cache import (
 )
 from manyparts.agents.planning import Carry, MpcAgent
 from manyparts.core.records import Observation
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.dynamics.imagination import TransformerImagination
 from manyparts.models.dynamics.transformer import DynamicsTransformer
@@ -89,7 +90,7 @@ class Controlled:
         self.config = config
         spec, device = model.embodiments.specs[0], next(model.parameters()).device
         normaliser = StateNormaliser((0.0,) * model.state_dimension, (1.0,) * model.state_dimension)
-        self._agent = MpcAgent(model, spec, normaliser, config, device=device)
+        self._agent = MpcAgent(model, Codec(spec, normaliser), config, device=device)
         observation, action, reward, plans = (tensor.to(device) for tensor in random_context(model))
         start = torch.zeros(config.horizon, model.action_dimension, device=device)
         context = model.encode(observation, action, reward)

@@ -4,6 +4,7 @@ stays light."""
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tokenize
@@ -145,6 +146,17 @@ def test_dense_code_gives_its_reasons(package: str) -> None:
     assert 100 * comments / lines >= MIN_COMMENTS, (
         f"{comments} of {lines} lines of {package} have a comment; say why where code is dense"
     )
+
+
+def test_states_and_actions_are_normalised_in_one_place() -> None:
+    """The codec is the one way; formats of files that store scaled actions are the exception."""
+    others = [
+        path.relative_to(PACKAGE)
+        for path in FILES
+        if re.search(r"StateNormaliser|\.normalise\(", path.read_text())
+        and path.relative_to(PACKAGE).parts[0] != "embodiment"
+    ]
+    assert others == [Path("data/formats/robomimic_actions.py")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

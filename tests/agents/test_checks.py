@@ -21,6 +21,7 @@ from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.serialisation import to_jsonable
 from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
@@ -32,7 +33,7 @@ from manyparts.planners import RandomShootingConfig
 
 OPEN = Prompt("open the drawer")
 MOMENTS = FeatureStatistics(10, (-5.0,) * STATE, (5.0,) * STATE, (0.5,) * STATE, (2.0,) * STATE)
-NORMALISER = StateNormaliser.of(Statistics({"observation.state": MOMENTS}), STATE)
+CODEC = Codec.of(make_spec(), Statistics({"observation.state": MOMENTS}))
 
 
 def reactive(state: bool) -> ReactiveAgent:
@@ -48,10 +49,8 @@ def reactive(state: bool) -> ReactiveAgent:
 
 def planner(**changes: Any) -> MpcAgent:
     spec = replace(make_spec(action=1), state_names=("position", "velocity"))
-    normaliser = StateNormaliser((0.5,) * 2, (2.0,) * 2)
-    return MpcAgent(
-        Line(), spec, normaliser, RandomShootingConfig(candidates=8, horizon=3), **changes
-    )
+    codec = Codec(spec, StateNormaliser((0.5,) * 2, (2.0,) * 2))
+    return MpcAgent(Line(), codec, RandomShootingConfig(candidates=8, horizon=3), **changes)
 
 
 WITH_IMAGES: dict[str, Callable[[], Any]] = {
@@ -172,7 +171,7 @@ def test_image_types_give_equal_actions(name):
 def test_observations_must_be_mappings(observation):
     for read in (
         lambda: image_of(observation, "front", (SIZE, SIZE)),
-        lambda: state_of(observation, make_spec(), NORMALISER),
+        lambda: state_of(observation, CODEC),
     ):
         with pytest.raises(UserError, match=r"act needs an observation|observation has no"):
             read()
@@ -225,21 +224,21 @@ def test_unfitting_prompts_are_refused():
 
 def test_changed_constants_are_warned_of():
     moments = replace(MOMENTS, min=(-5.0, 0.5, -5.0), max=(5.0, 0.5, 5.0), std=(2.0, 0.0, 2.0))
-    normaliser = StateNormaliser.of(Statistics({"observation.state": moments}), STATE)
+    codec = Codec.of(make_spec(), Statistics({"observation.state": moments}))
     state = np.array([0.1, 0.5, 0.2], np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        expected = state_of({"state": state}, make_spec(), normaliser)
+        expected = state_of({"state": state}, codec)
     with pytest.warns(
         DatasetWarning, match="state s1 was always 0.5 in the agent's data and is another now"
     ):
-        state_now = state_of({"state": state + np.array([0, 7, 0])}, make_spec(), normaliser)
+        state_now = state_of({"state": state + np.array([0, 7, 0])}, codec)
     np.testing.assert_allclose(state_now, expected, atol=1e-6)
 
 
 def test_embodiment_without_state_needs_none():
     spec = replace(make_spec(), state_names=())
-    assert state_of({"images": {}}, spec, StateNormaliser((), ())).shape == (0,)
+    assert state_of({"images": {}}, Codec(spec, StateNormaliser((), ()))).shape == (0,)
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     assert image_of({"images": {"front": image}}, "front", (SIZE, SIZE)) is image
 

@@ -15,6 +15,7 @@ from manyparts.agents.planning import MpcAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
@@ -32,7 +33,9 @@ def line_spec(**changes) -> Spec:
 
 
 def make(world: Line | None = None, **changes) -> MpcAgent:
-    return MpcAgent(world or Line(), line_spec(), NORMALISER, **{"planner": PLANNER, **changes})
+    return MpcAgent(
+        world or Line(), Codec(line_spec(), NORMALISER), **{"planner": PLANNER, **changes}
+    )
 
 
 def observed(*state: float) -> Observation:
@@ -179,7 +182,7 @@ def test_each_step_is_encoded_once(decoding: str, monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(0)
     spec = line_spec()
     model = DynamicsTransformer(config, EmbodimentSet((spec,)), chunk=1, steps=4).eval()
-    agent = MpcAgent(model, spec, NORMALISER, MppiConfig(candidates=4, horizon=6))
+    agent = MpcAgent(model, Codec(spec, NORMALISER), MppiConfig(candidates=4, horizon=6))
     encoded = []
     encode = model.encode
     monkeypatch.setattr(
@@ -201,7 +204,7 @@ def test_each_step_is_encoded_once(decoding: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_embodiments_without_planning_are_refused(spec: Spec, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        MpcAgent(Line(), spec, NORMALISER, PLANNER)
+        MpcAgent(Line(), Codec(spec, NORMALISER), PLANNER)
 
 
 def test_unfitting_inputs_are_refused() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.spec import Spec
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import Codec
 
 _MAX_STDS = 1e5  # a state farther from the mean than this is no state of this robot
 
@@ -66,7 +66,7 @@ def pixels_of(pixels: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def state_of(observation: Any, spec: Spec, normaliser: StateNormaliser) -> np.ndarray:
+def state_of(observation: Any, codec: Codec) -> np.ndarray:
     """Return an observation's state, normalised: float32 (s,).
 
     Warns where a number that was constant in the agent's data has another value now, which the
@@ -76,7 +76,7 @@ def state_of(observation: Any, spec: Spec, normaliser: StateNormaliser) -> np.nd
         UserError: The state has another shape or type, or a number is not finite or too far from
             the data.
     """
-    expected = (spec.state_dimension,)
+    expected = (codec.spec.state_dimension,)
     # An embodiment without a state needs no entry for it.
     state = _array(_entry(observation, "state") if expected[0] else (), "state")
     if state.shape != expected:
@@ -88,12 +88,12 @@ def state_of(observation: Any, spec: Spec, normaliser: StateNormaliser) -> np.nd
         raise UserError(f"state is {state.dtype}; expected float32 {expected}")
     # Overflows are no warnings of numpy's here: the next lines turn them into an error.
     with np.errstate(over="ignore", invalid="ignore"):
-        normalised = normaliser(state)
+        normalised = codec.encode_state(state)
     # "not <" rather than ">=": nan fails every comparison.
     if not (np.abs(normalised) < _MAX_STDS).all() or not np.isfinite(state).all():
-        _refuse_state(state, normalised, spec, normaliser)
-    if normaliser.low:
-        _warn_of_constants(state, spec, normaliser)
+        _refuse_state(state, normalised, codec)
+    if codec.normaliser.low:
+        _warn_of_constants(state, codec)
     return normalised
 
 
@@ -178,26 +178,25 @@ def _reshaping(array: np.ndarray, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _refuse_state(
-    state: np.ndarray, normalised: np.ndarray, spec: Spec, normaliser: StateNormaliser
-) -> None:
+def _refuse_state(state: np.ndarray, normalised: np.ndarray, codec: Codec) -> None:
     """Raise UserError with the first number that is not finite, else the first that is too far."""
+    names, normaliser = codec.spec.state_names, codec.normaliser
     for number in np.flatnonzero(~np.isfinite(state))[:1]:
-        name = spec.state_names[number]
-        raise UserError(f"observation: {name} is {state[number]}; expected finite numbers")
+        raise UserError(f"observation: {names[number]} is {state[number]}; expected finite numbers")
     number = int(np.argmax(~(np.abs(normalised) < _MAX_STDS)))
     raise UserError(
-        f"observation: {spec.state_names[number]} is {state[number]:g}; this agent was trained on "
+        f"observation: {names[number]} is {state[number]:g}; this agent was trained on "
         f"{normaliser.mean[number]:g} with a std of {normaliser.std[number]:g}: "
         "is it in other units?"
     )
 
 
-def _warn_of_constants(state: np.ndarray, spec: Spec, normaliser: StateNormaliser) -> None:
+def _warn_of_constants(state: np.ndarray, codec: Codec) -> None:
     """Warn of each number that was constant in the agent's data and has another value now."""
+    names, normaliser = codec.spec.state_names, codec.normaliser
     for number in np.flatnonzero(normaliser.held(state)):
         warnings.warn(
-            f"state {spec.state_names[number]} was always {normaliser.mean[number]:g} "
+            f"state {names[number]} was always {normaliser.mean[number]:g} "
             "in the agent's data and is another now: the agent cannot make use of it, "
             "and acts as if it were the same",
             DatasetWarning,

@@ -110,9 +110,7 @@ class ExpertAgent(Described):
             # 1 for the expert's choice, 0 for the others.
             scores = noise + (np.arange(len(noise)) == clean[0])
             return np.array([scores.argmax()], np.float32)
-        return contract.executed(
-            clean + noise * (np.asarray(contract.high) - np.asarray(contract.low)) / 2
-        )
+        return contract.executed(clean + noise * contract.half_range)
 
     def _next_noise(self, noise: Noise, last: np.ndarray | None, step: int) -> np.ndarray:
         """Return the noise of a step, from that of the step before; see `Noise`."""

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from manyparts.agents.cloning import embodiment_index
 from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
-from manyparts.agents.policy import PolicyAgent, embodiment_index
+from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
@@ -21,7 +22,6 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
 from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.representation import Representation
 from manyparts.objectives.base import ObjectiveConfig
@@ -110,11 +110,9 @@ def _planning_agent(
             "rounded predictions add up"
         )
     learned = info.embodiments[embodiment_index(info, origin.embodiment)]
-    normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
     agent = MpcAgent(
         system.eval().model,
-        learned.spec,
-        normaliser,
+        learned.codec,
         planner,
         objective=objective,
         device=origin.device,

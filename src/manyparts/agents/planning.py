@@ -20,8 +20,7 @@ from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
-from manyparts.core.spec import Spec
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import Codec
 from manyparts.models.dynamics.world_model import Context, WorldModel
 from manyparts.planners import PlannerConfig, plan
 from manyparts.planners.plans import (
@@ -65,8 +64,7 @@ class MpcAgent(Described):
 
     Args:
         model: Predicts what follows actions.
-        spec: The embodiment, with a state and continuous actions.
-        normaliser: Of states.
+        codec: Of the embodiment, which has a state and continuous actions.
         planner: Which planner, and its settings.
         objective: What a step is worth, from observations and actions in the simulator's units.
             None: the predicted reward.
@@ -87,8 +85,7 @@ class MpcAgent(Described):
     def __init__(
         self,
         model: WorldModel,
-        spec: Spec,
-        normaliser: StateNormaliser,
+        codec: Codec,
         planner: PlannerConfig,
         *,
         objective: StepValue | None = None,
@@ -97,6 +94,7 @@ class MpcAgent(Described):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
+        spec = codec.spec
         if not spec.state_dimension:
             raise UserError(f"the embodiment {spec.embodiment!r} has no state; planning needs one")
         if spec.action.choices:
@@ -106,7 +104,7 @@ class MpcAgent(Described):
             )
         self.model, self.spec, self.planner = model, spec, planner
         self.exploration, self.seed = exploration, seed
-        self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
+        self._propose, self._codec, self._device = propose, codec, torch.device(device)
         self._objective: StepValue = predicted_reward
         if objective is not None:
             self._objective = self._of_normalised(callable_objective(objective))
@@ -154,7 +152,7 @@ class MpcAgent(Described):
             noise = torch.randn(action.shape, generator=generator, device=self._device)
             action = (action + self.exploration * noise).clamp(-1, 1)
         executed = require_actions(action.cpu().numpy(), self.spec)
-        return self.spec.action.denormalise(executed), Carry(context, action, planned, steps + 1)
+        return self._codec.decode_action(executed), Carry(context, action, planned, steps + 1)
 
     def _context(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> Context:
         """Return the context up to the current observation. seed: of what the model draws."""
@@ -181,24 +179,14 @@ class MpcAgent(Described):
 
     def _state(self, observation: Observation | None) -> Float[Tensor, "s"]:
         """Return the normalised state on the model's device."""
-        return torch.from_numpy(state_of(observation, self.spec, self._normaliser)).to(self._device)
+        return torch.from_numpy(state_of(observation, self._codec)).to(self._device)
 
     def _of_normalised(self, objective: StepValue) -> StepValue:
         """Return an objective in simulator units as one of normalised observations and actions."""
-        mean, std, low, high = (
-            torch.tensor(values, dtype=torch.float32, device=self._device)
-            for values in (
-                self._normaliser.mean,
-                self._normaliser.scale,
-                self.spec.action.low,
-                self.spec.action.high,
-            )
-        )
+        decode = self._codec.tensor_decoder(self._device)
 
         def of_normalised(observation: Tensor, action: Tensor, reward: Tensor) -> Tensor:
-            return objective(
-                observation * std + mean, low + (action + 1) / 2 * (high - low), reward
-            )
+            return objective(*decode(observation, action), reward)
 
         return of_normalised
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 import torch
@@ -15,16 +14,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.base import refuse_prompt
 from manyparts.agents.checks import image_of, pixels_of, require_actions, require_carry, state_of
+from manyparts.agents.cloning import CloningAgent
 from manyparts.agents.generators import generator_of
-from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Precision, Prompt, PromptImages
-from manyparts.core.serialisation import from_jsonable
-from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import padded
+from manyparts.embodiment.prompt_layout import DEMONSTRATION
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompts import PromptTokens
@@ -62,7 +60,7 @@ class Carry:
     """Number of chunks planned so far."""
 
 
-class PolicyAgent(Described):
+class PolicyAgent(CloningAgent):
     """Acts with a system's behaviour cloning.
 
     Tokens of past frames are kept in `carry`, so a step costs the encoding of one frame and a pass
@@ -81,7 +79,8 @@ class PolicyAgent(Described):
         UserError: The run learned no policy, or not for this embodiment, or the precision is none.
     """
 
-    origin: Origin | None = None
+    policy: BehaviourCloning
+    model: ControlTransformer
 
     def __init__(
         self,
@@ -92,29 +91,13 @@ class PolicyAgent(Described):
         seed: int = 0,
         precision: Precision = "fp32",
     ):
-        if precision not in get_args(Precision):
-            raise UserError(
-                f"precision is {precision!r}; choices: {', '.join(get_args(Precision))}"
-            )
-        name = "behaviour_cloning"
-        policy = system.objectives[name] if name in system.objectives else None
-        if not isinstance(policy, BehaviourCloning):
-            raise UserError(
-                "this run learned no policy: it has no behaviour_cloning objective (a phase I run?)"
-            )
-        self.system, self.policy = system.eval(), policy
-        self.model: ControlTransformer = system.model
-        self.info, self.seed = info, seed
-        self.window = from_jsonable(WindowConfig, info.window)
-        index = embodiment_index(info, embodiment)
-        learned, several = info.embodiments[index], len(info.embodiments) > 1
-        self.spec, self.environment = learned.spec, learned.environment
+        super().__init__(system, info, BehaviourCloning, embodiment=embodiment, precision=precision)
+        self.seed = seed
         self.prompted = self.model.prompt_encoder is not None
-        self._normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
-        self._slots = self.model.embodiments.slot_of(learned.spec)
-        self._device = next(self.model.parameters()).device
-        self._embodiment = torch.tensor([index], device=self._device) if several else None
-        self._bf16 = precision == "bf16"
+        self._slots = self.model.embodiments.slot_of(self.spec)
+        self._embodiment = None
+        if len(info.embodiments) > 1:
+            self._embodiment = torch.tensor([self._index], device=self._device)
         if self._bf16:
             # Not the prompt encoder: it runs once per episode, and in float32.
             for part in (
@@ -162,7 +145,7 @@ class PolicyAgent(Described):
         # A new carry each time: the caller may keep the old one and act from it again.
         action, *planned = carry.planned
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
-        return self.spec.action.denormalise(action), carry
+        return self._codec.decode_action(action), carry
 
     @torch.inference_mode()
     def attention(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -217,44 +200,42 @@ class PolicyAgent(Described):
 
         None where this agent was trained on instructions alone.
         """
-        window, demonstration = self.window, prompt.demonstration
+        layout, goal, demonstration = self.window.prompt_layout, prompt.goal, prompt.demonstration
         for part, learned, name in (
-            (prompt.goal, window.goal_image, "goal image"),
-            (demonstration, window.demonstration_frames, "demonstration"),
+            (goal, layout.goal_image, "goal image"),
+            (demonstration, layout.demonstration_frames, "demonstration"),
         ):
             if part is not None and not learned:
                 raise UserError(f"prompt has a {name}, but this agent was not trained on any")
-        count, contract = window.prompt_images, self.spec.action
-        if not count:
+        if not layout.count:
             return None
-        # The goal image comes first, then the demonstration's frames.
-        images = {
-            name: np.zeros((count, *size, 3), np.uint8) for name, size in self.spec.cameras.items()
-        }
-        action = np.zeros((count, window.chunk, contract.dimension), np.float32)
-        mask, action_mask = np.zeros(count, bool), np.zeros(count, bool)
-        if prompt.goal is not None:
-            mask[0] = True
-        if demonstration is not None:
-            mask[1:], action_mask[1:] = True, demonstration.action is not None
-        for name in images:
-            if prompt.goal is not None:
-                images[name][0] = self._prompt_pixels(prompt.goal, name)
+        images = {}
+        for name, size in self.spec.cameras.items():
+            goal_image = np.zeros((1, *size, 3), np.uint8)
+            frames = np.zeros((layout.demonstration_frames, *size, 3), np.uint8)
+            if goal is not None:
+                goal_image[0] = self._prompt_pixels(goal, name)
             if demonstration is not None:
-                images[name][1:] = self._prompt_pixels(
-                    demonstration.images, name, window.demonstration_frames
-                )
-        if demonstration is not None and demonstration.action is not None:
-            action[1:] = self._demonstrated(demonstration.action)
+                frames = self._prompt_pixels(demonstration.images, name, len(frames))
+            images[self._slots[name]] = layout.join(goal_image[None], frames[None])
+        action = np.zeros((1, layout.count, layout.chunk, self.spec.action.dimension), np.float32)
+        shown_actions = None if demonstration is None else demonstration.action
+        if shown_actions is not None:
+            action[:, DEMONSTRATION] = self._demonstrated(shown_actions)
+        mask, action_mask = layout.masks(
+            np.array([goal is not None]),
+            np.array([demonstration is not None]),
+            np.array([shown_actions is not None]),
+        )
         return PromptImages(
             images={
-                self._slots[name]: rearrange(self._tensor(array), "f h w c -> 1 f c h w")
-                for name, array in images.items()
+                slot: rearrange(self._tensor(array), "b f h w c -> b f c h w")
+                for slot, array in images.items()
             },
             features={},
-            action=_padded(self._tensor(action), self.model.embodiments.action_dimension)[None],
-            mask=self._tensor(mask)[None],
-            action_mask=self._tensor(action_mask)[None],
+            action=padded(self._tensor(action), self.model.embodiments.action_dimension),
+            mask=self._tensor(mask),
+            action_mask=self._tensor(action_mask),
         )
 
     def _prompt_pixels(
@@ -279,7 +260,7 @@ class PolicyAgent(Described):
                 f"demonstration has actions {action.dtype} {action.shape}; "
                 f"this agent expects finite numbers {expected}"
             )
-        return self.spec.action.normalise(action)
+        return self._codec.encode_action(action)
 
     def _plan(self, carry: Carry, observation: Observation | None, explore: bool) -> Carry:
         """Return the memory after one more observation, with the next chunk of actions planned."""
@@ -319,7 +300,7 @@ class PolicyAgent(Described):
         images = {
             name: image_of(observation, name, size) for name, size in self.spec.cameras.items()
         }
-        state = self._tensor(state_of(observation, self.spec, self._normaliser))[None, None]
+        state = self._tensor(state_of(observation, self._codec))[None, None]
         visual = torch.cat(
             [
                 embedding.visual(rearrange(self._tensor(images[name]), "h w c -> 1 c h w"), slot)
@@ -330,44 +311,15 @@ class PolicyAgent(Described):
         # An embodiment's cameras fill the first slots; the tokens of the others are zero.
         visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))
         real = torch.arange(dimension, device=state.device)[None] < state.shape[-1]
-        return visual[:, None], embedding.embed_state(_padded(state, dimension), real)
+        return visual[:, None], embedding.embed_state(padded(state, dimension), real)
 
     def _embed_actions(self, actions: tuple[np.ndarray, ...]) -> Tensor:
         """Return the token (1, 1, d) of a chunk of actions."""
-        chunk = _padded(self._tensor(np.stack(actions)), self.model.embodiments.action_dimension)
+        chunk = padded(self._tensor(np.stack(actions)), self.model.embodiments.action_dimension)
         action = chunk[None, None]
         return self.model.action_embedding(
             action, torch.ones_like(action, dtype=torch.bool), self._embodiment
         )
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        """Return an array on the model's device; torch reads no negative strides."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
-
-
-def embodiment_index(info: CheckpointInfo, name: str | None) -> int:
-    """Return the index of an embodiment among those of a checkpoint.
-
-    Args:
-        info: The checkpoint's description.
-        name: The embodiment; None for the only one.
-
-    Raises:
-        UserError: It was not learned, or it has to be named.
-    """
-    learned = [each.spec.embodiment for each in info.trained]
-    if name is None and len(learned) > 1:
-        raise UserError(
-            f"this agent acts for several embodiments; name one of them: {', '.join(learned)}"
-        )
-    if name is not None and name not in learned:
-        raise UserError(
-            f"this agent was not trained for embodiment {name!r}; choices: {', '.join(learned)}"
-        )
-    return info.embodiment_set.names.index(name or learned[0])
 
 
 def _round_weights(part: nn.Module) -> None:
@@ -375,8 +327,3 @@ def _round_weights(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.to(torch.bfloat16)
-
-
-def _padded(values: Tensor, dimension: int) -> Tensor:
-    """Return values with zeros behind them, up to the model's dimension."""
-    return F.pad(values, (0, dimension - values.shape[-1]))

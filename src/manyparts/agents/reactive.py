@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from einops import rearrange
 
-from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.base import refuse_prompt
 from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
-from manyparts.agents.origin import Origin
-from manyparts.agents.policy import embodiment_index
-from manyparts.core.errors import UserError
+from manyparts.agents.cloning import CloningAgent
 from manyparts.core.records import Observation, Precision, Prompt
-from manyparts.core.serialisation import from_jsonable
-from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.representation import Representation
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
@@ -26,7 +19,7 @@ Carry = tuple[np.ndarray, ...]
 """The actions of the last chunk that are still to come, within [-1, 1]."""
 
 
-class ReactiveAgent(Described):
+class ReactiveAgent(CloningAgent):
     """Acts with a representation's behaviour cloning.
 
     Args:
@@ -40,7 +33,8 @@ class ReactiveAgent(Described):
     """
 
     prompted = False
-    origin: Origin | None = None
+    policy: EmbeddingCloning
+    model: Representation
 
     def __init__(
         self,
@@ -50,21 +44,7 @@ class ReactiveAgent(Described):
         embodiment: str | None = None,
         precision: Precision = "fp32",
     ):
-        name = "behaviour_cloning"
-        policy = system.objectives[name] if name in system.objectives else None
-        if not isinstance(policy, EmbeddingCloning):
-            raise UserError(
-                "this run learned no policy: it has no behaviour_cloning objective "
-                "(only a representation?)"
-            )
-        self.system, self.policy, self.info = system.eval(), policy, info
-        self.model: Representation = system.model
-        self.window = from_jsonable(WindowConfig, info.window)
-        learned = info.embodiments[embodiment_index(info, embodiment)]
-        self.spec, self.environment = learned.spec, learned.environment
-        self._normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
-        self._device = next(system.parameters()).device
-        self._bf16 = precision == "bf16"
+        super().__init__(system, info, EmbeddingCloning, embodiment=embodiment, precision=precision)
 
     def needs_observation(self, carry: Carry | None) -> bool:
         """Return whether the last chunk is used up."""
@@ -87,24 +67,20 @@ class ReactiveAgent(Described):
         refuse_prompt(prompt)
         require_carry(carry, tuple)
         if not carry:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            with self._autocast():
                 chunk = self.policy.decide(self._embedded(observation))
             # (1, 1, k a) to (k, a).
             actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
             carry = tuple(require_actions(actions, self.spec))
         action, *planned = carry
-        return self.spec.action.denormalise(action), tuple(planned)
+        return self._codec.decode_action(action), tuple(planned)
 
     def _embedded(self, observation: Observation | None) -> torch.Tensor:
         """Return the embedding of an observation: (1, 1, e)."""
         if self.model.config.sees == "state":
-            return self._tensor(state_of(observation, self.spec, self._normaliser))[None, None]
+            return self._tensor(state_of(observation, self._codec))[None, None]
         tokens = []
         for name, size in self.spec.cameras.items():
             frame = rearrange(self._tensor(image_of(observation, name, size)), "h w c -> 1 c h w")
             tokens.append(self.model.visual_features(frame, name))
         return torch.cat(tokens, dim=-1)
-
-    def _tensor(self, array: Any) -> torch.Tensor:
-        """Return an array on the model's device; torch reads no negative strides."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)

@@ -56,6 +56,11 @@ class ActionContract:
     def dimension(self) -> int:
         return len(self.names)
 
+    @property
+    def half_range(self) -> np.ndarray:
+        """Half of the distance between the bounds of each dimension, float64 (a,)."""
+        return (np.asarray(self.high) - np.asarray(self.low)) / 2
+
     def normalise(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [low, high] to [-1, 1], float32."""
         low, high = np.asarray(self.low), np.asarray(self.high)
@@ -68,8 +73,12 @@ class ActionContract:
 
         Values are clipped to the bounds, and choices are rounded.
         """
+        return self.executed(self.unscale(np.clip(action, -1, 1)))
+
+    def unscale(self, action: np.ndarray) -> np.ndarray:
+        """Scale actions (..., a) from [-1, 1] to [low, high], float64, without clipping."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return self.executed(low + (np.clip(action, -1, 1) + 1) / 2 * (high - low))
+        return low + (action + 1) / 2 * (high - low)
 
     def executed(self, action: np.ndarray) -> np.ndarray:
         """Return the actions (..., a) that are carried out, float32.

@@ -1,22 +1,22 @@
-"""States and actions of an embodiment as a model's inputs and outputs, and the layout of prompts.
+"""States and actions of an embodiment as a model's inputs and outputs.
 
-Training's windows go through here. Agents still normalise by themselves.
+Training's windows, agents and evaluations go through here, so that a model meets the same numbers
+everywhere. `embodiment.prompt_layout` does the same for prompts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from manyparts.core.spec import Spec
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import Statistics
-
-GOAL = 0  # the goal's index among a prompt's images
-DEMONSTRATION = slice(1, None)  # the indices of a demonstration's images, in their order
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,23 @@ class Codec:
         """The inverse of `encode_action`, clipped to the contract's bounds."""
         return self.spec.action.denormalise(action)
 
+    def tensor_decoder(
+        self, device: torch.device
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """A function from a model's states (..., s) and actions (..., a) on a device to both in
+        the simulator's units, without clipping."""
+        contract = self.spec.action
+        values = (self.normaliser.mean, self.normaliser.scale, contract.low, contract.high)
+        mean, scale, low, high = (
+            torch.tensor(each, dtype=torch.float32, device=device) for each in values
+        )
+
+        def decode(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            return state * scale + mean, low + (action + 1) / 2 * (high - low)
+
+        return decode
+
 
 def padded(tensor: Tensor, dimension: int) -> Tensor:
     """A tensor (..., n) as (..., dimension), with zeros at the end. False, for bool."""
     return F.pad(tensor, (0, dimension - tensor.shape[-1]))
-
-
-def prompt_image_count(*, goal_image: bool, demonstration_frames: int) -> int:
-    """How many images a prompt has room for: the goal's, then a demonstration's; 0 if prompts show
-    neither."""
-    return 1 + demonstration_frames if goal_image or demonstration_frames else 0
-
-
-def prompt_image_mask(goal: np.ndarray, demonstrated: np.ndarray, count: int) -> np.ndarray:
-    """Which images of b prompts are there.
-
-    Args:
-        goal: bool (b,), prompts that show the goal.
-        demonstrated: bool (b,), prompts that show a demonstration.
-        count: of images that a prompt has room for.
-
-    Returns:
-        bool (b, count).
-    """
-    demonstration = np.repeat(demonstrated[:, None], count - 1, axis=1)
-    return np.concatenate([goal[:, None], demonstration], axis=1)

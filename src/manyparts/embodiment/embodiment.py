@@ -9,6 +9,7 @@ from typing import Any
 from manyparts.core.printing import shown_short
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.spec import Spec, TaskEntry
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.statistics import Statistics
 
 
@@ -29,6 +30,11 @@ class Embodiment:
     tasks: tuple[TaskEntry, ...]
     """The tasks that this run was trained on; empty if the embodiment was only kept from an earlier
     run."""
+
+    @property
+    def codec(self) -> Codec:
+        """Between its states and actions and the model's."""
+        return Codec.of(self.spec, self.statistics)
 
     def to_dict(self) -> dict[str, Any]:
         """The embodiment as JSON values."""

@@ -16,8 +16,7 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.serialisation import from_jsonable
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import Codec
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.models.representation import Representation
@@ -59,11 +58,11 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
         UserError: the run is not of a representation, or the dataset is too small or does not fit.
     """
     dataset = EpisodeDataset.open(data)
-    model, normaliser = _representation(run, dataset)
+    system, codec = _system(run, dataset)
     if dataset.num_episodes < 5:
         raise UserError(f"{data} has {dataset.num_episodes} episodes; probes need at least 5")
     rows = _sampled(dataset)
-    embedded, states = _embedded(model, normaliser, dataset, rows)
+    embedded, states = _embedded(system.model, codec, dataset, rows)
     goals = _goals(dataset)
     episode = np.concatenate([np.full(len(own), index) for index, own in enumerate(rows)])
     fold = (np.random.default_rng(seed).permutation(dataset.num_episodes) % _FOLDS)[episode]
@@ -95,25 +94,24 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
             action varies.
     """
     dataset = EpisodeDataset.open(data)
-    system, embodiment, normaliser = _system(run, dataset)
+    system, codec = _system(run, dataset)
     policy = None
     if "behaviour_cloning" in system.objectives:
         policy = system.objectives["behaviour_cloning"]
     if not isinstance(policy, EmbeddingCloning):
         raise UserError(f"{run} learned no policy over a representation")
     rows = _sampled(dataset)
-    embedded, _ = _embedded(system.model, normaliser, dataset, rows)
+    embedded, _ = _embedded(system.model, codec, dataset, rows)
     with torch.inference_mode():
         chunks = policy.decide(torch.from_numpy(embedded)[None])[0].unflatten(
             -1, (system.model.chunk, -1)
         )
     predicted = chunks[:, 0].numpy()
-    contract = embodiment.spec.action
-    targets = []
+    targets, dimension = [], codec.spec.action.dimension
     for index, own in enumerate(rows):
         columns = dataset.columns(index)
-        action = columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)
-        targets.append(contract.normalise(action[own]))
+        action = columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, dimension)
+        targets.append(codec.encode_action(action[own]))
     variance = np.concatenate(targets).var(axis=0)
     varies = variance > _STILL_STD**2
     if not varies.any():
@@ -126,15 +124,8 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
     return errors
 
 
-def _representation(
-    run: str | Path, dataset: EpisodeDataset
-) -> tuple[Representation, StateNormaliser]:
-    system, _, normaliser = _system(run, dataset)
-    return system.model, normaliser
-
-
-def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Embodiment, StateNormaliser]:
-    """A run's representation with its objectives, its embodiment, and the scale of its states."""
+def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Codec]:
+    """A run's representation with its objectives, and its embodiment."""
     system, info = load_system(run)
     if not isinstance(system.model, Representation):
         raise UserError(
@@ -143,8 +134,7 @@ def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Embodimen
     embodiment = info.embodiment_of(
         dataset.spec, f"{dataset.path} is of another embodiment than {run}"
     )
-    normaliser = StateNormaliser.of(embodiment.statistics, dataset.spec.state_dimension)
-    return system.eval(), embodiment, normaliser
+    return system.eval(), embodiment.codec
 
 
 def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
@@ -159,7 +149,7 @@ def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
 @torch.inference_mode()
 def _embedded(
     model: Representation,
-    normaliser: StateNormaliser,
+    codec: Codec,
     dataset: EpisodeDataset,
     rows: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +157,7 @@ def _embedded(
     states = [_states(dataset, index)[own] for index, own in enumerate(rows)]
     state = np.concatenate(states).astype(np.float32)
     if model.config.sees == "state":
-        return normaliser(state), state
+        return codec.encode_state(state), state
     tokens = []
     for camera in model.cameras:
         frames = np.concatenate(

@@ -98,7 +98,7 @@ class System(nn.Module):
         """
         sizes = {"chunk": window.chunk, "steps": window.steps}
         if isinstance(model, ControlTransformerConfig):
-            sizes["prompt_images"] = window.prompt_images
+            sizes["prompt_images"] = window.prompt_layout.count
         # The model is built before the objectives: weights are drawn from one generator, so the
         # order decides them. A model's weights do not depend on what it is trained with.
         new_model = MODELS[type(model)].model(model, embodiments, **sizes)

@@ -44,9 +44,8 @@ def as_recorded(
             f"have {scaled.shape[1]} numbers per step; the action contract has {contract.dimension}"
         )
     if recorded is None:
-        low, high = np.asarray(contract.low), np.asarray(contract.high)
         # Not clipped: recorded actions may lie beyond the bounds.
-        actions = low + (scaled.astype(np.float64) + 1) / 2 * (high - low)
+        actions = contract.unscale(scaled.astype(np.float64))
         return (np.rint(actions) if contract.choices else actions).astype(np.float32)
     if recorded.shape != scaled.shape:
         raise ValueError(f"have shape {scaled.shape}, those recorded {recorded.shape}")

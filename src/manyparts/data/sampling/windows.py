@@ -17,7 +17,8 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompts import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
-from manyparts.embodiment.codec import GOAL, Codec, prompt_image_count, prompt_image_mask
+from manyparts.embodiment.codec import Codec
+from manyparts.embodiment.prompt_layout import GOAL, PromptLayout
 from manyparts.embodiment.statistics import Statistics
 
 _BLOCK = 4096  # positions that are drawn at once
@@ -61,11 +62,9 @@ class WindowConfig:
             )
 
     @property
-    def prompt_images(self) -> int:
-        """How many images a prompt holds: the goal's, then a demonstration's."""
-        return prompt_image_count(
-            goal_image=self.goal_image, demonstration_frames=self.demonstration_frames
-        )
+    def prompt_layout(self) -> PromptLayout:
+        """Where the images of prompts lie."""
+        return PromptLayout(self.goal_image, self.demonstration_frames, self.chunk)
 
 
 class Windows:
@@ -242,25 +241,25 @@ class Windows:
             prompt=prompts.prompts,
             window=_tensor(windows),
             prompt_images=(
-                self._prompt_images(episodes, prompts) if self.config.prompt_images else None
+                self._prompt_images(episodes, prompts) if self.config.prompt_layout.count else None
             ),
         )
 
     def _prompt_images(self, episodes: np.ndarray, prompts: DrawnPrompts) -> PromptImages:
         """The goal image of each window's episode, and evenly spaced frames of the episode that is
         demonstrated; zero where a prompt has none."""
-        starts, count = self.dataset.starts, self.config.demonstration_frames
+        starts, layout = self.dataset.starts, self.config.prompt_layout
+        count = layout.demonstration_frames
         demonstrated = np.maximum(prompts.demonstrated, 0)  # any episode where there is none
         first, end = starts[demonstrated][:, None], starts[demonstrated + 1][:, None]
         own_end = starts[episodes + 1][:, None]
-        # One row per prompt: the goal's frame, then the demonstration's; and where the episode of
-        # each of them ends.
-        frames = np.concatenate([own_end - 1, first + evenly_spaced(end - first, count)], axis=1)
-        ends = np.concatenate([own_end, np.repeat(end, count, axis=1)], axis=1)
-        mask = prompt_image_mask(prompts.goal, prompts.demonstrated >= 0, 1 + count)
-        action_mask = mask & prompts.with_actions[:, None]
-        action_mask[:, GOAL] = False
-        chunk = np.arange(self.config.chunk)
+        # One row per prompt: its frames, and where the episode of each of them ends.
+        frames = layout.join(own_end - 1, first + evenly_spaced(end - first, count))
+        ends = layout.join(own_end, np.repeat(end, count, axis=1))
+        mask, action_mask = layout.masks(
+            prompts.goal, prompts.demonstrated >= 0, prompts.with_actions
+        )
+        chunk = np.arange(layout.chunk)
         real = (frames[..., None] + chunk < ends[..., None]) & action_mask[..., None]
         numbers = self._read_numbers(frames.reshape(-1), real.reshape(-1, 1, len(chunk)))
         action = numbers[..., self.cache.columns["action"]].reshape(*frames.shape, len(chunk), -1)

@@ -16,7 +16,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import from_jsonable
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import Codec
 from manyparts.envs.base import EnvConfig, Environment
 from manyparts.envs.registry import make
 from manyparts.evaluation.prediction.chart import legend_of, write_chart
@@ -70,7 +70,7 @@ def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
     from matplotlib.figure import Figure
 
     names = dataset.spec.state_names
-    std = StateNormaliser.of(dataset.statistics, len(names)).scale
+    std = Codec.of(dataset.spec, dataset.statistics).normaliser.scale
     spread = np.mean([window.state.std(axis=0) for window in windows], axis=0) / std
     rows = sorted(np.argsort(-spread, kind="stable")[:MAX_CURVES].tolist())
     figure = Figure(figsize=(4.2 * len(windows), 1.1 * (len(rows) + 1) + 0.8), layout="constrained")

@@ -20,11 +20,10 @@ from manyparts.core.arguments import path_of, whole
 from manyparts.core.columns import STATE
 from manyparts.core.devices import threads
 from manyparts.core.errors import DatasetWarning, UserError
-from manyparts.core.spec import ActionContract
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.splits import seen_episodes
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import Codec
 from manyparts.evaluation.prediction.calibration import Calibration, calibration
 from manyparts.evaluation.prediction.chart import draw, write_chart
 from manyparts.evaluation.prediction.forecast import Forecast, Horizon, Imagined, TrainedOn, labels
@@ -40,20 +39,18 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class _Forecaster:
-    """A run's model, with the scales of its states and actions.
+    """A run's model and embodiment.
 
     Attributes:
         run: its folder.
         model: the dynamics model.
-        normaliser: of its states.
-        contract: of its actions.
+        codec: between states and actions and the model's.
         seen: see `seen_episodes`.
     """
 
     run: str
     model: Any
-    normaliser: StateNormaliser
-    contract: ActionContract
+    codec: Codec
     seen: np.ndarray | None
 
 
@@ -125,7 +122,7 @@ def open_loop(
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
     setup = _prepare(runs, data, max(horizons), windows, seed, changes)
-    unit = setup.forecasters[0].normaliser.scale
+    unit = setup.forecasters[0].codec.normaliser.scale
     forecasts = [_forecast(each, setup, horizons, unit) for each in setup.forecasters]
     if output is not None:
         location = data.location if isinstance(data, EpisodeDataset) else str(data)
@@ -151,7 +148,7 @@ def imagine(
         for name, forecaster in zip(names, setup.forecasters, strict=True):
             with threads(1):
                 states, rewards = _imagine(forecaster, window, setup.context)
-            imagined[name] = (forecaster.normaliser.inverse(states), rewards)
+            imagined[name] = (forecaster.codec.decode_state(states), rewards)
         reward = np.full(len(window.reward), np.nan, np.float32)
         if setup.rewarded:
             reward = window.reward.numpy()
@@ -206,7 +203,7 @@ def _forecaster(
     embodiment = info.embodiment_of(
         dataset.spec, f"{dataset.path} is of another embodiment than {run}"
     )
-    normaliser = StateNormaliser.of(embodiment.statistics, dataset.spec.state_dimension)
+    normaliser = embodiment.codec.normaliser
     here = dataset.statistics[STATE]
     moves = normaliser.held(np.asarray(here.min)) | normaliser.held(np.asarray(here.max))
     for number in np.flatnonzero(moves):
@@ -217,14 +214,14 @@ def _forecaster(
             stacklevel=2,
         )
     seen = seen_episodes(info.provenance, dataset)
-    return _Forecaster(str(run), model, normaliser, embodiment.spec.action, seen)
+    return _Forecaster(str(run), model, embodiment.codec, seen)
 
 
 def _forecast(
     forecaster: _Forecaster, setup: _Setup, horizons: Sequence[int], unit: Float[np.ndarray, "s"]
 ) -> Forecast:
     """The errors of one model, in stds `unit`."""
-    names, scale = setup.dataset.spec.state_names, forecaster.normaliser.scale / unit
+    names, scale = setup.dataset.spec.state_names, forecaster.codec.normaliser.scale / unit
     # One imagination has too little work for several threads, and threads of several processes
     # wait for each other.
     with threads(1):
@@ -260,7 +257,7 @@ def _errors(
     forecaster: _Forecaster, window: Window, context: int, scale: Float[np.ndarray, "s"]
 ) -> _Errors:
     """The errors of one prediction. scale: from the model's stds to those of the result."""
-    state = forecaster.normaliser.scaled(window.state)
+    state = forecaster.codec.normaliser.scaled(window.state)
     (predicted, rewards), truth = _imagine(forecaster, window, context), state[context + 1 :]
     return _Errors(
         window.episode,
@@ -275,8 +272,8 @@ def _imagine(
 ) -> tuple[np.ndarray, np.ndarray]:
     """States (h, s), normalised, and rewards (h,) that the model predicts after `context` steps of
     a window."""
-    state = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
-    action = torch.from_numpy(forecaster.contract.normalise(window.action))
+    state = torch.from_numpy(forecaster.codec.encode_state(window.state[: context + 1]))
+    action = torch.from_numpy(forecaster.codec.encode_action(window.action))
     encoded = forecaster.model.encode(state, action[:context], window.reward[:context])
     imagination = encoded.imagine(1, torch.Generator().manual_seed(window.seed))
     observation, reward = step_by_step(imagination, action[None, context:])
@@ -288,10 +285,10 @@ def _transform(
 ) -> Float[np.ndarray, "n m"]:
     """The probability integral transform of every step that was predicted, each one step ahead."""
     state = torch.from_numpy(
-        np.stack([forecaster.normaliser.scaled(window.state) for window in windows])
+        np.stack([forecaster.codec.normaliser.scaled(window.state) for window in windows])
     )
     action = torch.from_numpy(
-        forecaster.contract.normalise(np.stack([window.action for window in windows]))
+        forecaster.codec.encode_action(np.stack([window.action for window in windows]))
     )
     reward = torch.stack([window.reward for window in windows])
     transforms = []
