@@ -20,7 +20,7 @@ from manyparts.models.dynamics.mlp import MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
 from manyparts.models.dynamics.step_transformer import BinnedPrediction, DynamicsTransformerConfig
 from manyparts.objectives.base import objectives_for
-from manyparts.objectives.latent_state import LatentStateConfig, divergence
+from manyparts.objectives.latent_state import LatentStateConfig
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.next_state import NextStateConfig
 from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
@@ -277,14 +277,6 @@ def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
             )
         )
     assert drawn == {(0, 0), (0, 1), (0, 2)}
-
-
-def test_the_divergence_is_that_of_categorical_variables() -> None:
-    first, second = torch.randn(2, 5, 3, 4).log_softmax(dim=-1)
-    expected = torch.distributions.kl_divergence(
-        *(torch.distributions.Categorical(logits=x) for x in (first, second))
-    )
-    torch.testing.assert_close(divergence(first, second), expected.sum(dim=-1))
 
 
 def test_a_state_is_told_by_what_it_led_to() -> None:
