@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import distributions
 
-from manyparts.nn.latents import Categorical, Gaussian, Latent
+from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent
 
-FAMILIES: dict[str, Latent] = {"gaussian": Gaussian(6), "categorical": Categorical(3, 4)}
+FAMILIES: dict[str, Latent] = {
+    "gaussian": GaussianLatent(6),
+    "categorical": CategoricalLatent(3, 4),
+}
 every_family = pytest.mark.parametrize("latent", FAMILIES.values(), ids=FAMILIES)
 
 
@@ -18,7 +21,7 @@ def random_distribution(latent: Latent, seed: int, *shape: int) -> torch.Tensor:
 
 
 def reference(latent: Latent, distribution: torch.Tensor) -> distributions.Distribution:
-    if isinstance(latent, Gaussian):
+    if isinstance(latent, GaussianLatent):
         mean, std = distribution.unbind(dim=-2)
         return distributions.Independent(distributions.Normal(mean, std), 1)
     return distributions.Independent(distributions.Categorical(logits=distribution), 1)
@@ -38,7 +41,7 @@ def test_draws_have_the_distribution_s_mean(latent: Latent) -> None:
     drawn = latent.draw(distribution, torch.Generator().manual_seed(0))
     assert drawn.shape == (40_000, latent.width)
     mean = distribution[0]
-    expected = mean[0] if isinstance(latent, Gaussian) else mean.exp().flatten()
+    expected = mean[0] if isinstance(latent, GaussianLatent) else mean.exp().flatten()
     torch.testing.assert_close(drawn.mean(dim=0), expected, atol=0.03, rtol=0)
 
 
@@ -60,4 +63,4 @@ def test_gradients_pass_through_draws(latent: Latent) -> None:
 
 def test_no_category_is_impossible() -> None:
     logits = torch.tensor([[100.0, 0.0, 0.0, 0.0]])
-    assert Categorical(1, 4, uniform=0.04).distribution(logits).exp().min() >= 0.0099
+    assert CategoricalLatent(1, 4, uniform=0.04).distribution(logits).exp().min() >= 0.0099

@@ -203,6 +203,11 @@ class Batch:
     embodiment: Tensor | None = None
     """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`, whose slots
     then are the cameras' names; None where there is only one embodiment."""
+    terminated: Tensor | None = None
+    """bool (b, t), steps with whose actions the episode ended for good; None: no episode did. An
+    episode that was only cut off has not ended."""
+    source: Tensor | None = None
+    """int64 (b,), the dataset that the row is of, for models that tell datasets apart."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -217,7 +222,9 @@ class Batch:
             "state_mask": (b, s),
             "action_mask": (b, a),
             "window": (b,),
-        } | ({} if self.embodiment is None else {"embodiment": (b,)})
+        }
+        optional = {"embodiment": (b,), "source": (b,), "terminated": (b, t)}
+        expected |= {name: of for name, of in optional.items() if getattr(self, name) is not None}
         for name, shape in expected.items():
             assert tuple(getattr(self, name).shape) == shape, (
                 name,
@@ -230,6 +237,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.window)
+
+    @property
+    def terminations(self) -> Tensor:
+        """`terminated`, or that no step is."""
+        return self.mask & False if self.terminated is None else self.terminated
 
     def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
         """Return the same batch on another device.
@@ -251,6 +263,8 @@ class Batch:
         """Return the same windows from their second step on."""
         names = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
         later: dict[str, Any] = {name: getattr(self, name)[:, 1:] for name in names}
+        if self.terminated is not None:
+            later["terminated"] = self.terminated[:, 1:]
         for name in ("images", "features"):
             later[name] = {camera: tensor[:, 1:] for camera, tensor in getattr(self, name).items()}
         return replace(self, **later)

@@ -54,7 +54,7 @@ class Latent(Protocol):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianLatent:
     """Independent normal variables; a distribution is means and stds, (..., 2, z).
 
     The std is 2 sigmoid(x / 2) + `min_std`, so that it is about 1 at first and stays below
@@ -97,7 +97,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class CategoricalLatent:
     """Independent categorical variables; a distribution is log probabilities, (..., v, c)."""
 
     variables: int

@@ -15,6 +15,7 @@ from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.control_transformer import ControlTransformer, ControlTransformerConfig
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
+from manyparts.models.dynamics.latent_world import LatentWorld, LatentWorldConfig
 from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
@@ -24,11 +25,12 @@ from manyparts.objectives.base import Objective, ObjectiveConfig, Passes, object
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.representations.base import FramePasses
 from manyparts.objectives.steps import StepPasses, TransformerPasses
+from manyparts.objectives.world import WorldPasses
 
 DynamicsConfig = (
     DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
 )
-ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
+ModelConfig = ControlTransformerConfig | RepresentationConfig | LatentWorldConfig | DynamicsConfig
 
 
 class ModelKind(NamedTuple):
@@ -48,6 +50,7 @@ MODELS: dict[type, ModelKind] = {
     MlpDynamicsConfig: ModelKind(MlpDynamics, StepPasses),
     EnsembleDynamicsConfig: ModelKind(EnsembleDynamics, StepPasses),
     RecurrentDynamicsConfig: ModelKind(RecurrentDynamics, StepPasses),
+    LatentWorldConfig: ModelKind(LatentWorld, WorldPasses),
 }
 
 
@@ -55,6 +58,8 @@ def sees_images(model: ModelConfig) -> bool:
     """Whether a model reads images; if not, none are loaded."""
     if isinstance(model, RepresentationConfig):
         return model.sees == "images"
+    if isinstance(model, LatentWorldConfig):
+        return model.sees != "state"
     return not isinstance(model, DynamicsConfig)
 
 

@@ -20,7 +20,7 @@ from manyparts.models.dynamics.markov_context import require_actions, require_le
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.state_space import StateSpace
 from manyparts.models.dynamics.world_model import Prediction
-from manyparts.nn.latents import Categorical
+from manyparts.nn.latents import CategoricalLatent
 from manyparts.nn.mlp import mlp
 
 
@@ -73,7 +73,7 @@ class RecurrentDynamics(StateSpace, TrainableModel):
         self, config: RecurrentDynamicsConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
     ):
         sizes = dimensions(embodiments, chunk=chunk, steps=steps)
-        latent = Categorical(config.variables, config.categories, config.uniform)
+        latent = CategoricalLatent(config.variables, config.categories, config.uniform)
         super().__init__(latent, embedding=sizes[0], action=sizes[1], width=config.width)
         self.state_dimension, self.action_dimension = sizes
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps

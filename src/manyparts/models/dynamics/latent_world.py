@@ -1,0 +1,205 @@
+"""A world model with a latent state, of states, images or both, in which a policy can learn.
+
+Hafner et al. 2020, "Dream to Control", arXiv 1912.01603, and 2021, arXiv 2010.02193. The reward of
+an action, and whether the episode ends with it, are predicted from the state that it leads to.
+
+Dimensions: as in `state_space`; s numbers of an observed state, k sources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import pack, unpack
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch
+from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.state_space import StateSpace
+from manyparts.models.image_pyramid import ImageDecoder, ImageEncoder
+from manyparts.nn.latents import CategoricalLatent, GaussianLatent
+from manyparts.nn.mlp import mlp
+from manyparts.nn.named import NamedModules
+
+Sees = Literal["state", "images", "both"]
+
+
+@dataclass(frozen=True)
+class LatentWorldConfig:
+    """Sizes of a world model, and what it sees."""
+
+    sees: Sees = "state"
+    """What is observed and predicted: the normalised "state", the "images" of every camera, or
+    "both"."""
+
+    latent: GaussianLatent | CategoricalLatent = GaussianLatent(30)
+    """The random variables of a state."""
+
+    width: int = 128
+    """Width of the recurrent state and of hidden layers; at least 1."""
+
+    depth: int = 16
+    """Channels after the first convolution of an image encoder; they double with each halving."""
+
+    head_layers: int = 2
+    """Hidden layers of the heads of states, rewards and continuation; at least 1."""
+
+    sources: int = 0
+    """Datasets that the model tells apart, for teachers that share one model; 0: it does not."""
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("width", 1), ("depth", 1), ("head_layers", 1), ("sources", 0)):
+            if getattr(self, name) < minimum:
+                raise UserError(
+                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
+                )
+        if self.sees not in ("state", "images", "both"):
+            raise UserError(f"model.sees is {self.sees!r}; choices: state, images, both")
+
+
+class LatentWorld(StateSpace, TrainableModel):
+    """See the module.
+
+    Args:
+        config: Sizes.
+        embodiments: One embodiment, or several that are seen by images alone.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window.
+
+    Attributes:
+        cameras: Slots of the images that are seen; empty if only states are.
+        state_dimension: Numbers of a state that is seen; 0 if only images are.
+        action_dimension: Numbers of an action, padded to the largest embodiment.
+        features: Numbers of a state's features, f.
+    """
+
+    prompt_encoder = None
+    encoder_names = ()
+    reward_limit = math.inf
+
+    def __init__(
+        self, config: LatentWorldConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+    ):
+        _require_fitting(config, embodiments, chunk=chunk, steps=steps)
+        slots = {} if config.sees == "state" else embodiments.slots
+        encoders = {name: ImageEncoder(size, config.depth) for name, size in slots.items()}
+        state = 0 if config.sees == "images" else embodiments.state_dimension
+        embedding = state + sum(each.width for each in encoders.values())
+        super().__init__(
+            config.latent,
+            embedding=embedding + config.sources,
+            action=embodiments.action_dimension + config.sources,
+            width=config.width,
+            cell="norm_gru",
+        )
+        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
+        self.cameras, self.state_dimension = tuple(slots), state
+        self.action_dimension = embodiments.action_dimension
+        self.features = config.width + config.latent.width
+        read = self.features + config.sources
+        hidden = [config.width] * config.head_layers
+        self.encoders = NamedModules(encoders)
+        self.image_heads = NamedModules(
+            {name: ImageDecoder(read, size, config.depth) for name, size in slots.items()}
+        )
+        self.state_head = mlp([read, *hidden, state]) if state else None
+        self.reward_head = mlp([read, *hidden, 1])
+        self.continuation_head = mlp([read, *hidden, 1])
+
+    def embed(
+        self,
+        images: Mapping[str, UInt8[Tensor, "n c h w"]],
+        state: Float[Tensor, "n s"],
+        source: Int[Tensor, "n"] | None = None,
+    ) -> Float[Tensor, "n e"]:
+        """Return the embedding of observations.
+
+        Args:
+            images: Slot to its images; slots that are not seen may be missing.
+            state: Normalised states, ignored if only images are seen.
+            source: The dataset of each row, for a model of several sources.
+        """
+        parts = [state] if self.state_dimension else []
+        parts += [self.encoders[name](images[name]) for name in self.cameras]
+        return self._told_apart(torch.cat(parts, dim=-1), source)
+
+    def embed_batch(self, batch: Batch) -> Float[Tensor, "b t e"]:
+        """Return the embedding of every observation of a batch."""
+        state, shape = pack([batch.state], "* s")
+        images = {name: pack([batch.images[name]], "* c h w")[0] for name in self.cameras}
+        (embedding,) = unpack(self.embed(images, state, self._per_step(batch)), shape, "* e")
+        return embedding
+
+    def conditioned(
+        self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
+    ) -> Float[Tensor, "... j"]:
+        """Return actions, or features for the heads, with the source that they are of."""
+        return self._told_apart(inputs, source)
+
+    def reward(self, read: Float[Tensor, "... f"]) -> Float[Tensor, "..."]:
+        """Return the reward of the action that led to states, in the environment's units.
+
+        Args:
+            read: Features, `conditioned` on their source.
+        """
+        # Learned on a scale that keeps small rewards apart and large ones bounded (DreamerV3).
+        return symexp(self.reward_head(read)[..., 0])
+
+    def continuation(self, read: Float[Tensor, "... f"]) -> Float[Tensor, "..."]:
+        """Return the probability that the episode went on after the action that led to states."""
+        return self.continuation_head(read)[..., 0].sigmoid()
+
+    def _told_apart(
+        self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
+    ) -> Float[Tensor, "... j"]:
+        """Append the source of each row, one-hot, for a model of several sources."""
+        if not self.config.sources:
+            return inputs
+        assert source is not None, "a model of several sources is asked about one of them"
+        marks = F.one_hot(source, self.config.sources).to(inputs.dtype)
+        return torch.cat([inputs, marks.expand(*inputs.shape[:-1], -1)], dim=-1)
+
+    def _per_step(self, batch: Batch) -> Tensor | None:
+        """The source of each step of a batch, flat."""
+        if batch.source is None:
+            return None
+        return batch.source[:, None].expand(batch.mask.shape).reshape(-1)
+
+
+def symlog(values: Tensor) -> Tensor:
+    """Return sign(x) log(1 + |x|): near zero as it is, far from it a logarithm."""
+    return values.sign() * values.abs().log1p()
+
+
+def symexp(values: Tensor) -> Tensor:
+    """Return the inverse of `symlog`."""
+    return values.sign() * values.abs().expm1()
+
+
+def _require_fitting(
+    config: LatentWorldConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+) -> None:
+    """Raise UserError where embodiments or windows are none that the model can learn from."""
+    names = ", ".join(embodiments.names)
+    if chunk != 1 or steps < 2:
+        raise UserError(
+            f"a world model predicts every step: window.chunk is {chunk} and window.steps {steps}; "
+            "expected 1 and at least 2"
+        )
+    if config.sees != "state" and not embodiments.slots:
+        raise UserError(f"{names} has no camera; set model.sees to state")
+    if config.sees != "images" and not embodiments.state_dimension:
+        raise UserError(f"{names} has no state; set model.sees to images")
+    if config.sees != "images" and len(embodiments.specs) > 1:
+        raise UserError(
+            f"states of several embodiments ({names}) mean different things; set model.sees to "
+            "images, or train on one embodiment"
+        )

@@ -1,0 +1,251 @@
+"""Behaviour that is learned in imagination: an actor, and a critic of what it reaches (Dreamer).
+
+Hafner et al. 2020, "Dream to Control", arXiv 1912.01603. Dimensions: n imagined starts, h imagined
+steps, f numbers of a state's features, a numbers of an action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
+from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
+from manyparts.models.dynamics.state_space import WorldState
+from manyparts.nn.ema import detached_copy, move_towards
+from manyparts.nn.held import held
+from manyparts.nn.mlp import mlp
+from manyparts.nn.policies import Choice, PolicyDistribution, TruncatedNormal
+from manyparts.nn.returns import lambda_return
+from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.world import WorldPasses
+
+_SATURATED = 3.0  # a mean before tanh beyond this is at the bound, where its gradient vanishes
+_LOW, _HIGH = 0.05, 0.95  # quantiles between which returns are said to range
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(ObjectiveConfig):
+    """Learn to act in what the model imagines."""
+
+    horizon: int = 10
+    """Imagined steps; at least 1."""
+
+    starts: int = 128
+    """States of a batch from which is imagined; of fewer real steps, all."""
+
+    discount: float = 0.99
+    """What a reward is worth one step later, in [0, 1]."""
+
+    mixing: float = 0.95
+    """Lambda of the returns, in [0, 1]; see `nn.returns`."""
+
+    gradient: Literal["dynamics", "reinforce"] = "dynamics"
+    """How the actor learns: by gradients through the model, or by the likelihood of actions that
+    turned out better than expected."""
+
+    entropy: float = 1e-3
+    """Weight of the entropy of actions, which keeps the actor exploring; at least 0."""
+
+    centring: float = 1e-3
+    """Weight of the square of the mean before tanh, which keeps actors off their bounds; at least
+    0."""
+
+    normalise: bool = True
+    """Divide returns by their range, from the 5 % to the 95 % quantile, if it is above 1
+    (DreamerV3; Hafner et al. 2023)."""
+
+    slow_rate: float = 0.02
+    """How far the slow critic moves towards the critic after each update, in (0, 1]."""
+
+    layers: int = 2
+    """Hidden layers of actor and critic; at least 1."""
+
+    width: int = 128
+    """Width of hidden layers; at least 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "starts", "layers", "width"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("discount", "mixing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected a number in [0, 1]")
+        for name in ("entropy", "centring"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
+        if not 0 < self.slow_rate <= 1:
+            raise UserError(f"slow_rate is {self.slow_rate}; expected more than 0, at most 1")
+
+
+class Imagined(NamedTuple):
+    """Imagined steps, with gradients through the model."""
+
+    features: Float[Tensor, "n h+1 f"]
+    """Of the starts, and of the states after each action."""
+
+    action: Float[Tensor, "n h a"]
+    """The actions that were taken."""
+
+    raw_mean: Float[Tensor, "n h a"]
+    """Means of actions before tanh; zeros for choices."""
+
+    log_probability: Float[Tensor, "n h"]
+    """Of the actions, without a gradient through them."""
+
+    entropy: Float[Tensor, "n h"]
+    """Of the distributions of actions."""
+
+    reward: Float[Tensor, "n h"]
+    """Predicted rewards of the actions."""
+
+    discount: Float[Tensor, "n h"]
+    """The discount factor times the probability that the episode goes on after the action."""
+
+
+class Actor(nn.Module):
+    """From features to a distribution over actions.
+
+    Args:
+        features: Numbers that are read.
+        action: Numbers of an action, or of choices.
+        choices: Whether the action is one of several choices, one-hot.
+        layers: Hidden layers.
+        width: Their width.
+    """
+
+    def __init__(self, features: int, action: int, *, choices: bool, layers: int, width: int):
+        super().__init__()
+        self.choices = choices
+        self.network = mlp([features, *[width] * layers, action if choices else 2 * action])
+
+    def forward(self, features: Float[Tensor, "... f"]) -> tuple[PolicyDistribution, Tensor]:
+        """Return the distribution, and the means before tanh (zeros for choices)."""
+        outputs = self.network(features).float()
+        if self.choices:
+            return Choice.of(outputs), torch.zeros_like(outputs)
+        raw_mean, raw_std = outputs.chunk(2, dim=-1)
+        # About 1.1 at first, never below 0.1: exploration that fades, but does not end.
+        std = 2 * (raw_std / 2).sigmoid() + 0.1
+        return TruncatedNormal(raw_mean.tanh(), std), raw_mean
+
+
+class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
+    """Imagine from states of a batch; the actor maximises lambda-returns, the critic predicts them.
+
+    The model, the starts and the slow critic's values are as they are: only actor and critic learn.
+
+    Attributes:
+        actor: The policy.
+        critic: Predicts returns, as their signed logarithm.
+        slow_critic: Follows the critic, and values imagined states.
+        scale: The range of returns, a running mean.
+    """
+
+    scale: Tensor
+
+    def __init__(self, config: ActorCriticConfig, model: LatentWorld):
+        super().__init__()
+        self.config = config
+        spec = model.embodiments.specs[0]
+        count = len(spec.action.choices)
+        self.actor = Actor(
+            model.features,
+            count or model.action_dimension,
+            choices=bool(count),
+            layers=config.layers,
+            width=config.width,
+        )
+        self.critic = mlp([model.features, *[config.width] * config.layers, 1])
+        self.slow_critic = detached_copy(self.critic)
+        self.register_buffer("scale", torch.ones(()))
+        self._range: Tensor | None = None
+
+    def forward(self, passes: WorldPasses) -> Loss:
+        config, model = self.config, passes.model
+        imagined = self.imagine(model, self._starts(passes), passes.generator)
+        value = symexp(self.slow_critic(imagined.features[:, 1:])[..., 0])
+        returns = lambda_return(imagined.reward, value, imagined.discount, config.mixing)
+        # What a step counts: how likely the episode gets there, discounted.
+        reached = torch.cat(
+            [torch.ones_like(returns[:, :1]), imagined.discount[:, :-1].cumprod(dim=1)], dim=1
+        ).detach()
+        low, high = torch.quantile(
+            returns.detach().flatten(), returns.new_tensor([_LOW, _HIGH])
+        ).unbind()
+        self._range = high - low
+        actor = self._actor_loss(imagined, returns)
+        predicted = self.critic(imagined.features[:, :-1].detach())[..., 0]
+        critic = (predicted - symlog(returns.detach())).square() / 2
+        metrics = {
+            "actor": (actor.detach() * reached).sum() / reached.sum(),
+            "critic": (critic.detach() * reached).sum() / reached.sum(),
+            "imagined_return": returns.detach()[:, 0].mean(),
+            "imagined_reward": imagined.reward.detach().mean(),
+            "entropy": imagined.entropy.detach().mean(),
+            "saturated": (imagined.raw_mean.detach().abs() > _SATURATED).float().mean(),
+            "return_range": self.scale.clone(),
+        }
+        return Loss(actor + critic, reached, metrics)
+
+    def imagine(
+        self, model: LatentWorld, start: WorldState, generator: torch.Generator
+    ) -> Imagined:
+        """Let the actor act in the model, `horizon` steps from each start."""
+        state, features, steps = start, [start.features], []
+        with held(model):
+            for _ in range(self.config.horizon):
+                # The actor's input is detached: its actions count for what they lead to, and not
+                # for how they change what the actor itself sees later.
+                distribution, raw_mean = self.actor(features[-1].detach())
+                action = distribution.draw(generator)
+                taken = distribution.log_probability(action.detach())
+                state = model.imagined(state, self._as_input(action), generator)
+                features.append(state.features)
+                steps.append((action, raw_mean, taken, distribution.entropy))
+            action, raw_mean, taken, entropy = (
+                torch.stack(part, dim=1) for part in zip(*steps, strict=True)
+            )
+            stacked = torch.stack(features, dim=1)
+            reward = model.reward(stacked[:, 1:])
+            discount = self.config.discount * model.continuation(stacked[:, 1:])
+        return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount)
+
+    def after_step(self, model: LatentWorld) -> None:
+        """Move the slow critic and the range of returns."""
+        move_towards(self.slow_critic, self.critic, self.config.slow_rate)
+        if self._range is not None:
+            self.scale.lerp_(self._range.to(self.scale.dtype), 0.01)
+
+    def _actor_loss(
+        self, imagined: Imagined, returns: Float[Tensor, "n h"]
+    ) -> Float[Tensor, "n h"]:
+        config = self.config
+        scale = self.scale.clamp(min=1) if config.normalise else 1.0
+        if config.gradient == "dynamics":
+            loss = -returns / scale
+        else:
+            expected = symexp(self.slow_critic(imagined.features[:, :-1].detach())[..., 0])
+            loss = -imagined.log_probability * ((returns - expected) / scale).detach()
+        centring = config.centring * imagined.raw_mean.square().sum(dim=-1)
+        return loss - config.entropy * imagined.entropy + centring
+
+    def _starts(self, passes: WorldPasses) -> WorldState:
+        """Real states of the batch, drawn without replacement."""
+        states = passes.filtered.starts(passes.batch.mask)
+        order = torch.randperm(len(states.recurrent), generator=passes.generator)
+        chosen = order[: self.config.starts].to(states.recurrent.device)
+        return WorldState(states.recurrent[chosen], states.drawn[chosen])
+
+    def _as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
+        """Actions as the model reads them. A choice becomes the number of its cell's centre."""
+        if not self.actor.choices:
+            return action
+        count = action.shape[-1]
+        centres = (2 * torch.arange(count, device=action.device) + 1) / count - 1
+        return (action * centres).sum(dim=-1, keepdim=True)
