@@ -3,6 +3,7 @@ link."""
 
 from __future__ import annotations
 
+import datetime
 import re
 import shlex
 import subprocess
@@ -81,6 +82,19 @@ def test_the_workflow_installs_extras_that_there_are() -> None:
     } <= known.keys()
     for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         assert yaml.safe_load(form.read_text())["body"]
+
+
+def test_contributing_says_what_tests_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that `make coverage` replaces stands there once, and what it writes is such a
+    line."""
+    pytest.importorskip("coverage")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import coverage_figure
+
+    assert len(coverage_figure.LINE.findall((ROOT / "CONTRIBUTING.md").read_text())) == 1
+    written = coverage_figure.line_of(87.04, "abc1234", datetime.date(2026, 11, 29))
+    assert coverage_figure.LINE.fullmatch(written) and "87.0 %" in written
+    assert "2026-11-29, commit abc1234" in written
 
 
 def command_lines() -> list[str]:
