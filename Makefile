@@ -47,7 +47,7 @@ test-slow: setup
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
 	@scripts/peers/install.sh $(INTERPRETER)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun,wandb]'
 	$(PYTEST) -m slow
 
 # A failed test leaves the figure as it was: the run ends before the last line.

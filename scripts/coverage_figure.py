@@ -1,6 +1,6 @@
 """Write the figure of the last `make coverage` into CONTRIBUTING.md, with its commit and date.
 
-    .venv/bin/python scripts/coverage_figure.py    # after tests with --cov; `make coverage` runs it
+.venv/bin/python scripts/coverage_figure.py    # after tests with --cov; `make coverage` runs it
 """
 
 from __future__ import annotations
