@@ -59,8 +59,8 @@ coverage: setup
 	$(BIN)/python scripts/coverage_figure.py
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks scripts
-	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts examples
+	$(BIN)/ruff check src tests benchmarks scripts examples
 	$(BIN)/pyright
 
 bench: setup
