@@ -96,7 +96,8 @@ class Options:
     suite's own."""
 
     allow_mismatch: bool = False
-    """Compare although simulator, renderer or settings differ."""
+    """Compare although settings, simulator, renderer or versions of packages differ; each
+    difference is a warning."""
 
 
 def main(arguments: Sequence[str]) -> int:

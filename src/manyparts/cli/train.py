@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -54,6 +54,10 @@ class Options:
     device: str = "auto"
     """Where to train: auto, cpu, cuda, cuda:1, mps. auto takes a GPU if there is one."""
 
+    track: Literal["wandb"] | None = None
+    """Where metrics go, apart from metrics.jsonl and TensorBoard. wandb: into RUN/wandb, which
+    `wandb sync` uploads; with WANDB_MODE=online they are sent at once."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts train`, and return its exit code."""
@@ -84,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         start_from=options.start_from,
         resume=options.resume,
         device=options.device,
+        track=options.track,
     )
     if first_process():
         say(f"trained: {run}")

@@ -28,6 +28,7 @@ from manyparts.training.augmentation import augment
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.metrics import Meter, Metrics
+from manyparts.training.trackers import Track
 from manyparts.training.update import Learner, NonFiniteError, StepReport
 
 VALIDATION_BATCHES = 8
@@ -61,6 +62,9 @@ class TrainContext:
     ranks: Ranks
     """This process's rank among those that share each batch."""
 
+    track: Track | None = None
+    """What rank 0 sends its metrics to, apart from TensorBoard."""
+
 
 def fit(context: TrainContext, start: int, meter: Meter) -> None:
     """Train from step `start` to the last. Only rank 0 logs, validates and writes.
@@ -81,7 +85,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
         return
     config, pace = context.config, _Pace(context.config.batch_size)
     with (
-        Metrics(context.output, start) as metrics,
+        Metrics(context.output, start, context.track) as metrics,
         interruption() as is_interrupted,
         progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
     ):
