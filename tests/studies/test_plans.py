@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from manyparts import cli
 from manyparts.core.errors import UserError
 from manyparts.studies import find_study
 from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage
@@ -98,6 +99,24 @@ def test_seeds_in_texts_are_found(scripts: Mapping[str, ModuleType]) -> None:
     assert seeds == {77, 5, 6, 7, 1000, 12, 31, 0, 1, 2}
     assert named == {"test-planar-0014"}
     assert scripts["used"].numbers_of(scripts["used"].ranges_of(seeds)) == seeds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_primary_comparison_comes_from_one_command(
+    name: str,
+    scripts: Mapping[str, ModuleType],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claim = find_study(name).claims[0]
+    only = ["--only", claim.better, claim.worse]
+    arguments = ["study", f"{name}-debug", "--seeds", "2", *only, "--output", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    assert claim.words in capsys.readouterr().out
+    scripts["primary"].main([name, str(tmp_path), "debug"])
+    page = capsys.readouterr().out
+    assert "core hours spent" in page and "minus" in page and "not measured" not in page
 
 
 def archived_folders(name: str) -> set[str]:
