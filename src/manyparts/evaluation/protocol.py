@@ -89,12 +89,12 @@ def evaluate(
             agent's visual tokens are kept with them (`attention`).
         prompts: a kind of prompt (`prompt_kinds`), or an instruction that replaces every task's
             own.
-        prompt_task: the task whose prompts the agent gets; None: the environment's own.
+        prompt_task: the task that the agent's prompts are of; None: the environment's own.
         max_steps: steps per episode; None: the suite's horizon. Episodes run to it, so that success
             at the last step means something.
         until_success: end each episode with its first solved step, which saves most of the time of
             a good agent.
-        split: whose goals are drawn.
+        split: the split that goals are drawn from.
         output: folder for episodes.jsonl, results.json and videos/. None: RUN/evaluation, of one
             checkpoint of a run RUN/evaluation-STEP.
         overwrite: if the folder holds results of other settings, or of the run before it was

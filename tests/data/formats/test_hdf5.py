@@ -98,7 +98,7 @@ def test_unprintable_names_are_refused(name: bytes, tmp_path: Path) -> None:
         lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0]),
     )
     with pytest.raises(
-        UserError, match=r"demo_1/obs has a member whose name cannot be printed: b'"
+        UserError, match=r"demo_1/obs has a member with an unprintable name: b'"
     ):
         EpisodeDataset.open(path)
 

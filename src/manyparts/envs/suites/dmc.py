@@ -149,7 +149,7 @@ class ControlSuite(Environment):
         return self._image(DEFAULT_CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Draw the pose whose observation is nearest to each state.
+        """Draw the pose with the observation nearest to each state.
 
         The search for each pose begins at the one before.
         """

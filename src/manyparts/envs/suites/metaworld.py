@@ -192,7 +192,7 @@ class MetaWorld(Environment):
         return float(reward), bool(info["success"])
 
     def _draw(self, generator: np.random.Generator, split: Split) -> np.ndarray:
-        """A reset vector whose goal is the context's, if there is one, or else of the split."""
+        """A reset vector with the context's goal, if there is one, or else a goal of the split."""
         for _ in range(DRAWS):
             vector = generator.uniform(self._space.low, self._space.high)
             if self._context is not None:

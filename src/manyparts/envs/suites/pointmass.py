@@ -202,7 +202,7 @@ def _paint_disc(
     """Blend a disc with an edge of one pixel into float pixels (size, size, 3), in place.
 
     Args:
-        pixels: the image, whose upper edge is y = 1.
+        pixels: the image. Its upper edge is y = 1.
         centre: of the disc, metres.
         radius: metres.
         colour: RGB, 0 to 255.

@@ -231,7 +231,7 @@ class Walker(Environment):
     def _lowest(self) -> float:
         """Height of the lowest point of all capsules, metres."""
         # A capsule ends in half a ball, so its lowest point is a radius below the lower end of its
-        # axis, whose vertical part is entry (2, 2) of the rotation, number 8 in a row.
+        # axis. The vertical part of the axis is entry (2, 2) of the rotation, number 8 in a row.
         capsules = self.model.geom_type == load_mujoco().mjtGeom.mjGEOM_CAPSULE.value
         radius, half = self.model.geom_size[capsules, :2].T
         centre, along = self.data.geom_xpos[capsules, 2], self.data.geom_xmat[capsules, 8]
