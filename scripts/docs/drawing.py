@@ -37,7 +37,7 @@ class Canvas:
         anchor: str = "middle",
         code: bool = False,
     ) -> None:
-        """One line of text whose baseline is at y."""
+        """One line of text with its baseline at y."""
         weight = ' font-weight="600"' if bold else ""
         family = (
             " font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\""

@@ -238,7 +238,7 @@ def planned() -> Planned:
             output=f"{folder}/data",
             episodes=100,
             config=EnvConfig(state="full"),
-            noise=Noise(fraction=0.9, deviation=1.0),
+            noise=Noise(fraction=0.9, std=1.0),
             keep_failures=True,
         )
         recipe = replace(preset("dynamics/mlp-laptop"), steps=4000)
@@ -256,7 +256,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
     from manyparts.planners import MppiConfig
     from manyparts.planners.plans import candidates, predicted_reward, returns
 
-    planner = MppiConfig(horizon=16, deviation=0.8, correlation=0.8, temperature=0.1)
+    planner = MppiConfig(horizon=16, std=0.8, correlation=0.8, temperature=0.1)
     agent = load(run, planner=planner)
     env = make("pointmass/reach", EnvConfig(state="full"), split="evaluation")
     observation, _ = env.reset(seed=seed)
@@ -273,7 +273,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
     both = torch.cat([plans, carry.plan[None]])
     seen = step_by_step(carry.context.imagine(len(both)), both).observation
     scales = agent._normaliser
-    positions = (seen.numpy() * scales.deviation + scales.mean)[..., :2]
+    positions = (seen.numpy() * scales.std + scales.mean)[..., :2]
     scene = next(iter(env.depict([np.array([9.0, 9, 0, 0, 0, 0])])))
     past = np.array(past)
     return Planned(scene, past, positions[:-1], worth.numpy(), positions[-1], action)

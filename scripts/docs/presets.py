@@ -93,8 +93,8 @@ def _families(names: Sequence[str]) -> str:
     rows = []
     for family, members in families.items():
         config = preset(_typical(members))
-        alike = [other for other in families if texts[other][0] == texts[family][0]]
-        losses = {_losses(preset(_typical(families[other]))) for other in alike}
+        same_text = [other for other in families if texts[other][0] == texts[family][0]]
+        losses = {_losses(preset(_typical(families[other]))) for other in same_text}
         purpose = _losses(config) if len(losses) > 1 else " ".join(texts[family]).strip()
         sizes = ", ".join(code(name.rpartition("-")[2]) for name in members)
         rows.append((code(family), sizes, cell(purpose), _parts(config)))

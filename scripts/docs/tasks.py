@@ -27,9 +27,9 @@ from manyparts.envs.base import Environment, Suite
 
 SIDE = 160  # pixels of an image
 SEED = 0
-# Suites whose scenes look alike at the start: shown as the expert leaves them.
+# Suites with scenes that look the same at the start: shown as the expert leaves them.
 SHOWN_AT_THE_END = ("kitchen", "navigation")
-# Of suites with many tasks that look alike, some of each split.
+# Of suites with many tasks that look the same, some of each split.
 SHOWN = {"walkers": 4}
 SPLITS_SHOWN = {
     "kitchen": ("subtasks",),

@@ -160,7 +160,7 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
         key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME
     }
     if mine == {key: value for key, value in after.provenance["versions"].items() if key != NAME}:
-        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user is told
+        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user reads
         assert provenance_mismatches(before.provenance, after.provenance) == of_versions
         assert before.episodes == after.episodes
     other = after.provenance | {"versions": after.provenance["versions"] | {NAME: "9"}}

@@ -31,7 +31,7 @@ def only(name: str, **changes):
 
 
 def differentiable(batch: Batch) -> Batch:
-    """The batch with state and action as leaves whose gradient can be asked."""
+    """The batch with state and action as leaves that get gradients."""
     return replace(
         batch,
         state=batch.state.clone().requires_grad_(),

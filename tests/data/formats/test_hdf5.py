@@ -97,9 +97,7 @@ def test_unprintable_names_are_refused(name: bytes, tmp_path: Path) -> None:
         tmp_path / "set.hdf5",
         lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0]),
     )
-    with pytest.raises(
-        UserError, match=r"demo_1/obs has a member with an unprintable name: b'"
-    ):
+    with pytest.raises(UserError, match=r"demo_1/obs has a member with an unprintable name: b'"):
         EpisodeDataset.open(path)
 
 

@@ -307,11 +307,11 @@ def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None
 
 def test_texts_per_episode_read_or_named(tmp_path: Path) -> None:
     beside = {"episode_metadata/instructions": nested(TEXT), "episode_metadata/file_path": TEXT}
-    told = {
+    texts = {
         "episode_metadata/instructions": [b"", b"put it down", b"lower it"],
         "episode_metadata/file_path": [b"x"],
     }
-    records = [episode(n, {"steps/language_instruction": [b""] * LENGTHS[n], **told}) for n in ALL]
+    records = [episode(n, {"steps/language_instruction": [b""] * LENGTHS[n], **texts}) for n in ALL]
     dataset = EpisodeDataset.open(rlds(tmp_path, records, beside=beside))
     require_right(dataset)
     assert [task.instruction for task in dataset.tasks] == ["put it down"]

@@ -208,7 +208,7 @@ def test_windows_are_spread_over_episodes(runs: dict[str, Path], data: EpisodeDa
 def test_errors_have_first_runs_unit(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path
 ) -> None:
-    """A copy whose training data spread four times as wide: what it takes for a std is worth
+    """A copy with training data that spread four times as wide: what it takes for a std is worth
     four."""
     wide = tmp_path / "wide"
     shutil.copytree(runs["mlp"], wide, symlinks=True)
