@@ -19,11 +19,12 @@ from manyparts.planners import PLANNERS
 from manyparts.training.config import TrainConfig
 
 INTRODUCTION = """
-A training preset is a frozen dataclass. Each field is a flag of `manyparts train`, and you change it in Python with
-`dataclasses.replace`:
+A training preset is a frozen dataclass. Each field is a flag of `manyparts train`, and you change
+it in Python with `dataclasses.replace`:
 
 ```bash
-manyparts train dualmind/phase1-laptop --data DATA --output RUN --optimizer.learning-rate 5e-4 --steps 4000
+manyparts train dualmind/phase1-laptop --data DATA --output RUN \\
+    --optimizer.learning-rate 5e-4 --steps 4000
 ```
 
 ```python
@@ -33,8 +34,8 @@ from manyparts import preset
 config = replace(preset("dualmind/phase1-laptop"), steps=4000)
 ```
 
-The defaults below are those of the dataclasses. A preset sets its own values: `manyparts train PRESET --help` prints
-them.
+The defaults below are those of the dataclasses. A preset sets its own values: `manyparts train
+PRESET --help` prints them.
 """
 GROUPS = {
     "Training": "manyparts.training",

@@ -1,7 +1,8 @@
-"""The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start` (about a minute).
+"""The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start`.
 
-Frames are rendered by the simulators, plans come from a small dynamics model that is trained here, errors under
-confounding from `manyparts.studies.confounding`. Needs the extras metaworld and navigation.
+It takes about a minute. Frames are rendered by the simulators, plans come from a small dynamics
+model that is trained here, errors under confounding from `manyparts.studies.confounding`. Needs the
+extras metaworld and navigation.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def data_flow() -> Canvas:
 
 
 def window() -> Canvas:
-    """A real window of an expert's episode: four observations, a chunk of four actions after each."""
+    """A real window of an expert's episode: four observations, four actions after each."""
     first, chunk, steps, length = 28, 4, 4, 84
     episode = recorded("metaworld/door-open", length)
     canvas = Canvas(424, "A window: four observations and the chunk of four actions after each")
@@ -131,8 +132,10 @@ def window() -> Canvas:
     )
     canvas.rectangle(40, 372, 620, 1, LINE)
     notes = [
-        "Every frame starts one window. Past an episode's end, steps are masked and count for nothing.",
-        "Imitation learns what the expert wanted; dynamics learn what was executed, noise included.",
+        "Every frame starts one window. Past an episode's end, "
+        "steps are masked and count for nothing.",
+        "Imitation learns what the expert wanted; "
+        "dynamics learn what was executed, noise included.",
     ]
     canvas.lines(350, 396, notes, size=12, colour=MUTED)
     return canvas
@@ -213,21 +216,24 @@ def _stream(canvas: Canvas, x: float, y: float, images: np.ndarray) -> None:
 
 
 class Planned(NamedTuple):
-    """One decision of MPPI. scene: image without the disc. past: (p, 2). imagined: (n, t, 2), in metres.
-
-    returns: (n,). plan: (t, 2), what the model says of the weighted mean. action: (2,), the first one of it.
-    """
+    """One decision of MPPI. Positions are in metres."""
 
     scene: np.ndarray
+    """The image without the disc."""
     past: np.ndarray
+    """Of shape (p, 2)."""
     imagined: np.ndarray
+    """Of each candidate, of shape (n, t, 2)."""
     returns: np.ndarray
+    """Of each candidate, of shape (n,)."""
     plan: np.ndarray
+    """What the model predicts for the weighted mean, of shape (t, 2)."""
     action: np.ndarray
+    """The first action of the weighted mean, of shape (2,)."""
 
 
 def planned() -> Planned:
-    """Train a perceptron on 100 noisy episodes of the point mass and plan with it in an unseen scene."""
+    """Train a perceptron on 100 noisy episodes of the point mass and plan in an unseen scene."""
     from manyparts import EpisodeDataset, collect, preset, train
     from manyparts.agents.expert_agent import Noise
     from manyparts.envs.base import EnvConfig
@@ -312,7 +318,7 @@ def draw_scene(
     candidates: bool = False,
     plan: bool = False,
 ) -> None:
-    """The scene from above with the disc's past and, if asked for, its imagined futures or its plan."""
+    """The scene from above with the disc's past and, if asked for, imagined futures or the plan."""
 
     def placed(points: np.ndarray) -> list[tuple[float, float]]:
         inside = np.clip(points, -1, 1)
@@ -431,7 +437,7 @@ def confounding() -> Canvas:
 
 
 def _world(canvas: Canvas, x: float, y: float, width: float, height: float, world: str) -> None:
-    """Actions (arrows) that different trajectories take at a few places; a hidden goal is a star of its trajectory."""
+    """Actions (arrows) that trajectories take at a few positions; stars are hidden goals."""
     generator = np.random.default_rng(4)
     canvas.box(x, y, width, height, fill="white")
     middle = np.array([x + width / 2, y + height / 2])
@@ -463,7 +469,7 @@ def _errors(
     means: dict[str, np.ndarray],
     colours: dict[str, str],
 ) -> None:
-    """Error against demonstrated frames on a logarithmic axis; 0 is the expert, 1 is predicting nothing."""
+    """Error against demonstrated frames, log axis; 0 is the expert, 1 is predicting nothing."""
     from manyparts.studies.confounding import DEMONSTRATIONS
 
     top, counts = 1.6, DEMONSTRATIONS[1:]

@@ -41,9 +41,10 @@ manyparts list tasks metaworld/          # names and instructions, in your termi
 manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
 ```
 
-A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as `metaworld/mt10`.
-Every task has a scripted or planning expert, an instruction, and paraphrases of it. The images are `env.render()` of
-the episode with seed 0: its first step, or in the kitchen and in navigation its last under the expert.
+A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as
+`metaworld/mt10`. Every task has a scripted or planning expert, an instruction, and paraphrases of
+it. The images are `env.render()` of the episode with seed 0: its first step, or in the kitchen and
+in navigation its last under the expert.
 """
 
 
@@ -133,9 +134,10 @@ def _gallery(suite: SuitePage, tasks: Sequence[str], folder: str) -> str:
     figures = []
     for task in tasks:
         name, instruction = f"{suite.name}/{task}", suite.declared.instructions[task].instruction
-        image = f'<img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
         figures.append(
-            f"<figure>{image}<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
+            f'<figure><img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" '
+            f'width="{SIDE}" loading="lazy">'
+            f"<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
         )
     return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>"
 
