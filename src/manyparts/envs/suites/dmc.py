@@ -102,20 +102,14 @@ class ControlSuite(Environment):
         domain, _, task = name.partition("-")
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        choices = (
+        cameras = (
             DEFAULT_CAMERA,
             *(self._model.camera(index).name for index in range(self._model.ncam)),
         )
-        for camera in cameras:
-            if camera not in choices:
-                raise UserError(
-                    f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(choices)}"
-                )
         self.config = config
         spec = Spec(
             embodiment=f"dmc-{domain}",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes(f"dmc/{name}", cameras, (DEFAULT_CAMERA,)),
             state_names=tuple(name for name, _ in self._numbers()),
             action=self._contract(),
         )

@@ -171,19 +171,13 @@ class Kitchen(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of kitchen; choices: {', '.join(CAMERAS)}"
-                )
         if config.context is not None:
             raise UserError(
                 "kitchen has no goals to fix, only tasks; leave context None and choose a task"
             )
         spec = Spec(
             embodiment="franka-kitchen",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("kitchen", CAMERAS, (DEFAULT_CAMERA,)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )

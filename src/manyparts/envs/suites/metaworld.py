@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
@@ -99,15 +98,9 @@ class MetaWorld(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}"
-                )
         spec = Spec(
             embodiment="sawyer",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("metaworld", CAMERAS, (DEFAULT_CAMERA,)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
@@ -84,15 +83,9 @@ class PointMass(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or CAMERAS
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}"
-                )
         spec = Spec(
             embodiment="pointmass",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("pointmass", CAMERAS, CAMERAS),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )

@@ -99,12 +99,7 @@ class Walker(Environment):
             raise UserError(
                 "walkers have no goals to hide or to fix; leave goal 'visible' and context None"
             )
-        cameras = config.cameras or CAMERAS
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}"
-                )
+        camera_sizes = config.camera_sizes("walkers", CAMERAS, CAMERAS)
         self.config, self.morphology = config, draw_morphology(name)
         self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.morphology))
         self.data = load_mujoco().MjData(self.model)
@@ -117,7 +112,7 @@ class Walker(Environment):
         self._description = _described(self.morphology, self._joints) if shared else {}
         spec = Spec(
             embodiment=f"walkers-{self.morphology.kind if shared else name}",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=camera_sizes,
             state_names=self._state_names(),
             action=self._contract(),
         )
