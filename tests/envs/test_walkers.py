@@ -85,7 +85,7 @@ def test_one_draw_in_ten_at_least_is_kept() -> None:
     np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.03)
 
 
-def test_bodies_differ_in_what_they_are_told_to() -> None:
+def test_walkers_differ_as_they_should() -> None:
     drawn = [morphology for family in FAMILIES for morphology in morphologies(family, 40)]
     assert {len(morphology.legs) for morphology in drawn} == {2, 3, 4, 6}
     assert {len(leg.lengths) for morphology in drawn for leg in morphology.legs} == {2, 3}
@@ -309,7 +309,7 @@ def test_the_camera_follows() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) -> None:
+def test_shared_layout_moves_walkers_equally(kind: str) -> None:
     names = [
         f"walkers/{universe}-{kind}-{index:04d}"
         for universe in ("train", "test")

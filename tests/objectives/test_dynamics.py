@@ -255,7 +255,7 @@ def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) 
     torch.testing.assert_close(system.objectives["loss"](passes).value, wanted)
 
 
-def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> None:
+def test_rewards_from_expectations_leave_them_unchanged() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
     passes.prediction.expected[:, -1, -1].sum().backward()
@@ -263,7 +263,7 @@ def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> N
     assert not system.model.changes.expected.weight.grad.any()
 
 
-def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
+def test_distribution_is_learned_at_real_steps() -> None:
     mask = torch.tensor([[True] + [False] * (STEPS - 1), [True] * 3 + [False] * (STEPS - 3)])
     system, drawn = make_system("parallel"), set()
     for seed in range(50):
@@ -286,7 +286,7 @@ def test_the_divergence_is_that_of_categorical_variables() -> None:
     torch.testing.assert_close(divergence(first, second), expected.sum(dim=-1))
 
 
-def test_a_state_is_told_by_what_it_led_to() -> None:
+def test_posterior_sees_what_followed() -> None:
     """The reward of a step stands beside the next observation; that of the last real one in its own
     place."""
     system = make_system("recurrent").eval()
@@ -304,9 +304,7 @@ def test_a_state_is_told_by_what_it_led_to() -> None:
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
-def test_the_divergence_moves_prior_and_posterior_as_much_as_it_is_told_to(
-    balance: float, still: str
-) -> None:
+def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str) -> None:
     """Of a first step, with observations that hardly count."""
     torch.manual_seed(0)
     model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, std=1e6)

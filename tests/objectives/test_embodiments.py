@@ -112,7 +112,7 @@ def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["inverse_dynamics", "masked_hindsight", "behaviour_cloning"])
-def test_each_action_counts_alike_whatever_its_dimensions(name: str) -> None:
+def test_actions_count_equally_whatever_their_dimensions(name: str) -> None:
     system = system_of(name)
     system.set_progress(1.0)  # hindsight control hides every action
     mask = system.losses(make_mixed_batch(WHOSE), generator())[name].mask

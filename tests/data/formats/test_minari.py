@@ -137,7 +137,7 @@ def test_a_mission_is_the_instruction(tmp_path: Path) -> None:
     )
 
 
-def test_a_mission_that_changes_is_told(tmp_path: Path) -> None:
+def test_a_mission_that_changes_is_noted(tmp_path: Path) -> None:
     def change(number: int, episode: Any) -> None:
         length = len(episode["actions"]) + 1
         put(episode, "observations/hand", np.ones((length, 3)))

@@ -401,7 +401,7 @@ MISSING: dict[str, tuple[Callable[[Path], Any], str, tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_what_is_missing_is_told(case: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_noted(case: str, tmp_path: Path) -> None:
     spoil, words, left = MISSING[case]
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
     spoil(folder)
@@ -438,7 +438,7 @@ def test_shards_may_be_named_otherwise(name: str, tmp_path: Path) -> None:
     assert dataset.summary()["notes"] == []
 
 
-def test_splits_that_are_joined_are_told(tmp_path: Path) -> None:
+def test_splits_that_are_joined_are_noted(tmp_path: Path) -> None:
     rlds(tmp_path, [episode(0), episode(1)])
     folder = rlds(tmp_path, [episode(2)], split="val")
     dataset = EpisodeDataset.open(folder)

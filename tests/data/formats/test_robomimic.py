@@ -85,7 +85,7 @@ def test_a_demonstrations_own_instruction_comes_first(how: str, tmp_path: Path) 
     assert not dataset.reader.contents.notes and len(dataset.spec.state_names) == 3
 
 
-def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
+def test_an_instruction_that_changes_is_noted(tmp_path: Path) -> None:
     def change(number: int, demo: Any) -> None:
         rows = len(demo["actions"])
         said = ["open it"] * (rows - 1) + ["close it" if number else "open it"]
