@@ -59,9 +59,9 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "swimmer": ("swimmer6", "swimmer15"),
     "walker": ("stand", "walk", "run"),
 }
-TASKS: tuple[str, ...] = tuple(
-    f"{domain}-{task}" for domain, tasks in _TASKS.items() for task in tasks
-)
+TASKS: tuple[str, ...] = ()
+for _domain, _tasks in _TASKS.items():
+    TASKS += tuple(f"{_domain}-{_task}" for _task in _tasks)
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "all": TASKS,
     "planned": (
@@ -205,12 +205,14 @@ class ControlSuite(Environment):
             parts = dict(self._suite.task.get_observation(physics))
         else:
             parts = {"position": physics.data.qpos, "velocity": physics.data.qvel}
-        arrays = [(name, np.asarray(part, np.float64)) for name, part in parts.items()]
-        return [
-            (f"{name}_{index}" if array.ndim else name, float(value))
-            for name, array in arrays
-            for index, value in enumerate(array.ravel())
-        ]
+        numbers: list[tuple[str, float]] = []
+        for name, part in parts.items():
+            values = np.asarray(part, np.float64)
+            if values.ndim:
+                numbers += [(f"{name}_{i}", float(value)) for i, value in enumerate(values.ravel())]
+            else:
+                numbers.append((name, float(values)))
+        return numbers
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)

@@ -125,19 +125,20 @@ ACTION = ActionContract(
 )
 PROPRIOCEPTION = ACTION.names
 _THINGS = (
-    *(
-        f"{name}_{part}"
-        for name in ("knob1", "knob2", "knob3", "knob4")
-        for part in ("angle", "burner")
-    ),
-    *(
-        "light_switch",
-        "light",
-        "slide_cabinet",
-        "left_hinge_cabinet",
-        "right_hinge_cabinet",
-        "microwave",
-    ),
+    "knob1_angle",
+    "knob1_burner",
+    "knob2_angle",
+    "knob2_burner",
+    "knob3_angle",
+    "knob3_burner",
+    "knob4_angle",
+    "knob4_burner",
+    "light_switch",
+    "light",
+    "slide_cabinet",
+    "left_hinge_cabinet",
+    "right_hinge_cabinet",
+    "microwave",
 )
 _KETTLE_VELOCITY = ("vx", "vy", "vz", "wx", "wy", "wz")
 FULL = (

@@ -62,9 +62,8 @@ ACTION = ActionContract(
     gripper="positive closes",
 )
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
-OBJECTS = tuple(
-    f"object{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw")
-)
+_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
+OBJECTS = (*(f"object1_{part}" for part in _POSE), *(f"object2_{part}" for part in _POSE))
 FULL = (
     *PROPRIOCEPTION,
     *OBJECTS,

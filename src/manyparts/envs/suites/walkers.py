@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 
 import numpy as np
 
@@ -52,9 +53,10 @@ STANDS, LIES = 0.8, 0.4
 # The joints of the shared layout of a kind, by the names of `walkers_models`: legs from front to
 # rear.
 SHARED: Mapping[Kind, tuple[str, ...]] = {
-    "planar": tuple(f"leg{leg}_{link}_bend" for leg in range(4) for link in range(3)),
+    "planar": tuple(f"leg{leg}_{link}_bend" for leg, link in product(range(4), range(3))),
     "free": tuple(
-        f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")
+        f"leg{leg}_{name}"
+        for leg, name in product(range(6), ("0_roll", "0_yaw", "0_bend", "1_bend"))
     ),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
@@ -65,10 +67,9 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     f"{universe}-{kind}": tuple(
         f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe])
     )
-    for universe in UNIVERSES
-    for kind in KINDS
+    for universe, kind in product(UNIVERSES, KINDS)
 }
-TASKS: tuple[str, ...] = tuple(name for names in SPLITS.values() for name in names)
+TASKS: tuple[str, ...] = tuple(chain.from_iterable(SPLITS.values()))
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Walker:
@@ -307,12 +308,12 @@ def _described(morphology: Morphology, joints: Sequence[str]) -> dict[str, float
         "stands_on_end": float(morphology.stance == "upright"),
     }
     unit = morphology.mass * GRAVITY * morphology.hips_height
-    own = {
-        f"leg{index}_{link}_{axis}": (length, morphology.joint(leg, link, axis).torque / unit)
-        for index, leg in enumerate(morphology.legs)
-        for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True))
-        for axis in axes
-    }
+    own: dict[str, tuple[float, float]] = {}
+    for index, leg in enumerate(morphology.legs):
+        for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True)):
+            for axis in axes:
+                torque = morphology.joint(leg, link, axis).torque / unit
+                own[f"leg{index}_{link}_{axis}"] = (length, torque)
     for joint in joints:
         length, torque = own.get(joint, (0.0, 0.0))
         description |= {
