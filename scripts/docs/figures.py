@@ -287,7 +287,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
 
 def planning() -> Canvas:
     """One decision of a planner, drawn into the scene where it was made."""
-    found = planned()
+    planned_scene = planned()
     canvas = Canvas(318, "Planning: encode the context, imagine candidates, act, and plan again")
     side, top = 200.0, 58.0
     panels = (
@@ -299,7 +299,7 @@ def planning() -> Canvas:
         x = 24 + panel * 226
         canvas.text(x + side / 2, 30, title, size=14, bold=True)
         canvas.text(x + side / 2, 48, words, size=12, colour=MUTED)
-        draw_scene(canvas, x, top, side, found, candidates=panel == 1, plan=panel == 2)
+        draw_scene(canvas, x, top, side, planned_scene, candidates=panel == 1, plan=panel == 2)
         if panel < 2:
             canvas.arrow((x + side + 3, top + 100), (x + side + 23, top + 100))
     canvas.arrow((576, 262), (576, 284), (124, 284), (124, 262), colour=PURPLE)
@@ -313,7 +313,7 @@ def draw_scene(
     x: float,
     top: float,
     side: float,
-    found: Planned,
+    planned_scene: Planned,
     *,
     candidates: bool = False,
     plan: bool = False,
@@ -324,17 +324,17 @@ def draw_scene(
         inside = np.clip(points, -1, 1)
         return [(x + side * (1 + px) / 2, top + side * (1 - py) / 2) for px, py in inside]
 
-    canvas.image(x, top, side, found.scene)
-    now, past = found.past[-1:], placed(found.past)
+    canvas.image(x, top, side, planned_scene.scene)
+    now, past = planned_scene.past[-1:], placed(planned_scene.past)
     if candidates:
-        low, high = found.returns.min(), found.returns.max()
-        for index in np.argsort(found.returns):
-            line = placed(np.concatenate([now, found.imagined[index]]))
-            heat = _heat((found.returns[index] - low) / (high - low))
+        low, high = planned_scene.returns.min(), planned_scene.returns.max()
+        for index in np.argsort(planned_scene.returns):
+            line = placed(np.concatenate([now, planned_scene.imagined[index]]))
+            heat = _heat((planned_scene.returns[index] - low) / (high - low))
             canvas.path(line, colour=heat, width=1.2)
     if plan:
-        canvas.path(placed(np.concatenate([now, found.plan])), colour=GREEN, width=2)
-        tip = placed(now + 0.3 * found.action / np.linalg.norm(found.action))[0]
+        canvas.path(placed(np.concatenate([now, planned_scene.plan])), colour=GREEN, width=2)
+        tip = placed(now + 0.3 * planned_scene.action / np.linalg.norm(planned_scene.action))[0]
         canvas.path([past[-1], tip], colour=ORANGE, width=2.5, arrow=True)
     for dot in past[:-1]:
         canvas.disc(*dot, 3, INK, 0.45)
@@ -419,8 +419,8 @@ def confounding() -> Canvas:
         canvas.text(x + 160, 30, title, size=14, bold=True)
         canvas.text(x + 160, 50, words, size=12, colour=MUTED)
         _world(canvas, x + 40, 62, 240, 176, world)
-        found = errors(world, DEMONSTRATIONS[1:])
-        means = {name: error.mean(axis=0) for name, error in found.items()}
+        by_method = errors(world, DEMONSTRATIONS[1:])
+        means = {name: error.mean(axis=0) for name, error in by_method.items()}
         _errors(canvas, x + 40, 292, 260, 170, means, colours)
         verdict = (
             "Cloning is no better than random."

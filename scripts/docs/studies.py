@@ -21,12 +21,12 @@ leaves on disk.
 
 def render() -> str:
     """The page."""
-    found = [find_study(name) for name in STUDIES]
-    rows = [_overview(name, study) for name, study in zip(STUDIES, found, strict=True)]
+    studies = [find_study(name) for name in STUDIES]
+    rows = [_overview(name, study) for name, study in zip(STUDIES, studies, strict=True)]
     overview = table(("study", "sizes", "seeds", "score", "methods"), rows)
     sections = [
         section
-        for name, study in zip(STUDIES, found, strict=True)
+        for name, study in zip(STUDIES, studies, strict=True)
         for section in _section(name, study)
     ]
     return page("All studies", INTRODUCTION, [overview, *sections])

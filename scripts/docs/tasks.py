@@ -107,9 +107,9 @@ def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> It
     yield suite.text.strip()
     if suite.declared.extra:
         yield f"```bash\n{install_command(suite.declared.extra)}\n```"
-    known = [facts[name] for name in _full(suite, suite.shown) if name in facts]
-    if known:
-        yield f"The first task: {known[0]}."
+    described = [facts[name] for name in _full(suite, suite.shown) if name in facts]
+    if described:
+        yield f"The first task: {described[0]}."
     if suite.declared.splits:
         rows = [
             (code(f"{suite.name}/{name}"), str(len(tasks)))
@@ -163,8 +163,8 @@ def image_file(suite: str, task: str) -> str:
 def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
     """Draw what is not drawn yet by this code; task to what its environment says of itself."""
     images.mkdir(parents=True, exist_ok=True)
-    known = images / "drawn.json"
-    drawn = json.loads(known.read_text()) if known.exists() else {}
+    record = images / "drawn.json"
+    drawn = json.loads(record.read_text()) if record.exists() else {}
     codes = {suite.name: _code(suite.name) for suite in suites}
     drawn = {
         name: entry
@@ -183,10 +183,10 @@ def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
         )
         parts = [left[start::2] for start in range(2)] if cores() > 1 else [left]
         with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-            for found in pool.map(_draw_some, parts, [images] * len(parts)):
+            for facts in pool.map(_draw_some, parts, [images] * len(parts)):
                 drawn |= {
                     name: {"code": codes[name.partition("/")[0]], "fact": fact}
-                    for name, fact in found.items()
+                    for name, fact in facts.items()
                 }
         known.write_text(json.dumps(drawn, indent=1))
     return {name: entry["fact"] for name, entry in drawn.items()}

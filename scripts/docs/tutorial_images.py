@@ -164,10 +164,10 @@ def plans(work: Path, output: Path) -> None:
     for index, (run, words) in enumerate(
         (("narrow", "data with the default noise"), ("wide", "data with much noise"))
     ):
-        found = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
+        planned_scene = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
         x = 80 + 290 * index
         canvas.text(x + 125, 30, words, size=13, bold=True)
-        draw_scene(canvas, x, 46, 250, found, candidates=True)
+        draw_scene(canvas, x, 46, 250, planned_scene, candidates=True)
     canvas.save(output / "plans.svg")
 
 
