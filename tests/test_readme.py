@@ -141,7 +141,7 @@ def test_every_command_line_has_a_command_and_flags_that_exist(
     _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
     assert name in cli.COMMANDS
     action = words[:1] if name in ("data", "train") else []
-    if "--planner" in words:  # whose settings are flags, too
+    if "--planner" in words:  # a planner's settings are flags, too
         action = words[words.index("--planner") :][:2]
     try:
         cli.main([name, *action, "--help"])

@@ -161,8 +161,7 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
         key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME
     }
     if mine == {key: value for key, value in after.provenance["versions"].items() if key != NAME}:
-        # Another version may act or score otherwise, so it is a mismatch that a user is told.
-        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]
+        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user reads
         assert provenance_mismatches(before.provenance, after.provenance) == of_versions
         # Another processor rounds in another way than the one that made the archive.
         for old, new in zip(before.episodes, after.episodes, strict=True):

@@ -136,7 +136,7 @@ def test_an_episode_is_truncated_at_its_horizon_and_never_ends_on_success(task: 
     assert [truncated for _, truncated, _ in ends] == [False] * 59 + [True]
     assert not any(terminated for terminated, _, _ in ends)
     env.begin(1)
-    assert not env.advance(env.expert_action())[2], "begin starts the count anew"
+    assert not env.advance(env.expert_action())[2], "begin starts the count again"
     env.close()
 
 

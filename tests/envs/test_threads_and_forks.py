@@ -54,7 +54,7 @@ assert np.array_equal(picture(env, 1), before[1]), "the parent goes on"
 
 
 @pytest.mark.parametrize("task", ["metaworld/reach", "dmc/pendulum-swingup", "navigation/hallway"])
-def test_any_thread_draws_and_a_late_fork_is_told(task: str) -> None:
+def test_threads_draw_and_late_forks_fail(task: str) -> None:
     package = {"metaworld": "metaworld", "dmc": "dm_control", "navigation": "miniworld"}[
         task.partition("/")[0]
     ]
@@ -89,7 +89,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-def test_a_fork_after_pictures_of_others_is_told() -> None:
+def test_fork_after_images_of_others_fails() -> None:
     if find_spec("metaworld") is None or not egl_loads():
         pytest.skip("metaworld or EGL is not installed")
     environment = os.environ | {"MUJOCO_GL": "egl"}

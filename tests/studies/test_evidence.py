@@ -39,7 +39,7 @@ NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 SAID = {
     "shows": "shows",
     "the opposite shows": "opposite",
-    "does not show": "not told apart",
+    "does not show": "inconclusive",
     "not measured": "not tested",
 }  # a verdict, and what the pages say
 
@@ -247,7 +247,7 @@ class Table:
 
 
 def table(page: str, head: str) -> Table:
-    """The one of a page of docs/results/ whose second column has this head."""
+    """The table of a page of docs/results/ with this head of its second column."""
     blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / "results" / page).read_text(), re.MULTILINE)
     lines = [
         [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]

@@ -58,7 +58,7 @@ class Options:
     instruction+goal_image, and degraded prompts (none, other_goal_image, half_goal_image)."""
 
     prompt_task: str | None = None
-    """The task whose prompts the agent gets; if left out, the environment's own."""
+    """The task that the agent's prompts are of; if left out, the environment's own."""
 
     max_steps: int | None = None
     """Steps per episode; if left out, the suite's own maximum."""
@@ -189,7 +189,7 @@ def _chosen_planner(arguments: Sequence[str]) -> PlannerConfig | None:
 
 
 def options_with(planner: PlannerConfig | None) -> type[Options]:
-    """`Options` with one more field, `planner_config`, whose fields are flags; without a planner
+    """`Options` with one more field, `planner_config`, its fields as flags; without a planner
     `Options` alone."""
     if planner is None:
         return Options

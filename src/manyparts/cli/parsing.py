@@ -32,7 +32,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
     flags and exits.
 
     Args:
-        kind: the dataclass whose fields are flags.
+        kind: the dataclass; its fields are the flags.
         arguments: what the user typed after the command's name.
         command: the command's name, for messages.
         default: values of all fields; None: the class's own.
@@ -66,7 +66,7 @@ def flags(kind: type[Any], *, default: Any = None) -> list[str]:
     have a dot before their names.
 
     Args:
-        kind: the dataclass whose fields are flags.
+        kind: the dataclass; its fields are the flags.
         default: values of all fields; None: the class's own.
     """
     return ["--help", *_flags_below(kind, default, "")]

@@ -46,7 +46,7 @@ class Options:
     """The run's folder, for config, metrics and checkpoints."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A run or checkpoint whose weights this run starts from, such as phase I for phase II."""
+    """A run or checkpoint that gives the initial weights, such as phase I for phase II."""
 
     resume: bool = False
     """Continue the run in --output from its last checkpoint."""
@@ -112,7 +112,7 @@ def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, lis
 
 
 def options_with(config: TrainConfig) -> type[Options]:
-    """`Options` with one more field, `config`, whose fields are flags with this config's values."""
+    """`Options` with one more field, `config`, its fields as flags with this config's values."""
     flags: Any = Annotated[type(config), tyro.conf.arg(name="")]
     field = ("config", flags, dataclasses.field(default=config))
     described = {"__doc__": Options.__doc__}

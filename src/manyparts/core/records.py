@@ -201,8 +201,8 @@ class Batch:
     prompt_images: PromptImages | None = None
     """The prompts' images; None if no prompt has one."""
     embodiment: Tensor | None = None
-    """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`, whose slots
-    then are the cameras' names; None where there is only one embodiment."""
+    """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`. Cameras
+    are then named by its slots. None where there is only one embodiment."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape

@@ -214,7 +214,7 @@ class EpisodeDataset:
         Args:
             index: the episode.
             camera: the camera's name.
-            rows: the steps whose images you want, ascending; None: all T of the episode.
+            rows: the steps that you want images of, ascending; None: all T of the episode.
 
         Returns:
             uint8 (T or number of rows, h, w, 3).

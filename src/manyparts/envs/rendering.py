@@ -119,7 +119,7 @@ class Renderer:
         """Draw what a camera sees.
 
         Args:
-            data: a `mujoco.MjData`, whose poses are drawn.
+            data: a `mujoco.MjData` with the poses to draw.
             camera: a `mujoco.MjvCamera`.
             size: side of the image in pixels.
             fovy: vertical field of view in degrees, for free cameras.
@@ -197,7 +197,7 @@ def cluster_meshes(model: Any, cell: float) -> None:
     Meshes with fewer than 2000 triangles are kept as they are.
 
     Args:
-        model: a `mujoco.MjModel`, whose mesh arrays are changed.
+        model: a `mujoco.MjModel`; its mesh arrays are changed.
         cell: side of a cell in metres.
     """
     for mesh in range(model.nmesh):

@@ -61,7 +61,7 @@ class EvaluationConfig:
     """Number format in which the agent computes."""
 
     prompt_task: str | None = None
-    """The task whose prompts the agent gets; None: the environment's own."""
+    """The task that the agent's prompts are of; None: the environment's own."""
 
     until_success: bool = False
     """Whether an episode ends with its first solved step."""

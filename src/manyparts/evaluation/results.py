@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class Result:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Names of the measures that the suites of these tasks have beyond `MEASURES`."""
-        return tuple(dict.fromkeys(name for episode in self.episodes for name in episode.metrics))
+        names = chain.from_iterable(episode.metrics for episode in self.episodes)
+        return tuple(dict.fromkeys(names))
 
     def measures(self, task: str) -> tuple[str, ...]:
         """`MEASURES`, then those of the task's suite."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from manyparts.core.errors import UserError
@@ -46,7 +47,7 @@ class Work:
     @property
     def keys(self) -> list[tuple[str, int]]:
         """Task and index of every episode, in the order of the result."""
-        return [(task, index) for task in self.tasks for index in range(self.episodes)]
+        return list(product(self.tasks, range(self.episodes)))
 
 
 def run_missing(folder: Path, work: Work, run_jobs: Runner) -> list[EpisodeRecord]:

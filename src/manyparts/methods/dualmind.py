@@ -161,7 +161,7 @@ def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
 
     Args:
         run: How the agent was trained.
-        recipe: The phase II whose learning rate and augmentation are used.
+        recipe: The phase II that gives the learning rate and the augmentation.
         steps: Optimiser steps.
     """
     model = transformer(run)

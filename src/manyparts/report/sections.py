@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,8 @@ def curves(phases: Sequence[Phase]) -> str:
         )
         for phase in phases
     ]
-    held_out = any(
-        key.startswith("validation/") for phase in phases for row in phase.metrics for key in row
-    )
+    rows = chain.from_iterable(phase.metrics for phase in phases)
+    held_out = any(key.startswith("validation/") for key in chain.from_iterable(rows))
     legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
     return f'<div class="charts">{"".join(charts)}</div>{legend}'
 

@@ -88,7 +88,7 @@ def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def _empty_if_outdated(
     folder: Path, manifest: Mapping[str, Any], resettable: Mapping[str, str]
 ) -> None:
-    """Empty a folder whose manifest differs in resettable settings alone, and say so."""
+    """Empty a folder if its manifest differs in resettable settings alone, and say so."""
     path = folder / MANIFEST
     keys = _different(_read(path), _plain(manifest)) if path.exists() else []
     if not keys or not resettable.keys() >= set(keys):

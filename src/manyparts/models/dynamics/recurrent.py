@@ -107,10 +107,6 @@ class RecurrentDynamics(nn.Module, TrainableModel):
         self.posterior_head = mlp([width + self.state_dimension, width, drawn])
         self.decoder = mlp([width + drawn, width, width, self.state_dimension + 1])
 
-    def load_pretrained(self) -> tuple[str, ...]:
-        """See `TrainableModel.load_pretrained`: there are no such weights."""
-        return ()
-
     def decode(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... m"]:
         """Return the observation at a state, then the reward of the action before: m = s + 1."""
         return self.decoder(features)

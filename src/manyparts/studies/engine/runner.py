@@ -45,7 +45,7 @@ class Outcome:
     done: list[Stage] = field(default_factory=list)
     """Stages that are done, by this call or before."""
     failed: list[Stage] = field(default_factory=list)
-    """Stages whose process failed."""
+    """Stages that failed in their process."""
     blocked: list[Stage] = field(default_factory=list)
     """Stages that were not started, since they need one that failed."""
 

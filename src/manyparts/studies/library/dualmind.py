@@ -258,7 +258,7 @@ def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfi
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
-    """Return a config whose prompt is a prefix instead of cross-attention."""
+    """Return a config with the prompt as a prefix instead of cross-attention."""
     cross_attended = transformer(config).prompt
     assert cross_attended is not None
     prompt: PromptConfig = replace(cross_attended, conditioning="prefix")
