@@ -22,10 +22,11 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 def write_report(
     run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None
 ) -> Path:
-    """Write the report of an evaluated run, and return its path.
+    """Write the report of a run, and return its path.
 
     Args:
-        run: a run folder, or one of its checkpoints.
+        run: a run folder, one of its checkpoints, or the name of an agent that comes with the
+            package. Results of `evaluate`, of `study_prompts` or of both are shown.
         output: the file to write; None: RUN/report.html, of a checkpoint RUN/report-STEP.html.
         evaluation: the folder of its results; None: RUN/evaluation, of a checkpoint
             RUN/evaluation-STEP.

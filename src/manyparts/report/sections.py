@@ -27,28 +27,35 @@ VIDEO_BUDGET = 6_000_000
 
 def title(evidence: Evidence) -> str:
     """The page's title: the run and its mean success."""
+    if evidence.result is None:
+        return escape(f"{evidence.run.name}: success by prompt")
     success = evidence.result.aggregate["success_any"]
     return escape(f"{evidence.run.name}: {_percent(success.mean)} success")
 
 
 def body(evidence: Evidence) -> list[str]:
     """The page's sections in their order."""
+    result, success, seen, origin = evidence.result, [], [], []
+    if result is None:
+        head = _without_result(evidence)
+    else:
+        head = headline(evidence, result)
+        success = ["<h2>Success by task</h2>", success_table(result)]
+        seen = ["<h2>What it does</h2>", videos(evidence, result), *attention(evidence, result)]
+        origin = ["<h2>Provenance</h2>", provenance(result.provenance)]
+    trained = []
+    if evidence.phases:
+        trained = ["<h2>What was trained on what</h2>", training(evidence)]
+        trained += ["<h2>Learning curves</h2>", curves(evidence.phases)]
     return [
-        headline(evidence),
-        "<h2>Success by task</h2>",
-        success_table(evidence.result),
+        head,
+        *success,
         *prompts(evidence.prompts),
-        "<h2>What was trained on what</h2>",
-        training(evidence),
-        "<h2>Learning curves</h2>",
-        curves(evidence.phases),
-        "<h2>What it does</h2>",
-        videos(evidence),
-        *attention(evidence),
+        *trained,
+        *seen,
         "<h2>Do it again</h2>",
         f"<pre>{escape(reproduction(evidence))}</pre>",
-        "<h2>Provenance</h2>",
-        provenance(evidence.result.provenance),
+        *origin,
         "<footer>Written by manyparts. Intervals are 95 %: Wilson's for a task, a bootstrap "
         "stratified by task for the mean. “At any step” counts an episode if the task was solved "
         "after any of its steps, “at the last” if it was solved when the episode "
@@ -56,9 +63,8 @@ def body(evidence: Evidence) -> list[str]:
     ]
 
 
-def headline(evidence: Evidence) -> str:
+def headline(evidence: Evidence, result: Result) -> str:
     """The run's mean success with its interval, in large figures."""
-    result = evidence.result
     success, goals = result.aggregate["success_any"], len(result.episodes)
     last = result.aggregate["success_last"]
     split = str(result.provenance.get("split", "evaluation"))
@@ -70,6 +76,15 @@ def headline(evidence: Evidence) -> str:
         f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
         f"solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
         "</span></div></header>"
+    )
+
+
+def _without_result(evidence: Evidence) -> str:
+    """The run's name, and how to measure its success by task."""
+    command = escape(f"manyparts evaluate {evidence.run}")
+    return (
+        f"<header><h1>{escape(str(evidence.run))}</h1><p>Only its prompts were evaluated. "
+        f"Success by task: <code>{command}</code></p></header>"
     )
 
 
@@ -144,13 +159,13 @@ def curves(phases: Sequence[Phase]) -> str:
     return f'<div class="charts">{"".join(charts)}</div>{legend}'
 
 
-def videos(evidence: Evidence) -> str:
+def videos(evidence: Evidence, result: Result) -> str:
     """Videos by task, with the task's prompts; beyond the budget of bytes they are only
     counted."""
     chosen = _within_budget(evidence.videos)
     parts = []
-    for task in evidence.result.tasks:
-        episodes = [episode for episode in evidence.result.episodes if episode.task == task]
+    for task in result.tasks:
+        episodes = [episode for episode in result.episodes if episode.task == task]
         shown = [episode for episode in episodes if (task, episode.seed) in chosen]
         texts = dict.fromkeys(episode.prompt for episode in episodes if episode.prompt)
         asked = " ".join(f"<q>{escape(instruction)}</q>" for instruction in texts) or "none"
