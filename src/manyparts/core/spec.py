@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from manyparts.core.printing import counted, first_of
+
+SHOWN_DIFFERENCES = 5  # between two specs, in an error
+_BOUNDS = ("action.low", "action.high")
+_SHOWN_NAMES = 3  # of state or action dimensions, in a difference
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,11 @@ class Spec:
         else:
             cameras = "no camera"
         if self.action.choices:
-            actions = f"{len(self.action.choices)} choices"
+            actions = counted(len(self.action.choices), "choice")
         else:
-            actions = f"{self.action.dimension} actions"
-        return f"{self.embodiment}, {cameras}, {self.state_dimension} state numbers, {actions}"
+            actions = counted(self.action.dimension, "action")
+        state = counted(self.state_dimension, "state number")
+        return f"{self.embodiment}, {cameras}, {state}, {actions}"
 
     @property
     def state_dimension(self) -> int:
@@ -196,15 +203,43 @@ class Spec:
     def differences(self, other: Spec) -> list[str]:
         """Return the fields in which two specs differ, as "field: own value, other's value".
 
-        A name that is only a guess agrees with any.
+        Each is short, however many dimensions there are. A name that is only a guess agrees with
+        any.
         """
         own, others = self._comparable(), other._comparable()
         if not (self.named and other.named):
             del own["embodiment"]
-        return [f"{key}: {own[key]}, {others[key]}" for key in own if own[key] != others[key]]
+        different = [key for key in own if own[key] != others[key]]
+        if own["action.names"] != others["action.names"]:
+            # The bounds of other dimensions are others, too.
+            different = [key for key in different if key not in _BOUNDS]
+        return [_difference(key, own, others) for key in different]
 
     def _comparable(self) -> dict[str, Any]:
         """Return all fields but `named`, those of the action last and each under its own key."""
         values = replace(self, named=True).to_dict()
         action = values.pop("action")
         return values | {f"action.{key}": value for key, value in action.items()}
+
+
+def _difference(key: str, own: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Describe how a field of two specs differs."""
+    mine, theirs = own[key], others[key]
+    if key in _BOUNDS:
+        names = own["action.names"]
+        differing = [number for number, bound in enumerate(mine) if bound != theirs[number]]
+        first, more = differing[0], len(differing) - 1
+        rest = f" and {counted(more, 'more dimension')}" if more else ""
+        return f"{key} of {names[first]}{rest}: {mine[first]}, {theirs[first]}"
+    if isinstance(mine, list):
+        if sorted(mine) == sorted(theirs):
+            return f"{key}: the same names in another order"
+        return f"{key}: {_names(mine, theirs)}, {_names(theirs, mine)}"
+    return f"{key}: {mine}, {theirs}"
+
+
+def _names(names: Sequence[str], others: Sequence[str]) -> str:
+    """Count names, and list the first ones that the others lack."""
+    own = [name for name in names if name not in others]
+    listed = f" with {first_of(own, _SHOWN_NAMES)}" if own else ""
+    return f"{len(names)}{listed}"
