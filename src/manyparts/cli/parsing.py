@@ -85,7 +85,7 @@ def _require_values(kind: type[Any], arguments: Sequence[str], command: str, def
     if "--help" in arguments or "-h" in arguments:
         return
     hints = dict(_flags_below(kind, default, ""))
-    for argument, following in zip(arguments, [*arguments[1:], "--end"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--end"], strict=False):
         flag = argument.replace("_", "-")
         if hints.get(flag, bool) is not bool and _is_flag(following):
             expected = _expected(hints[flag])

@@ -206,7 +206,7 @@ def _record_tries(
 
     start, frames, spec = time.monotonic(), 0, None
     with (
-        progress_bar("collecting", config.episodes * len(config.tasks)) as bar,
+        progress_bar("recording demonstrations", config.episodes * len(config.tasks)) as bar,
         closing(stream(record_try, next_try, workers=workers)) as outcomes,
     ):
         for job, outcome in outcomes:
@@ -222,7 +222,7 @@ def _record_tries(
             tries = sum(len(ledger.finished) for ledger in ledgers.values())
             note = f"{frames / seconds:.0f} frames/s{_failed(failures, tries, config)}"
             bar.show(sum(ledger.successes for ledger in ledgers.values()), note)
-            bar.summary = f"recorded {frames} frames in {seconds:.0f} s: {note}"
+            bar.summary = f"recorded {counted(frames, 'frame')} in {seconds:.0f} s: {note}"
 
 
 def _failed(failures: int, tries: int, config: CollectConfig) -> str:
@@ -267,7 +267,7 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
 
     _, spec = read(*kept[0])
     with (
-        progress_bar("writing", len(kept)) as bar,
+        progress_bar("writing the dataset", len(kept)) as bar,
         DatasetWriter(
             path,
             spec,

@@ -106,7 +106,10 @@ def _encode(
 ) -> None:
     """Write the tokens of one camera to `path`, as numpy stores an array."""
     started = time.monotonic()
-    with progress_bar(f"encoding {camera}", cache.num_frames) as bar, path.open("wb") as file:
+    with (
+        progress_bar(f"encoding images of camera {camera}", cache.num_frames) as bar,
+        path.open("wb") as file,
+    ):
         for done, tokens in _tokens(system, cache, camera, slot, precision):
             if done == len(tokens):  # the first ones, which tell the shape
                 header: Mapping[str, Any] = {

@@ -83,7 +83,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
     with (
         Metrics(context.output, start) as metrics,
         interruption() as is_interrupted,
-        progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
+        progress_bar(f"training {config.phase} of {config.method}", config.steps) as bar,
     ):
         for step, parts in drawn_ahead(context, start):
             report = _step_or_explain(context, step, parts, stop=is_interrupted(), meter=meter)

@@ -154,7 +154,7 @@ def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
                 for index in range(dataset.num_episodes)
             ]
             try:
-                with progress_bar("decoding", len(jobs)) as bar:
+                with progress_bar(f"decoding episodes of {dataset.path.name}", len(jobs)) as bar:
                     for done, job in enumerate(jobs, start=1):
                         job.result()
                         bar.show(done, "")

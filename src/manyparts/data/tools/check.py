@@ -108,7 +108,7 @@ def _inspect(path: str | Path, *, every_frame: bool) -> tuple[Inspection, Episod
         inspection.findings.append(_not_opened(path, error))
         return inspection, None
     _report_contents(dataset, inspection)
-    with progress_bar("checking", dataset.num_episodes) as bar:
+    with progress_bar(f"checking episodes of {path}", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):
             check_episode(dataset, index, inspection, every_frame=every_frame)
             bar.show(index + 1, "")

@@ -157,7 +157,7 @@ def _write(
     """Write the episodes that are not sealed yet."""
     resumed_at = done = output.sealed()
     start, total = time.monotonic(), dataset.num_episodes
-    with progress_bar("converting", total) as bar:
+    with progress_bar(f"converting episodes of {Path(dataset.location).name}", total) as bar:
         bar.show(done, "")
         while done < total:
             writer, first, until = output.open(done), done, time.monotonic() + seal_seconds

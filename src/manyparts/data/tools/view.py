@@ -57,7 +57,7 @@ def view(
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
     shown = []
-    with progress_bar("drawing", len(chosen)) as bar:
+    with progress_bar(f"drawing episodes of {Path(dataset.location).name}", len(chosen)) as bar:
         for number, index in enumerate(chosen):
             shown.append(_episode(dataset, index))
             bar.show(number + 1, "")
