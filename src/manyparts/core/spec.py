@@ -146,7 +146,7 @@ class Spec:
         """
         sizes = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
         if sizes:
-            cameras = f"camera{'s' if len(sizes) > 1 else ''} {', '.join(sizes)}"
+            cameras = f"{'camera' if len(sizes) == 1 else 'cameras'} {', '.join(sizes)}"
         else:
             cameras = "no camera"
         if self.action.choices:

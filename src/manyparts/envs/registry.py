@@ -13,6 +13,7 @@ from typing import Any
 from manyparts.core.arguments import explained, names_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
+from manyparts.core.printing import counted
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 
 
@@ -121,7 +122,8 @@ def listed(suite: str) -> dict[str, str]:
     declared = _suite(suite)
     tasks = {f"{suite}/{name}": declared.instructions[name].instruction for name in declared.tasks}
     return tasks | {
-        f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in declared.splits.items()
+        f"{suite}/{name}": counted(len(of_split), "task")
+        for name, of_split in declared.splits.items()
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
+from manyparts.core.printing import counted
 from manyparts.core.serialisation import flatten
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
@@ -72,7 +73,7 @@ def headline(evidence: Evidence, result: Result) -> str:
     return (
         f"<header><h1>{escape(str(evidence.run))}</h1>"
         f'<div class="headline"><strong>{_percent(success.mean)}</strong>'
-        f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
+        f"<span>success on {goals} {escape(unseen)}, {counted(len(result.tasks), 'task')}<br>"
         f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
         f"solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
         "</span></div></header>"
@@ -178,7 +179,7 @@ def videos(evidence: Evidence, result: Result) -> str:
         parts.append(f'<h3>{escape(task)}</h3><p class="soft">Prompt: {asked}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
         folder = f"{escape(str(evidence.run))}/evaluation/videos"
-        parts.append(f'<p class="soft">{_count(left, "more video")} in {folder}.</p>')
+        parts.append(f'<p class="soft">{counted(left, "more video")} in {folder}.</p>')
     return "".join(parts)
 
 
@@ -236,9 +237,9 @@ def _dataset_facts(data: Dataset) -> dict[str, Any]:
     info, own = data.info, own_entry(data.info) or {}
     spec = own.get("spec", {})
     cameras = spec.get("cameras", {})
-    episodes, frames = info.get("total_episodes"), info.get("total_frames")
+    episodes, frames = info.get("total_episodes", 0), info.get("total_frames", 0)
     facts = {
-        "demonstrations": f"{episodes} episodes, {frames} frames",
+        "demonstrations": f"{counted(episodes, 'episode')}, {counted(frames, 'frame')}",
         "tasks": ", ".join(str(task.get("name")) for task in own.get("tasks", [])),
         "images": ", ".join(f"{name}, {size[1]}×{size[0]} px" for name, size in cameras.items()),
         "state": ", ".join(spec.get("state_names", [])),
@@ -313,10 +314,6 @@ def _video(episode: EpisodeRecord, path: Path) -> str:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _plain(value: Any) -> str:
