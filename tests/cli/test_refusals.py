@@ -82,6 +82,19 @@ REFUSED = {
         ["--episodes", "5", "collect", "pointmass/reach"],
         ["--episodes stands before the command", "manyparts help"],
     ),
+    "task without its suite": (
+        ["collect", "reach", "--output", "x"],
+        ["did you mean metaworld/reach or pointmass/reach?"],
+    ),
+    "no kind of list": (["list"], ["missing KIND", "presets, tasks"]),
+    "page that cannot be made": (
+        ["data", "view", "data", "--output", "/proc/x/page.html"],
+        ["cannot write /proc/x"],
+    ),
+    "negative number at the end": (
+        ["quickstart", "--output", "x", "--episodes", "-3"],
+        ["episodes is -3; expected at least 1"],
+    ),
     "negative number": (
         ["collect", "pointmass/reach", "--output", "x", "--workers", "-2"],
         ["workers is -2; expected at least 1"],

@@ -10,7 +10,7 @@ from string import Template
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import SurroundingsWarning
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import make_folder, write_atomically
 from manyparts.models.run_files import results_folder
 from manyparts.report import sections
 from manyparts.report.evidence import gather, outdated
@@ -40,7 +40,7 @@ def write_report(
     path = usual.with_name(f"{usual.name}.html") if output is None else path_of(output, "output")
     if remark := outdated(evidence):
         warnings.warn(remark, SurroundingsWarning, stacklevel=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_page(path, title=sections.title(evidence), body=sections.body(evidence))
     return path
 
