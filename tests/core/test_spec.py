@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from embodiments import ARM
 
+from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, first_of
 from manyparts.core.spec import ActionContract, Spec
 
@@ -45,6 +46,15 @@ def test_other_dimensions_are_counted() -> None:
 def test_dimensions_in_another_order_differ() -> None:
     turned = replace(HUMANOID, state_names=JOINTS[::-1])
     assert HUMANOID.differences(turned) == ["state_names: the same names in another order"]
+
+
+def test_unfitting_fields_are_refused_by_name() -> None:
+    with pytest.raises(UserError, match="low has 1 number; expected 39, one for each of its names"):
+        replace(HUMANOID.action, low=(-1.0,))
+    with pytest.raises(UserError, match="goal_camera is 'goal'; expected one of its cameras, side"):
+        replace(HUMANOID, goal_camera="goal")
+    with pytest.raises(UserError, match="expected one size for all, since there is a goal_camera"):
+        replace(HUMANOID, cameras={"side": (64, 64), "top": (32, 32)}, goal_camera="side")
 
 
 @pytest.mark.parametrize("separator", [", ", "; "])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, first_of
 
 SHOWN_DIFFERENCES = 5  # between two specs, in an error
@@ -43,7 +44,12 @@ class ActionContract:
     """Whether the bounds are the min and max of recorded actions, since nobody wrote them down."""
 
     def __post_init__(self) -> None:
-        assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
+        for name in ("low", "high"):
+            if len(getattr(self, name)) != len(self.names):
+                raise UserError(
+                    f"action contract's {name} has {counted(len(getattr(self, name)), 'number')}; "
+                    f"expected {len(self.names)}, one for each of its names"
+                )
 
     @classmethod
     def discrete(
@@ -135,9 +141,17 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.goal_camera is not None:
+            if self.goal_camera not in self.cameras:
+                raise UserError(
+                    f"spec's goal_camera is {self.goal_camera!r}; expected one of its cameras, "
+                    f"{', '.join(self.cameras)}"
+                )
             # The goal's image takes the place of any camera's, so all have one size.
-            goal_size = self.cameras[self.goal_camera]
-            assert set(self.cameras.values()) == {goal_size}, (self.goal_camera, self.cameras)
+            if len(set(self.cameras.values())) > 1:
+                raise UserError(
+                    f"spec's cameras are {dict(self.cameras)}; expected one size for all, since "
+                    f"there is a goal_camera, {self.goal_camera}"
+                )
 
     def summary(self) -> str:
         """Describe the embodiment in a few words.
