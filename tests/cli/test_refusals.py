@@ -76,7 +76,11 @@ REFUSED = {
     ),
     "switch with a value": (
         ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--resume", "yes"],
-        ["yes"],
+        ["--resume takes no value, and 'yes' follows it; see manyparts train dualmind"],
+    ),
+    "word of no flag": (
+        ["evaluate", "phase1", "phase2"],
+        ["'phase2' belongs to no flag", "manyparts evaluate --help"],
     ),
     "flag before the command": (
         ["--episodes", "5", "collect", "pointmass/reach"],

@@ -58,6 +58,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
             reason = f"missing {missing}; see manyparts {command} --help"
         if reason is None:
             reason = _bad_value(arguments, dict(_flags_below(kind, default, "")), text)
+            reason = reason and f"{reason}; see manyparts {command} --help"
         raise UserError(
             reason or f"{_one_line(text)} (`manyparts {command} --help` lists all flags)"
         ) from None
@@ -95,8 +96,14 @@ def _require_values(kind: type[Any], arguments: Sequence[str], command: str, def
 
 
 def _bad_value(arguments: Sequence[str], hints: Mapping[str, Any], message: str) -> str | None:
-    """What is wrong with the value of the flag that tyro's message is about; None if it is about
-    something else."""
+    """What is wrong with the flag's value, or the word, that tyro's message is about; None
+    if it is about something else."""
+    if unread := re.search(r"Unrecognized options: (\S+)", message):
+        word = unread[1]
+        before = arguments[arguments.index(word) - 1] if word in arguments[1:] else ""
+        if hints.get(before.replace("_", "-")) is bool:
+            return f"{before} takes no value, and {word!r} follows it"
+        return f"{word!r} belongs to no flag; flags begin with --, as in --seed 1"
     named = re.search(r"Error parsing (--[\w.-]+)", message)
     if named is None or named[1] not in hints:
         return None
@@ -106,8 +113,6 @@ def _bad_value(arguments: Sequence[str], hints: Mapping[str, Any], message: str)
         if written.replace("_", "-") == flag:
             rest = [value] if equals else arguments[position + 1 :]
             values = list(itertools.takewhile(lambda word: not _is_flag(word), rest))
-    if hints[flag] is bool:
-        return f"{flag} takes no value, and {' '.join(values)!r} follows it"
     return f"{flag} is {' '.join(values)!r}; expected {_expected(hints[flag])}"
 
 
