@@ -97,3 +97,28 @@ def test_fork_after_images_of_others_fails() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert result.returncode == 0, result.stderr
     assert "no renderer survives that" in result.stdout
+
+
+RENDERER_LEFT_OPEN = """
+import mujoco
+from manyparts.envs.registry import make
+
+kept = [make(task) for task in ("navigation/hallway", "metaworld/reach")]
+for env in kept:
+    env.reset(seed=0)
+    env.observe()
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+kept.append(mujoco.Renderer(model, 8, 8))
+kept[-1].render()
+"""
+
+
+def test_open_renderers_end_in_silence() -> None:
+    """Miniworld, our renderer and MuJoCo's own, none of which is closed."""
+    missing = [name for name in ("metaworld", "miniworld") if find_spec(name) is None]
+    if missing or not egl_loads("libGL.so.1", "libGLU.so.1"):
+        pytest.skip(f"{missing or 'EGL'} is not installed")
+    environment = os.environ | {"MUJOCO_GL": "egl"}
+    command = [sys.executable, "-c", RENDERER_LEFT_OPEN]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")

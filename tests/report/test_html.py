@@ -174,6 +174,7 @@ def test_results_in_another_folder_are_reported(run: Path, page: str, tmp_path: 
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "evaluation").rename(tmp_path / "results")
+    shutil.rmtree(moved / "prompts")
     with pytest.raises(
         UserError, match=r"first: manyparts evaluate \S+/run, or name with --evaluation the folder"
     ):

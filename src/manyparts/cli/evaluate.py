@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.core.records import Precision
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class Options:
     until the new ones are complete."""
 
     compare: tuple[Path, Path] | None = None
-    """Two evaluated runs A and B: print the difference A - B of their success with its interval."""
+    """Two evaluated runs A and B: print the difference A - B of their success with its interval,
+    which is over the episodes of these two agents, not over training seeds."""
 
     measure: str = "success_any"
     """What --compare compares: success_any, success_last, return, length, or a measure of the
@@ -218,5 +219,6 @@ def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
     print_table(*comparison.table())
     name = "success" if measure == "success_any" else measure
     means = f"{comparison.a.mean:.2f}, of B ({b}) {comparison.b.mean:.2f}"
-    say(f"{name} of A ({a}) {means}, over {len(comparison.per_task)} tasks")
+    say(f"{name} of A ({a}) {means}, over {counted(len(comparison.per_task), 'task')}")
+    say(comparison.scope)
     return 0

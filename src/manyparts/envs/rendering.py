@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import gc
 import importlib
 import os
 import sys
@@ -256,9 +257,21 @@ def _release() -> None:
 
 @lru_cache(maxsize=1)
 def _close_at_exit() -> None:
-    """Close all open renderers when the interpreter ends."""
+    """Close all open renderers when the interpreter ends, and the EGL contexts of others."""
     # Handlers run in reverse order: this one is registered after the driver's and runs before it.
-    atexit.register(lambda: [renderer.close() for renderer in list(_open)])
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()
+    # A `mujoco.Renderer` that nobody closed would free its context after the driver has ended, and
+    # print a traceback.
+    egl = sys.modules.get("mujoco.egl")
+    if egl is not None:
+        for context in gc.get_objects():
+            if type(context) is egl.GLContext:
+                context.free()
 
 
 def _after_fork() -> None:

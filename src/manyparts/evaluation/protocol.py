@@ -27,6 +27,7 @@ from manyparts.evaluation.conditions import (
     origin_without_training,
     require_trained_on,
     shows_attention,
+    trained_tasks,
 )
 from manyparts.evaluation.episodes import REFERENCES, EvaluationConfig, Reference, run_episode
 from manyparts.evaluation.in_process import Settings, evaluate_in_process
@@ -34,7 +35,7 @@ from manyparts.evaluation.prompt_kinds import checked_prompts
 from manyparts.evaluation.results import EVALUATION, Result
 from manyparts.evaluation.results_folder import linked_agent, results_in
 from manyparts.evaluation.schedule import Runner, Work, run_missing
-from manyparts.models.checkpoint import CheckpointInfo, load_info
+from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import WEIGHTS, results_folder
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.workers import stream
@@ -127,7 +128,7 @@ def evaluate(
     origin = origin_of(run, device, precision, planner)  # type: ignore[arg-type]
     info = load_info(origin.checkpoint)
     require_fitting_planner(origin.run, info, origin.planner)
-    chosen = _unique(registry.expand(tasks or _tasks_of(info, origin.embodiment)))
+    chosen = _unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
@@ -300,12 +301,3 @@ def _checked(
         if value not in choices:
             raise UserError(f"{name} is {value!r}; {closest(str(value), choices)}")
     return whole("seed", seed), whole("episodes", episodes, minimum=1)
-
-
-def _tasks_of(info: CheckpointInfo, embodiment: str | None) -> list[str]:
-    """Names of the tasks trained on, of one embodiment or of all."""
-    names = []
-    for each in info.embodiments:
-        if embodiment in (None, each.spec.embodiment):
-            names += [task.name for task in each.tasks]
-    return names

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from manyparts.core.errors import UserError
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Batch
@@ -87,7 +87,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
     with (
         Metrics(context.output, start, context.track) as metrics,
         interruption() as is_interrupted,
-        progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
+        progress_bar(f"training {config.phase} of {config.method}", config.steps) as bar,
     ):
         for step, parts in drawn_ahead(context, start):
             report = _step_or_explain(context, step, parts, stop=is_interrupted(), meter=meter)
@@ -321,11 +321,11 @@ def _note(report: StepReport, pace: _Pace) -> str:
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:
     config = context.config
-    name = f"{config.method} {config.phase}"
+    name = f"trained {config.phase} of {config.method}"
     if start >= config.steps:
-        return f"{name}: all {config.steps} steps were done before"
+        return f"{name} before: all {counted(config.steps, 'step')} were done"
     rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
-    return f"{name}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
+    return f"{name}: {counted(pace.steps, 'step')} in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
 
 
 def _interrupted(context: TrainContext, done: int) -> KeyboardInterrupt:
