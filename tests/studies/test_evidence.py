@@ -39,7 +39,7 @@ NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 SAID = {
     "shows": "shows",
     "the opposite shows": "opposite",
-    "does not show": "inconclusive",
+    "does not show": "not told apart",
     "not measured": "not tested",
 }  # a verdict, and what the pages say
 

@@ -35,7 +35,7 @@ from manyparts.evaluation.prompt_kinds import checked_prompts
 from manyparts.evaluation.results import EVALUATION, Result
 from manyparts.evaluation.results_folder import linked_agent, results_in
 from manyparts.evaluation.schedule import Runner, Work, run_missing
-from manyparts.models.checkpoint import load_info
+from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.run_files import WEIGHTS, results_folder
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.workers import stream
