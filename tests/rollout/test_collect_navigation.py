@@ -20,7 +20,7 @@ from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.windows import WindowConfig, Windows
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import make
-from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
 from manyparts.methods import preset
 from manyparts.rollout.collect import collect

@@ -16,7 +16,7 @@ from PIL import Image
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.data.sampling.prompts import evenly_spaced
+from manyparts.data.sampling.prompt_drawing import evenly_spaced
 
 if TYPE_CHECKING:
     from manyparts.agents.policy import PolicyAgent

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.prompts import PromptEncoder
+from manyparts.models.prompt_encoder import PromptEncoder
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
 from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
 from manyparts.report.flags import fields_in
-from manyparts.report.prompts import prompts
+from manyparts.report.prompt_pages import prompts
 from manyparts.report.svg import interval_bar, line_chart
 
 # Bytes of video that a report carries before base64, so that it can be mailed.

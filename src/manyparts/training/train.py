@@ -118,11 +118,8 @@ def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
     validates = run.ranks.first or learner.sharded  # a sharded loss needs every rank's weights
     training, validation = open_windows(run, info, features, validates=validates)
-    context = TrainContext(
-        run.config, learner, training, validation, info, run.output, run.ranks, run.track
-    )
     try:
-        fit(context, start, meter)
+        fit(TrainContext(run, learner, training, validation, info), start, meter)
     finally:
         training.close()
         if validation is not None:

@@ -13,7 +13,7 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset as train_preset
 from manyparts.methods.dualmind import trained_parts, transformer
-from manyparts.models.prompts import PromptConfig
+from manyparts.models.prompt_encoder import PromptConfig
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.studies.engine.stages import Collect, Evaluate, Train, one_process
