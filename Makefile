@@ -1,8 +1,13 @@
-# make setup       a virtual environment in .venv with everything the main job needs (a second call is instant)
-# make quickstart  collect six Meta-World tasks, train both phases, evaluate on unseen goals, write the report
-# make test        the tests; make test-slow: the slow ones, with other projects' loaders; make check: format, lint, types
+# make setup       a virtual environment in .venv with everything the main job needs
+#                  (a second call is instant)
+# make quickstart  collect six Meta-World tasks, train both phases, evaluate on unseen goals,
+#                  write the report
+# make test        the tests; make test-slow: the slow ones, with other projects' loaders
+# make check       format, lint, types
+# make coverage    the tests, with coverage: a page in htmlcov/, and the figure in CONTRIBUTING.md
 # make bench       every speed claim, measured in one run
-# make docs        the documentation's site in site/, its reference written from the code; a broken link is an error
+# make docs        the documentation's site in site/, its reference written from the code;
+#                  a broken link is an error
 PYTHON ?= python3
 EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,dev
 
@@ -13,10 +18,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 STAMP := .venv/ready-$(VERSION)-$(EXTRAS)
 DOCS_STAMP := .venv/docs-ready-$(VERSION)
 BUILDER ?= zensical
-# One thread a process: test workers and simulator workers share the cores. A file's tests share what they prepare.
+# One thread per process: test workers and simulator workers share the cores. A file's tests share
+# what they prepare.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile
 
-.PHONY: setup quickstart test test-slow check bench docs clean
+.PHONY: setup quickstart test test-slow coverage check bench docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -46,12 +52,20 @@ test-slow: setup
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
 	@scripts/peers/install.sh $(INTERPRETER)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun,wandb]'
 	$(PYTEST) -m slow
 
+# A failed test leaves the figure as it was: the run ends before the last line.
+coverage: setup
+	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
+	@scripts/system_package.sh browser
+	$(PYTEST) --cov --cov-report= --cov-report=html
+	$(BIN)/python scripts/coverage_figure.py
+
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks scripts
-	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts examples
+	$(BIN)/ruff check src tests benchmarks scripts examples
 	$(BIN)/pyright
 
 bench: setup
@@ -71,4 +85,4 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python scripts/docs/build.py --builder $(BUILDER)
 
 clean:
-	rm -rf .venv site .cache docs/reference/generated
+	rm -rf .venv site .cache htmlcov .coverage docs/reference/generated

@@ -24,6 +24,7 @@ from manyparts.training.frozen_features import frozen_features
 from manyparts.training.inputs import Sources
 from manyparts.training.loop import TrainContext, drawn_ahead
 from manyparts.training.preparation import prepare
+from manyparts.training.run import Run
 
 _WARM_UP, _STEPS, _PEAK_SIZE = 20, 60, 8192
 
@@ -85,9 +86,10 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
             Steps(replace(config, compile=False), dataset, windows, "cuda")()
         torch.cuda.reset_peak_memory_stats()
         steps = Steps(replace(config, steps=_WARM_UP + _STEPS), dataset, windows, "cuda")
-        context = TrainContext(
-            steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks()
+        run = Run(
+            steps.config, Sources((dataset,)), Path(name), None, torch.device("cuda"), Ranks()
         )
+        context = TrainContext(run, steps.learner, windows, None, steps.info)
         start = 0.0
         for step, parts in drawn_ahead(context, 0):
             if step == _WARM_UP:

@@ -83,8 +83,8 @@ def imagine_plainly(
     for step in range(plans.shape[1]):
         actions = torch.cat([actions, plans[:, step : step + 1]], dim=1)
         # The reward of the step that is predicted is not known yet; no prediction reads it.
-        known = torch.cat([earned, earned.new_zeros(CANDIDATES, 1)], dim=1)
-        predicted = model.last(model.sequence(observations, actions, known))
+        rewards_so_far = torch.cat([earned, earned.new_zeros(CANDIDATES, 1)], dim=1)
+        predicted = model.last(model.sequence(observations, actions, rewards_so_far))
         rewards.append(predicted[:, -1])
         following = observations[:, -1:] + predicted[:, None, : model.state_dimension]
         observations = torch.cat([observations, following], dim=1)

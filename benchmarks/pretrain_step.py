@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from benchmarks import plain
 from benchmarks.harness import Row, in_turns, rate
 from benchmarks.recorded import Steps, recorded
 from manyparts.data.sampling.windows import Windows
 from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.inputs import Sources
 from manyparts.training.loop import TrainContext, drawn_ahead
+from manyparts.training.run import Run
 
 _STEPS, _ROUNDS = 10, 5
 
@@ -23,9 +27,8 @@ def measure() -> Iterator[Row]:
     with recorded() as (dataset, cache), tempfile.TemporaryDirectory() as name:
         windows = Windows(dataset, cache, config.window, seed=0)
         steps = Steps(config, dataset, windows)
-        context = TrainContext(
-            config, steps.learner, windows, None, steps.info, Path(name), Ranks()
-        )
+        run = Run(config, Sources((dataset,)), Path(name), None, torch.device("cpu"), Ranks())
+        context = TrainContext(run, steps.learner, windows, None, steps.info)
         batches = drawn_ahead(context, 0)
         plain_step = plain.InverseDynamics(dataset)
 

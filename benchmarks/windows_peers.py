@@ -71,7 +71,7 @@ def measure(frames: int = 100_000) -> Iterator[Row]:
 
 
 def _fitting(size: int) -> int:
-    """Return the number of frames whose copies disk and memory hold."""
+    """Return the number of frames that disk and memory hold copies of."""
     image = size * size * 3
     in_memory = _OF_MEMORY * available_bytes() / (_COPIES * image)
     return int(

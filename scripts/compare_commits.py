@@ -37,7 +37,7 @@ class Case:
     data: tuple[str, ...]
     """Names of `DATA`."""
     start: str | None = None
-    """The case whose weights it starts from."""
+    """The case that gives the initial weights."""
     flags: tuple[str, ...] = ()
     """Further flags of `train`."""
     acts: tuple[str, ...] | None = None

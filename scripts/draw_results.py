@@ -20,7 +20,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 LABELS, GAP, ROW, TOP, BOTTOM = 225, 28, 21, 44, 34  # pixels
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#222}.t{font-weight:600}.a{fill:#555;font-size:11px}"
-    ".g{stroke:#ddd}.w{stroke:#1f5fa8;stroke-width:2}.d{fill:#1f5fa8}.r .w{stroke:#c04a00}.r .d{fill:#c04a00}"
+    ".g{stroke:#ddd}.w{stroke:#1f5fa8;stroke-width:2}.d{fill:#1f5fa8}"
+    ".r .w{stroke:#c04a00}.r .d{fill:#c04a00}"
 )
 
 
@@ -63,10 +64,10 @@ CHARTS = (
         "dynamics-generalist",
         5,
         {
-            "unseen bodies, zero-shot": "zero-shot",
-            "unseen bodies, 1 episode": "1 episode",
-            "unseen bodies, 5 episodes": "5 episodes",
-            "unseen bodies, 20 episodes": "20 episodes",
+            "unseen embodiments, zero-shot": "zero-shot",
+            "unseen embodiments, 1 episode": "1 episode",
+            "unseen embodiments, 5 episodes": "5 episodes",
+            "unseen embodiments, 20 episodes": "20 episodes",
         },
         "mean reward per step",
     ),
@@ -101,7 +102,8 @@ def draw(chart: Chart, result: StudyResult) -> str:
             is_reference = row.method == result.provenance["reference"]
             parts.append(_mark(chart, left, methods.index(row.method), row, is_reference))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" '
         f'role="img"><style>{STYLE}</style><rect width="{width}" height="{height}" fill="#fff"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
@@ -119,7 +121,8 @@ def _frame(chart: Chart, left: int, title: str, rows: int) -> list[str]:
             f'<text class="a" x="{x:g}" y="{bottom + 13}" text-anchor="middle">{text}</text>'
             for x, text in ticks
         ),
-        f'<text class="a" x="{middle:g}" y="{bottom + 28}" text-anchor="middle">{escape(chart.axis)}</text>',
+        f'<text class="a" x="{middle:g}" y="{bottom + 28}" text-anchor="middle">'
+        f"{escape(chart.axis)}</text>",
     ]
 
 

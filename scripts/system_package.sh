@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Make sure of a library that pip cannot bring: `renderer` (software OpenGL without a display, for MuJoCo), `navigation`
-# (that and GLU, for miniworld), `browser` (Chromium, for the report's test) or `peers` (FFmpeg, with which LeRobot reads
-# video). Installs it where apt-get may; otherwise says what to type.
+# Make sure of a library that pip cannot bring: `renderer` (software OpenGL without a display, for
+# MuJoCo), `navigation` (that and GLU, for miniworld), `browser` (Chromium, for the report's test) or
+# `peers` (FFmpeg, with which LeRobot reads video). Installs it where apt-get may; otherwise says
+# what to type.
 set -u
 
 case "${1:-}" in

@@ -62,13 +62,13 @@ def write_crawler(path: Path, episodes: int = 11) -> EpisodeDataset:
 def make_mixed_batch(embodiment: Sequence[int] = (0, 1, 1, 0), *, seed: int = 0) -> Batch:
     """Random rows of `BOTH`; what a row's body lacks is random too, where a dataset's rows would
     have zeros."""
-    whose = torch.tensor(embodiment)
+    index = torch.tensor(embodiment)
     spec = replace(ARM, cameras=BOTH.slots)
-    states = torch.tensor([each.state_dimension for each in BOTH.specs])[whose]
-    actions = torch.tensor([each.action.dimension for each in BOTH.specs])[whose]
+    states = torch.tensor([each.state_dimension for each in BOTH.specs])[index]
+    actions = torch.tensor([each.action.dimension for each in BOTH.specs])[index]
     return replace(
-        make_batch(len(whose), seed=seed, spec=spec),
-        embodiment=whose,
+        make_batch(len(index), seed=seed, spec=spec),
+        embodiment=index,
         state_mask=torch.arange(BOTH.state_dimension) < states[:, None],
         action_mask=torch.arange(BOTH.action_dimension) < actions[:, None],
     )

@@ -20,7 +20,7 @@ from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import ConvEncoderConfig
-from manyparts.models.prompts import PromptConfig, SmallTextConfig
+from manyparts.models.prompt_encoder import PromptConfig, SmallTextConfig
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig

@@ -3,6 +3,7 @@ link."""
 
 from __future__ import annotations
 
+import datetime
 import re
 import shlex
 import subprocess
@@ -83,6 +84,50 @@ def test_the_workflow_installs_extras_that_there_are() -> None:
         assert yaml.safe_load(form.read_text())["body"]
 
 
+def test_every_extra_is_used_and_listed() -> None:
+    """An extra that no source names installs packages for nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    page = (ROOT / "docs" / "start" / "install.md").read_text()
+    for extra in extras.keys() - {"dev", "docs"}:
+        named = (
+            rf"(install_command\(|extra=|_loaded\(\"\w+\", |_simulator\(\"\w+\", )[\"']{extra}[\"']"
+        )
+        assert re.search(rf"{named}|extra\s+`{extra}`", source), extra
+        assert f"| `{extra}` |" in page, extra
+
+
+def test_every_requirement_has_a_pin() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"]]
+    for requirements in project["optional-dependencies"].values():
+        needed += requirements
+    lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    pinned = {_canonical(line.partition("==")[0]) for line in lines}
+    names = {_canonical(re.split(r"[<>=\[ ]", requirement)[0]) for requirement in needed}
+    assert names <= pinned, names - pinned
+
+
+def _canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def test_contributing_says_what_tests_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that `make coverage` replaces stands there once, and what it writes is such a
+    line."""
+    pytest.importorskip("coverage")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import coverage_figure
+
+    assert len(coverage_figure.LINE.findall((ROOT / "CONTRIBUTING.md").read_text())) == 1
+    written = coverage_figure.line_of(87.04, "abc1234", datetime.date(2026, 11, 29))
+    assert coverage_figure.LINE.fullmatch(written) and "87.0 %" in written
+    assert "2026-11-29, commit abc1234" in written
+
+
 def command_lines() -> list[str]:
     texts = (path.read_text().replace("\\\n", " ") for path in DOCUMENTS)
     lines = (line.partition("#")[0].strip() for text in texts for line in text.splitlines())
@@ -96,7 +141,7 @@ def test_every_command_line_has_a_command_and_flags_that_exist(
     _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
     assert name in cli.COMMANDS
     action = words[:1] if name in ("data", "train") else []
-    if "--planner" in words:  # whose settings are flags, too
+    if "--planner" in words:  # a planner's settings are flags, too
         action = words[words.index("--planner") :][:2]
     try:
         cli.main([name, *action, "--help"])

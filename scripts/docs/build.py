@@ -62,7 +62,7 @@ def bring_shim() -> None:
 def plain(output: str) -> str:
     """A builder's output without colours, drawings and a traceback that tells nothing."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    text = _WARNING.sub(lambda found: f"{found['where']}: {found['what']}\n", text)
+    text = _WARNING.sub(lambda match: f"{match['where']}: {match['what']}\n", text)
     return re.sub(
         r"Traceback \(most recent call last\):\n(?:  .*\n)*RuntimeError: (?=Aborted)", "", text
     ).strip()

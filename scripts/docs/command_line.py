@@ -24,8 +24,8 @@ manyparts COMMAND --help
 manyparts --version
 ```
 
-Every command ends with 0 if it did what you asked. It ends with 1 if a check failed or a stage of a study failed, with
-2 on bad input (one line says what to do), and with 130 if you interrupted it.
+Every command ends with 0 if it did what you asked. It ends with 1 if a check failed or a stage of a
+study failed, with 2 on bad input (one line says what to do), and with 130 if you interrupted it.
 
 A flag without a value, such as `--overwrite`, is off by default. `--no-overwrite` says so.
 """
@@ -57,7 +57,8 @@ def _sections(name: str) -> list[str]:
 
 TRAIN = f"""
 Every field of the preset is a flag too, such as `--optimizer.learning-rate 5e-4`. The page
-[Configuration](configuration.md) lists these fields, and this command prints them with the values of one preset:
+[Configuration](configuration.md) lists these fields, and this command prints them with the values
+of one preset:
 
 ```bash
 manyparts train {PRESET} --help

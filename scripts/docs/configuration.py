@@ -19,11 +19,12 @@ from manyparts.planners import PLANNERS
 from manyparts.training.config import TrainConfig
 
 INTRODUCTION = """
-A training preset is a frozen dataclass. Each field is a flag of `manyparts train`, and you change it in Python with
-`dataclasses.replace`:
+A training preset is a frozen dataclass. Each field is a flag of `manyparts train`, and you change
+it in Python with `dataclasses.replace`:
 
 ```bash
-manyparts train dualmind/phase1-laptop --data DATA --output RUN --optimizer.learning-rate 5e-4 --steps 4000
+manyparts train dualmind/phase1-laptop --data DATA --output RUN \\
+    --optimizer.learning-rate 5e-4 --steps 4000
 ```
 
 ```python
@@ -33,8 +34,8 @@ from manyparts import preset
 config = replace(preset("dualmind/phase1-laptop"), steps=4000)
 ```
 
-The defaults below are those of the dataclasses. A preset sets its own values: `manyparts train PRESET --help` prints
-them.
+The defaults below are those of the dataclasses. A preset sets its own values: `manyparts train
+PRESET --help` prints them.
 """
 GROUPS = {
     "Training": "manyparts.training",
@@ -48,35 +49,35 @@ GROUPS = {
 
 def render() -> str:
     """The page."""
-    found: dict[type, None] = {TrainConfig: None}
+    configs: dict[type, None] = {TrainConfig: None}
     for name in preset_names():
-        _collect(preset(name), found)
+        _collect(preset(name), configs)
     for planner in PLANNERS.values():
-        _collect(planner(), found)
-    _collect(EnvConfig(), found)
+        _collect(planner(), configs)
+    _collect(EnvConfig(), configs)
     parts = []
     for title, package in GROUPS.items():
-        kinds = [kind for kind in found if kind.__module__.startswith(package)]
-        sections = [_section(kind, found) for kind in sorted(kinds, key=_rank)]
+        kinds = [kind for kind in configs if kind.__module__.startswith(package)]
+        sections = [_section(kind, configs) for kind in sorted(kinds, key=_rank)]
         parts += [f"## {title}", *sections] if kinds else []
     return page("Configuration", INTRODUCTION, parts)
 
 
 def config_kinds(value: Any) -> list[type]:
     """The dataclasses of a configuration, its own first."""
-    found: dict[type, None] = {}
-    _collect(value, found)
-    return list(found)
+    configs: dict[type, None] = {}
+    _collect(value, configs)
+    return list(configs)
 
 
-def _collect(value: Any, found: dict[type, None]) -> None:
+def _collect(value: Any, configs: dict[type, None]) -> None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found.setdefault(type(value))
+        configs.setdefault(type(value))
         for item in dataclasses.fields(value):
-            _collect(getattr(value, item.name), found)
+            _collect(getattr(value, item.name), configs)
     elif isinstance(value, Mapping):
         for each in value.values():
-            _collect(each, found)
+            _collect(each, configs)
 
 
 def _rank(kind: type) -> tuple[bool, str]:
@@ -84,9 +85,9 @@ def _rank(kind: type) -> tuple[bool, str]:
     return kind is not TrainConfig, kind.__name__
 
 
-def _section(kind: type, known: Iterable[type]) -> str:
+def _section(kind: type, configs: Iterable[type]) -> str:
     texts, rows = help_texts(kind), []
-    links = {each.__name__ for each in known}
+    links = {each.__name__ for each in configs}
     for item in dataclasses.fields(kind):
         annotation = _annotation(item)
         shown = _link(annotation) if annotation in links else code(annotation)
@@ -149,10 +150,10 @@ def _from_attributes(kind: type) -> dict[str, str]:
 def _from_docstring(text: str, names: list[str]) -> dict[str, str]:
     """Of "name: text" in a class's docstring, also where several stand in one paragraph."""
     named = "|".join(map(re.escape, names))
-    found = re.split(
+    parts = re.split(
         rf"(?:^|(?<=[.:])\s|\n)\s*((?:{named})(?:, (?:{named}))*):\s", text, flags=re.MULTILINE
     )
-    pairs = zip(found[1::2], found[2::2], strict=True)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
     return {name: meaning for names_, meaning in pairs for name in names_.split(", ")}
 
 

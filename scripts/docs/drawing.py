@@ -1,4 +1,4 @@
-"""A small canvas that writes SVG: boxes, arrows, text and pixel images on a light background of its own."""
+"""A small canvas that writes SVG: boxes, arrows, text and pixel images on a light background."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, s
 
 
 class Canvas:
-    """Shapes in the order in which they are drawn. Units are pixels of a figure that is 700 wide."""
+    """Shapes in the order in which they are drawn. Units are pixels of a figure 700 wide."""
 
     def __init__(self, height: float, title: str) -> None:
         self.height, self.title = height, title
@@ -37,7 +37,7 @@ class Canvas:
         anchor: str = "middle",
         code: bool = False,
     ) -> None:
-        """One line of text whose baseline is at y."""
+        """One line of text with its baseline at y."""
         weight = ' font-weight="600"' if bold else ""
         family = (
             " font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\""
@@ -76,7 +76,8 @@ class Canvas:
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self._parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6" '
-            f'fill="{fill or FILLS.get(colour, PAPER)}" stroke="{colour}" stroke-width="1.3"{dash}/>'
+            f'fill="{fill or FILLS.get(colour, PAPER)}" stroke="{colour}" '
+            f'stroke-width="1.3"{dash}/>'
         )
         self.lines(x + width / 2, y + height / 2, lines, size=size, bold=bold)
 
@@ -85,7 +86,8 @@ class Canvas:
     ) -> None:
         """A plain rectangle."""
         self._parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" stroke="{stroke}"/>'
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" '
+            f'stroke="{stroke}"/>'
         )
 
     def path(
@@ -116,7 +118,8 @@ class Canvas:
     def disc(self, x: float, y: float, radius: float, fill: str, opacity: float = 1.0) -> None:
         """A filled circle."""
         self._parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" opacity="{opacity:g}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" '
+            f'opacity="{opacity:g}"/>'
         )
 
     def image(
@@ -127,9 +130,10 @@ class Canvas:
         Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()
         self._parts.append(
-            f'<image x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" style="image-rendering: pixelated" '
-            f'href="data:image/png;base64,{data}"/>'
-            f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="none" stroke="{frame}"/>'
+            f'<image x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" '
+            f'style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
+            f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="none" '
+            f'stroke="{frame}"/>'
         )
 
     def save(self, path: Path) -> None:
@@ -137,16 +141,18 @@ class Canvas:
         path.parent.mkdir(parents=True, exist_ok=True)
         colours = dict.fromkeys([MUTED, BLUE, ORANGE, GREEN, PURPLE, INK])
         heads = "".join(
-            f'<marker id="head-{colour[1:]}" viewBox="0 0 10 10" refX="8.5" refY="5" markerWidth="6" '
-            f'markerHeight="6" orient="auto"><path d="M0 0L10 5L0 10z" fill="{colour}"/></marker>'
+            f'<marker id="head-{colour[1:]}" viewBox="0 0 10 10" refX="8.5" refY="5" '
+            'markerWidth="6" markerHeight="6" orient="auto">'
+            f'<path d="M0 0L10 5L0 10z" fill="{colour}"/></marker>'
             for colour in colours
         )
         body = "\n".join(self._parts)
         path.write_text(
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height:g}" width="{WIDTH}" '
-            f'height="{self.height:g}" font-family="{FONT}" role="img">\n<title>{escape(self.title)}</title>\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height:g}" '
+            f'width="{WIDTH}" height="{self.height:g}" font-family="{FONT}" role="img">\n'
+            f"<title>{escape(self.title)}</title>\n"
             f"<defs>{heads}</defs>\n"
-            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{self.height - 1:g}" rx="8" fill="{PAPER}" '
-            f'stroke="#d5dae0"/>\n{body}\n</svg>\n',
+            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{self.height - 1:g}" rx="8" '
+            f'fill="{PAPER}" stroke="#d5dae0"/>\n{body}\n</svg>\n',
             encoding="utf-8",
         )

@@ -1,7 +1,8 @@
-"""The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start` (about a minute).
+"""The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start`.
 
-Frames are rendered by the simulators, plans come from a small dynamics model that is trained here, errors under
-confounding from `manyparts.studies.confounding`. Needs the extras metaworld and navigation.
+It takes about a minute. Frames are rendered by the simulators, plans come from a small dynamics
+model that is trained here, errors under confounding from `manyparts.studies.confounding`. Needs the
+extras metaworld and navigation.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def data_flow() -> Canvas:
 
 
 def window() -> Canvas:
-    """A real window of an expert's episode: four observations, a chunk of four actions after each."""
+    """A real window of an expert's episode: four observations, four actions after each."""
     first, chunk, steps, length = 28, 4, 4, 84
     episode = recorded("metaworld/door-open", length)
     canvas = Canvas(424, "A window: four observations and the chunk of four actions after each")
@@ -131,8 +132,10 @@ def window() -> Canvas:
     )
     canvas.rectangle(40, 372, 620, 1, LINE)
     notes = [
-        "Every frame starts one window. Past an episode's end, steps are masked and count for nothing.",
-        "Imitation learns what the expert wanted; dynamics learn what was executed, noise included.",
+        "Every frame starts one window. Past an episode's end, "
+        "steps are masked and count for nothing.",
+        "Imitation learns what the expert wanted; "
+        "dynamics learn what was executed, noise included.",
     ]
     canvas.lines(350, 396, notes, size=12, colour=MUTED)
     return canvas
@@ -213,21 +216,24 @@ def _stream(canvas: Canvas, x: float, y: float, images: np.ndarray) -> None:
 
 
 class Planned(NamedTuple):
-    """One decision of MPPI. scene: image without the disc. past: (p, 2). imagined: (n, t, 2), in metres.
-
-    returns: (n,). plan: (t, 2), what the model says of the weighted mean. action: (2,), the first one of it.
-    """
+    """One decision of MPPI. Positions are in metres."""
 
     scene: np.ndarray
+    """The image without the disc."""
     past: np.ndarray
+    """Of shape (p, 2)."""
     imagined: np.ndarray
+    """Of each candidate, of shape (n, t, 2)."""
     returns: np.ndarray
+    """Of each candidate, of shape (n,)."""
     plan: np.ndarray
+    """What the model predicts for the weighted mean, of shape (t, 2)."""
     action: np.ndarray
+    """The first action of the weighted mean, of shape (2,)."""
 
 
 def planned() -> Planned:
-    """Train a perceptron on 100 noisy episodes of the point mass and plan with it in an unseen scene."""
+    """Train a perceptron on 100 noisy episodes of the point mass and plan in an unseen scene."""
     from manyparts import EpisodeDataset, collect, preset, train
     from manyparts.agents.expert_agent import Noise
     from manyparts.envs.base import EnvConfig
@@ -238,7 +244,7 @@ def planned() -> Planned:
             output=f"{folder}/data",
             episodes=100,
             config=EnvConfig(state="full"),
-            noise=Noise(fraction=0.9, deviation=1.0),
+            noise=Noise(fraction=0.9, std=1.0),
             keep_failures=True,
         )
         recipe = replace(preset("dynamics/mlp-laptop"), steps=4000)
@@ -256,7 +262,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
     from manyparts.planners import MppiConfig
     from manyparts.planners.plans import candidates, predicted_reward, returns
 
-    planner = MppiConfig(horizon=16, deviation=0.8, correlation=0.8, temperature=0.1)
+    planner = MppiConfig(horizon=16, std=0.8, correlation=0.8, temperature=0.1)
     agent = load(run, planner=planner)
     env = make("pointmass/reach", EnvConfig(state="full"), split="evaluation")
     observation, _ = env.reset(seed=seed)
@@ -273,7 +279,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
     both = torch.cat([plans, carry.plan[None]])
     seen = step_by_step(carry.context.imagine(len(both)), both).observation
     scales = agent._normaliser
-    positions = (seen.numpy() * scales.deviation + scales.mean)[..., :2]
+    positions = (seen.numpy() * scales.std + scales.mean)[..., :2]
     scene = next(iter(env.depict([np.array([9.0, 9, 0, 0, 0, 0])])))
     past = np.array(past)
     return Planned(scene, past, positions[:-1], worth.numpy(), positions[-1], action)
@@ -281,7 +287,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
 
 def planning() -> Canvas:
     """One decision of a planner, drawn into the scene where it was made."""
-    found = planned()
+    planned_scene = planned()
     canvas = Canvas(318, "Planning: encode the context, imagine candidates, act, and plan again")
     side, top = 200.0, 58.0
     panels = (
@@ -293,7 +299,7 @@ def planning() -> Canvas:
         x = 24 + panel * 226
         canvas.text(x + side / 2, 30, title, size=14, bold=True)
         canvas.text(x + side / 2, 48, words, size=12, colour=MUTED)
-        draw_scene(canvas, x, top, side, found, candidates=panel == 1, plan=panel == 2)
+        draw_scene(canvas, x, top, side, planned_scene, candidates=panel == 1, plan=panel == 2)
         if panel < 2:
             canvas.arrow((x + side + 3, top + 100), (x + side + 23, top + 100))
     canvas.arrow((576, 262), (576, 284), (124, 284), (124, 262), colour=PURPLE)
@@ -307,28 +313,28 @@ def draw_scene(
     x: float,
     top: float,
     side: float,
-    found: Planned,
+    planned_scene: Planned,
     *,
     candidates: bool = False,
     plan: bool = False,
 ) -> None:
-    """The scene from above with the disc's past and, if asked for, its imagined futures or its plan."""
+    """The scene from above with the disc's past and, if asked for, imagined futures or the plan."""
 
     def placed(points: np.ndarray) -> list[tuple[float, float]]:
         inside = np.clip(points, -1, 1)
         return [(x + side * (1 + px) / 2, top + side * (1 - py) / 2) for px, py in inside]
 
-    canvas.image(x, top, side, found.scene)
-    now, past = found.past[-1:], placed(found.past)
+    canvas.image(x, top, side, planned_scene.scene)
+    now, past = planned_scene.past[-1:], placed(planned_scene.past)
     if candidates:
-        low, high = found.returns.min(), found.returns.max()
-        for index in np.argsort(found.returns):
-            line = placed(np.concatenate([now, found.imagined[index]]))
-            heat = _heat((found.returns[index] - low) / (high - low))
+        low, high = planned_scene.returns.min(), planned_scene.returns.max()
+        for index in np.argsort(planned_scene.returns):
+            line = placed(np.concatenate([now, planned_scene.imagined[index]]))
+            heat = _heat((planned_scene.returns[index] - low) / (high - low))
             canvas.path(line, colour=heat, width=1.2)
     if plan:
-        canvas.path(placed(np.concatenate([now, found.plan])), colour=GREEN, width=2)
-        tip = placed(now + 0.3 * found.action / np.linalg.norm(found.action))[0]
+        canvas.path(placed(np.concatenate([now, planned_scene.plan])), colour=GREEN, width=2)
+        tip = placed(now + 0.3 * planned_scene.action / np.linalg.norm(planned_scene.action))[0]
         canvas.path([past[-1], tip], colour=ORANGE, width=2.5, arrow=True)
     for dot in past[:-1]:
         canvas.disc(*dot, 3, INK, 0.45)
@@ -413,8 +419,8 @@ def confounding() -> Canvas:
         canvas.text(x + 160, 30, title, size=14, bold=True)
         canvas.text(x + 160, 50, words, size=12, colour=MUTED)
         _world(canvas, x + 40, 62, 240, 176, world)
-        found = errors(world, DEMONSTRATIONS[1:])
-        means = {name: error.mean(axis=0) for name, error in found.items()}
+        by_method = errors(world, DEMONSTRATIONS[1:])
+        means = {name: error.mean(axis=0) for name, error in by_method.items()}
         _errors(canvas, x + 40, 292, 260, 170, means, colours)
         verdict = (
             "Cloning is no better than random."
@@ -431,7 +437,7 @@ def confounding() -> Canvas:
 
 
 def _world(canvas: Canvas, x: float, y: float, width: float, height: float, world: str) -> None:
-    """Actions (arrows) that different trajectories take at a few places; a hidden goal is a star of its trajectory."""
+    """Actions (arrows) that trajectories take at a few positions; stars are hidden goals."""
     generator = np.random.default_rng(4)
     canvas.box(x, y, width, height, fill="white")
     middle = np.array([x + width / 2, y + height / 2])
@@ -463,7 +469,7 @@ def _errors(
     means: dict[str, np.ndarray],
     colours: dict[str, str],
 ) -> None:
-    """Error against demonstrated frames on a logarithmic axis; 0 is the expert, 1 is predicting nothing."""
+    """Error against demonstrated frames, log axis; 0 is the expert, 1 is predicting nothing."""
     from manyparts.studies.confounding import DEMONSTRATIONS
 
     top, counts = 1.6, DEMONSTRATIONS[1:]

@@ -53,13 +53,14 @@ manyparts list presets dualmind          # names, in your terminal
 manyparts train dualmind/phase1-laptop --help
 ```
 
-A preset is a complete configuration by name: method, phase and size. `debug` takes seconds and is for tests, `laptop`
-is for two CPU cores, and `base` and `paper` are the papers' sizes, for a GPU. You can change each field by a flag.
+A preset is a complete configuration by name: method, phase and size. `debug` takes seconds and is
+for tests, `laptop` is for two CPU cores, and `base` and `paper` are the papers' sizes, for a GPU.
+You can change each field by a flag.
 
-**Parameters** are those that a run trains, counted for one camera (64 px, `base` 224 px), 4 state numbers and 4
-actions. **Core minutes** are the median over archived runs with the same model, losses and steps, on two CPU cores
-(`docs/evidence/`). They depend on the embodiment: more state numbers or actions cost more. An empty cell was not
-counted or not measured.
+**Parameters** are those that a run trains, counted for one camera (64 px, `base` 224 px), 4 state
+numbers and 4 actions. **Core minutes** are the median over archived runs with the same model,
+losses and steps, on two CPU cores (`docs/evidence/`). They depend on the embodiment: more state
+numbers or actions cost more. An empty cell was not counted or not measured.
 """
 
 
@@ -76,8 +77,8 @@ def render() -> str:
 
 def _scores() -> str:
     note = (
-        "What was measured of an agent's last run. The Results pages say on how many episodes and seeds, and hold the "
-        "comparisons.\n\n"
+        "What was measured of an agent's last run. The Results pages say on how many episodes and "
+        "seeds, and hold the comparisons.\n\n"
     )
     scored = {name: describe(name) for name in preset_names() if describe(name).score}
     rows = [(code(name), facts.score or "") for name, facts in scored.items()]
@@ -93,8 +94,8 @@ def _families(names: Sequence[str]) -> str:
     rows = []
     for family, members in families.items():
         config = preset(_typical(members))
-        alike = [other for other in families if texts[other][0] == texts[family][0]]
-        losses = {_losses(preset(_typical(families[other]))) for other in alike}
+        same_text = [other for other in families if texts[other][0] == texts[family][0]]
+        losses = {_losses(preset(_typical(families[other]))) for other in same_text}
         purpose = _losses(config) if len(losses) > 1 else " ".join(texts[family]).strip()
         sizes = ", ".join(code(name.rpartition("-")[2]) for name in members)
         rows.append((code(family), sizes, cell(purpose), _parts(config)))

@@ -16,8 +16,8 @@ agent = manyparts.load("manyparts/metaworld45-small")
 env = manyparts.make("metaworld/drawer-open", split="evaluation")
 ```
 
-These names are public: `from manyparts import NAME`. They are loaded on first use, so `import manyparts` is quick. All
-else may change between versions.
+These names are public: `from manyparts import NAME`. They are loaded on first use, so `import
+manyparts` is quick. All else may change between versions.
 """
 GROUPS = {  # the first part of the module that a name comes from: the part of the page
     "data": "Data",

@@ -13,19 +13,20 @@ manyparts list studies
 manyparts study dualmind-laptop --list       # every stage, and whether it is done
 ```
 
-A study is a declared list of runs that answers a question. [Run a study](../../how-to/run-a-study.md) says how, and
-[Study results](../studies.md) what it leaves on disk.
+A study is a declared list of runs that answers a question.
+[Run a study](../../how-to/run-a-study.md) says how, and [Study results](../studies.md) what it
+leaves on disk.
 """
 
 
 def render() -> str:
     """The page."""
-    found = [find_study(name) for name in STUDIES]
-    rows = [_overview(name, study) for name, study in zip(STUDIES, found, strict=True)]
+    studies = [find_study(name) for name in STUDIES]
+    rows = [_overview(name, study) for name, study in zip(STUDIES, studies, strict=True)]
     overview = table(("study", "sizes", "seeds", "score", "methods"), rows)
     sections = [
         section
-        for name, study in zip(STUDIES, found, strict=True)
+        for name, study in zip(STUDIES, studies, strict=True)
         for section in _section(name, study)
     ]
     return page("All studies", INTRODUCTION, [overview, *sections])
@@ -52,7 +53,8 @@ def _measured(study: Study) -> list[Measurement]:
 def _section(name: str, study: Study) -> list[str]:
     measured = _measured(study)
     parts = [f"## {name}", " ".join(study.description.split())]
-    counts = f"{len(measured)} measurements and {len(stages_of(measured))} stages with {study.seeds} seeds"
+    stages = len(stages_of(measured))
+    counts = f"{len(measured)} measurements and {stages} stages with {study.seeds} seeds"
     settings = list(dict.fromkeys(measurement.setting for measurement in measured))
     shown = (
         f"{'; '.join(settings[:6])}{f'; and {len(settings) - 6} more' if len(settings) > 6 else ''}"

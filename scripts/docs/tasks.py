@@ -27,9 +27,9 @@ from manyparts.envs.base import Environment, Suite
 
 SIDE = 160  # pixels of an image
 SEED = 0
-# Suites whose scenes look alike at the start: shown as the expert leaves them.
+# Suites with scenes that look the same at the start: shown as the expert leaves them.
 SHOWN_AT_THE_END = ("kitchen", "navigation")
-# Of suites with many tasks that look alike, some of each split.
+# Of suites with many tasks that look the same, some of each split.
 SHOWN = {"walkers": 4}
 SPLITS_SHOWN = {
     "kitchen": ("subtasks",),
@@ -41,9 +41,10 @@ manyparts list tasks metaworld/          # names and instructions, in your termi
 manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
 ```
 
-A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as `metaworld/mt10`.
-Every task has a scripted or planning expert, an instruction, and paraphrases of it. The images are `env.render()` of
-the episode with seed 0: its first step, or in the kitchen and in navigation its last under the expert.
+A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as
+`metaworld/mt10`. Every task has a scripted or planning expert, an instruction, and paraphrases of
+it. The images are `env.render()` of the episode with seed 0: its first step, or in the kitchen and
+in navigation its last under the expert.
 """
 
 
@@ -106,9 +107,9 @@ def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> It
     yield suite.text.strip()
     if suite.declared.extra:
         yield f"```bash\n{install_command(suite.declared.extra)}\n```"
-    known = [facts[name] for name in _full(suite, suite.shown) if name in facts]
-    if known:
-        yield f"The first task: {known[0]}."
+    described = [facts[name] for name in _full(suite, suite.shown) if name in facts]
+    if described:
+        yield f"The first task: {described[0]}."
     if suite.declared.splits:
         rows = [
             (code(f"{suite.name}/{name}"), str(len(tasks)))
@@ -133,9 +134,10 @@ def _gallery(suite: SuitePage, tasks: Sequence[str], folder: str) -> str:
     figures = []
     for task in tasks:
         name, instruction = f"{suite.name}/{task}", suite.declared.instructions[task].instruction
-        image = f'<img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
         figures.append(
-            f"<figure>{image}<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
+            f'<figure><img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" '
+            f'width="{SIDE}" loading="lazy">'
+            f"<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
         )
     return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>"
 
@@ -161,8 +163,8 @@ def image_file(suite: str, task: str) -> str:
 def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
     """Draw what is not drawn yet by this code; task to what its environment says of itself."""
     images.mkdir(parents=True, exist_ok=True)
-    known = images / "drawn.json"
-    drawn = json.loads(known.read_text()) if known.exists() else {}
+    record = images / "drawn.json"
+    drawn = json.loads(record.read_text()) if record.exists() else {}
     codes = {suite.name: _code(suite.name) for suite in suites}
     drawn = {
         name: entry
@@ -181,10 +183,10 @@ def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
         )
         parts = [left[start::2] for start in range(2)] if cores() > 1 else [left]
         with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-            for found in pool.map(_draw_some, parts, [images] * len(parts)):
+            for facts in pool.map(_draw_some, parts, [images] * len(parts)):
                 drawn |= {
                     name: {"code": codes[name.partition("/")[0]], "fact": fact}
-                    for name, fact in found.items()
+                    for name, fact in facts.items()
                 }
         known.write_text(json.dumps(drawn, indent=1))
     return {name: entry["fact"] for name, entry in drawn.items()}

@@ -1,4 +1,4 @@
-"""Images of docs/tutorials: `python scripts/docs/tutorial_images.py WORK docs/images/tutorials [NAMES]`.
+"""Images of docs/tutorials: `scripts/docs/tutorial_images.py WORK docs/images/tutorials [NAMES]`.
 
 WORK is the folder in which the commands of the tutorials were run, with its `runs` and `data`.
 """
@@ -41,7 +41,7 @@ def _font(size: int) -> Any:
 
 
 def film(run: str, task: str, instruction: str, seed: int, at: Sequence[int]) -> list[np.ndarray]:
-    """What happens in one unseen scene under an instruction: the frames after these numbers of steps."""
+    """What happens in an unseen scene under an instruction: the frames after these steps."""
     from manyparts import load, make
     from manyparts.envs.base import EnvConfig
 
@@ -136,7 +136,7 @@ def _metrics(path: Path) -> list[dict[str, float]]:
 
 
 def rail(work: Path, output: Path) -> None:
-    """One scene of the rail of docs/tutorials/record-your-own-episodes.md under both instructions."""
+    """A scene of the rail of docs/tutorials/record-your-own-episodes.md, both instructions."""
     sys.path.insert(0, str(work / "own"))
     from rail import Rail  # type: ignore[import-not-found]
 
@@ -157,17 +157,17 @@ def rail(work: Path, output: Path) -> None:
 
 
 def plans(work: Path, output: Path) -> None:
-    """What models of narrow and of wide data imagine in the same scene, after eight steps of acting."""
+    """What models of narrow and wide data imagine in one scene, after eight steps of acting."""
     from figures import draw_scene, planned_with
 
     canvas = Canvas(320, "What two models imagine in one scene")
     for index, (run, words) in enumerate(
         (("narrow", "data with the default noise"), ("wide", "data with much noise"))
     ):
-        found = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
+        planned_scene = planned_with(str(work / "runs" / run), steps_before=14, seed=5)
         x = 80 + 290 * index
         canvas.text(x + 125, 30, words, size=13, bold=True)
-        draw_scene(canvas, x, 46, 250, found, candidates=True)
+        draw_scene(canvas, x, 46, 250, planned_scene, candidates=True)
     canvas.save(output / "plans.svg")
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Install the other projects' own loaders (LeRobot's, robomimic's, Minari's) into .peers: the slow tests hold our files
-# against them, and so does `manyparts bench windows-peers`. usage: scripts/peers/install.sh [PYTHON]
+# Install the other projects' own loaders (LeRobot's, robomimic's, Minari's) into .peers: the slow
+# tests hold our files against them, and so does `manyparts bench windows-peers`.
+# usage: scripts/peers/install.sh [PYTHON]
 #
-# Together these packages ask for more than their loaders need, and for versions that exclude each other's; so all that
-# is needed is pinned in packages.txt, and nothing else comes. LeRobot 0.3.3 wrote v2.1.
+# Together these packages ask for more than their loaders need, and for versions that exclude each
+# other's; so all that is needed is pinned in packages.txt, and nothing else comes. LeRobot 0.3.3
+# wrote v2.1.
 set -eu
 cd "$(dirname "$0")/../.."
 

@@ -48,7 +48,9 @@ _MODULES = {
     "rollout.loop": ("rollout",),
     "training.train": ("train",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF: dict[str, str] = {}
+for _module, _names in _MODULES.items():
+    _MODULE_OF |= dict.fromkeys(_names, _module)
 __all__ = sorted(_MODULE_OF)
 
 

@@ -13,6 +13,7 @@ import pytest
 from cli.running import EVALUATION, TASKS, command, one_line, run
 
 from manyparts import cli
+from manyparts.core import progress
 from manyparts.evaluation.results import Result
 
 LISTED = {
@@ -111,7 +112,8 @@ def test_results_are_compared_and_reported(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("evaluate", "--compare", folders / "phase2", folders / "phase2") == 0
-    assert "+0.00 [" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "+0.00 [" in page and "not over training seeds" in page
     assert run("report", folders / "phase2") == 0
     assert "report.html" in capsys.readouterr().out
     page = (folders / "phase2" / "report.html").read_text()
@@ -122,6 +124,27 @@ def test_results_are_compared_and_reported(
     )
     assert "manyparts collect pointmass/reach-red" in page
     assert "manyparts train dualmind/phase1-debug" in page
+
+
+def test_progress_says_what_is_done(
+    folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_LINES", 0.0)
+    words = ["--episodes", "1", "--max-steps", "2", "--output", tmp_path / "results"]
+    assert run("evaluate", folders / "phase2", *words) == 0
+    assert "evaluating episodes of 2 tasks: 1 of 2" in capsys.readouterr().err
+    data = ["--data", folders / "data"]
+    assert run("train", "dualmind/phase1-debug", *data, "--output", tmp_path / "run") == 0
+    assert "training phase1 of dualmind: 1 of" in capsys.readouterr().err
+    # Far goals are not reached in so few steps.
+    words = ["--episodes", "4", "--max-steps", "16", "--image-size", "16", "--workers", "1"]
+    assert run("collect", TASKS[0], *words, "--output", tmp_path / "data") == 0
+    page = capsys.readouterr().err
+    assert "recording demonstrations: 0 of 4" in page
+    assert re.search(r"\d+ of \d+ tries failed: left out, and others made instead", page)
 
 
 def test_compare_refuses_other_conditions(

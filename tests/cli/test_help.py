@@ -64,7 +64,7 @@ def every_command() -> dict[str, type]:
 
 
 def distinct_commands() -> dict[str, type]:
-    """The same without presets whose flags are those of another one."""
+    """The same without presets that have the flags of another one."""
     by_flags = {tuple(flags(kind)): name for name, kind in reversed(every_command().items())}
     return {name: every_command()[name] for name in sorted(by_flags.values())}
 
@@ -180,7 +180,7 @@ def test_unknown_flag_names_few_choices() -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    """But for presets and planners, whose configs are in their models' modules."""
+    """But for presets and planners: their configs are in their models' modules."""
     words = [[*name.split(), "--help"] for name in COMMANDS]
     words += [["--help"], ["train", "--help"], ["data", "--help"]]
     code = (

@@ -50,6 +50,67 @@ REFUSED = {
         ["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"],
         ["--episodes", "'ten'"],
     ),
+    "not whole": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--steps", "1.5"],
+        ["--steps is '1.5'; expected a whole number"],
+    ),
+    "patterns without a value": (
+        ["train", "dualmind/phase1-debug", "--train-only", "--data", "data", "--output", "x"],
+        ["--train-only has no value; expected text, or several; see manyparts train dualmind"],
+    ),
+    "number without a value": (
+        ["collect", "pointmass/reach", "--output", "x", "--episodes"],
+        ["--episodes has no value; expected a whole number"],
+    ),
+    "path without a value": (
+        ["evaluate", "phase1", "--output"],
+        ["--output has no value; expected a path"],
+    ),
+    "choice without a value": (
+        ["evaluate", "phase1", "--planner"],
+        ["--planner has no value; expected one of random-shooting"],
+    ),
+    "one of two values": (
+        ["evaluate", "--compare", "phase1"],
+        ["--compare is 'phase1'; expected 2 values"],
+    ),
+    "switch with a value": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--resume", "yes"],
+        ["--resume takes no value, and 'yes' follows it; see manyparts train dualmind"],
+    ),
+    "word of no flag": (
+        ["evaluate", "phase1", "phase2"],
+        ["'phase2' belongs to no flag", "manyparts evaluate --help"],
+    ),
+    "flag before the command": (
+        ["--episodes", "5", "collect", "pointmass/reach"],
+        ["--episodes stands before the command", "manyparts help"],
+    ),
+    "task without its suite": (
+        ["collect", "reach", "--output", "x"],
+        ["did you mean metaworld/reach or pointmass/reach?"],
+    ),
+    "no kind of list": (["list"], ["missing KIND", "presets, tasks"]),
+    "page that cannot be made": (
+        ["data", "view", "data", "--output", "/proc/x/page.html"],
+        ["cannot write /proc/x"],
+    ),
+    "negative number at the end": (
+        ["quickstart", "--output", "x", "--episodes", "-3"],
+        ["episodes is -3; expected at least 1"],
+    ),
+    "negative number": (
+        ["collect", "pointmass/reach", "--output", "x", "--workers", "-2"],
+        ["workers is -2; expected at least 1"],
+    ),
+    "output that cannot be made": (
+        ["collect", "pointmass/reach", "--output", "/proc/x", "--workers", "1"],
+        ["cannot write /proc/x"],
+    ),
+    "output below a file": (
+        ["evaluate", "expert", "--tasks", "pointmass/reach", "--output", "data/meta/info.json/x"],
+        ["cannot write data/meta/info.json/x"],
+    ),
     "no task": (["collect", "--output", "x"], ["metaworld/reach"]),
     "unknown suite": (["collect", "nowhere/reach", "--output", "x"], ["nowhere", "pointmass"]),
     "unknown task": (
@@ -138,6 +199,22 @@ def test_bad_input_ends_in_one_line(
     line = one_line(capsys)
     assert all(word in line for word in words), line
     assert snapshot(broken) == before
+
+
+def test_unwritable_caches_leave_nothing_behind(
+    broken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MANYPARTS_CACHE", "/dev/null/caches")
+    own = tmp_path / "own"
+    own.mkdir()
+    for output in (own, tmp_path / "new" / "run"):
+        words = ["--data", broken / "data", "--output", output]
+        assert run("train", "dualmind/phase1-debug", *words) == 2
+        assert "export MANYPARTS_CACHE=FOLDER" in capsys.readouterr().err
+        assert list(tmp_path.rglob("*")) == [own]
 
 
 def test_missing_simulator_names_its_extra(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,9 +161,12 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
         key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME
     }
     if mine == {key: value for key, value in after.provenance["versions"].items() if key != NAME}:
-        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user is told
+        of_versions = [f"versions.{NAME}: 0.1.0, {VERSION}"]  # which a user reads
         assert provenance_mismatches(before.provenance, after.provenance) == of_versions
-        assert before.episodes == after.episodes
+        # Another processor rounds in another way than the one that made the archive.
+        for old, new in zip(before.episodes, after.episodes, strict=True):
+            assert old.return_ == pytest.approx(new.return_, rel=1e-5)
+            assert replace(old, return_=new.return_) == new
     other = after.provenance | {"versions": after.provenance["versions"] | {NAME: "9"}}
     assert any(
         text.startswith(f"versions.{NAME}")

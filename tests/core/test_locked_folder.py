@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locked_folder import holds, locked_folder
+from manyparts.core.storage.locks import LOCK
 
 
 def test_folders_continue_with_equal_settings(tmp_path: Path) -> None:
@@ -22,7 +25,7 @@ def test_folders_continue_with_equal_settings(tmp_path: Path) -> None:
         pass
     assert not holds(folder, {"seed": 1, "tasks": ("a", "b")})
     with (
-        pytest.raises(UserError, match=r"begun with other settings \(seed: 0, 1\)"),
+        pytest.raises(UserError, match=r"begun with other settings \(seed was 0, is 1\)"),
         locked_folder(folder, {"seed": 1, "tasks": ("a", "b")}),
     ):
         pass
@@ -35,10 +38,14 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
         f"with locked_folder(Path({str(tmp_path / 'work')!r}), {{}}): pass"
     )
     with locked_folder(tmp_path / "work", {}):
+        (tmp_path / "work" / "result").touch()
         refused = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
-        assert f"{tmp_path / 'work'} is in use by another process" in refused.stderr
+        holder = f"process {os.getpid()} of {socket.gethostname()}"
+        assert f"{tmp_path / 'work'} is in use by another process ({holder})" in refused.stderr
+        assert "wait until that ends" in refused.stderr
+    assert (tmp_path / "work" / LOCK).read_text() == ""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -46,6 +53,36 @@ def test_failed_work_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no simulator"), locked_folder(tmp_path / "work", {}):
         raise UserError("no simulator")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_work_leaves_no_parents(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with (
+        pytest.raises(UserError, match="no simulator"),
+        locked_folder(tmp_path / "runs" / "today" / "work", {}),
+    ):
+        raise UserError("no simulator")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "runs"]
+
+
+def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "work", Path("/proc/work")):
+        with (
+            pytest.raises(UserError, match=f"cannot write {folder}"),
+            locked_folder(folder, {}),
+        ):
+            pass
+
+
+def test_many_other_settings_are_counted(tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "work", dict.fromkeys("abcdefgh", 0)):
+        (tmp_path / "work" / "result").touch()
+    with (
+        pytest.raises(UserError, match=r"a was 0, is 1; .* and 3 more\); finish it with those"),
+        locked_folder(tmp_path / "work", dict.fromkeys("abcdefgh", 1)),
+    ):
+        pass
 
 
 def test_a_file_that_cannot_be_written_is_named() -> None:

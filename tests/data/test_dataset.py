@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -256,8 +257,6 @@ def test_refusals_name_what_is_wrong(dataset: EpisodeDataset, tmp_path: Path) ->
 
 
 def test_unfitting_episodes_are_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     good = EPISODES[0]
     bad = {
         "not among": replace(good, task="toy/other"),
@@ -267,15 +266,31 @@ def test_unfitting_episodes_are_refused(tmp_path: Path) -> None:
         "cameras": replace(good, images={}),
         "uint8": replace(good, images={"front": good.images["front"].astype(np.float32)}),
         "no steps": make_episode(0, 0),
+        "reward holds <U3": replace(good, reward=np.array(["yes"] * len(good))),
     }
     with DatasetWriter(
         tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}
     ) as writer:
         for message, episode in bad.items():
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(UserError, match=message):
                 writer.add(episode)
         writer.add(good)
     assert EpisodeDataset.open(tmp_path / "set").num_episodes == 1
+
+
+def test_episodes_of_other_lengths_are_refused() -> None:
+    good = EPISODES[0]
+    steps = len(good)
+    bad = {
+        f"reward has 1 row; expected {steps}": {"reward": good.reward[:1]},
+        f"image of camera 'front' has 2 rows; expected {steps}": {
+            "images": {"front": good.images["front"][:2]}
+        },
+        r"state is float64 \(\); expected a numpy array": {"state": np.zeros(())},
+    }
+    for message, values in bad.items():
+        with pytest.raises(UserError, match=message):
+            replace(good, **values)
 
 
 def test_summary_is_plain_json(dataset: EpisodeDataset) -> None:

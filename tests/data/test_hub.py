@@ -33,7 +33,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 @pytest.fixture(scope="module")
 def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
-    """Has "someone/pushes", whose tag v1.0 is its one commit; the dataset is there twice, once in a
+    """Has "someone/pushes", with one commit, tagged v1.0; the dataset is there twice, once in a
     folder."""
     files = {
         file.relative_to(source.path).as_posix(): file

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from manyparts.data.instructions import instruction_warnings, taken_for_equal, words
 from manyparts.envs import registry
 from manyparts.envs.base import Instructions
-from manyparts.models.prompts import SmallText
+from manyparts.models.prompt_encoder import SmallText
 
 TEXT = SmallText(width=8, layers=0, heads=2, vocabulary=4096, max_words=24)
 # Of the code that trained the shipped agent: sha256 over [instruction, tokens] of all that the

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWa
 
 
 def episodes(column: np.ndarray) -> list[Episode]:
-    """Two whose numbers are made of a column (T,)."""
+    """Two with numbers made of a column (T,)."""
     both = np.stack([column, column[::-1]], axis=1)
     made = make_episode(0, len(column)), make_episode(2, len(column))
     numbers = {

@@ -1,4 +1,4 @@
-"""Datasets whose images are videos."""
+"""Datasets with videos as images."""
 
 from __future__ import annotations
 

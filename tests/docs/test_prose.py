@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 WORDS_PER_SENTENCE = 20
 SEMICOLONS_PER_1000_WORDS = 3
 WORDS_WITHOUT_A_BLOCK = 150
-GUIDES = ("tutorials", "how-to")  # folders whose pages are worked through
+GUIDES = ("tutorials", "how-to")  # folders with pages that are worked through
 LEFT_OUT = (
     "log",
     "evidence",

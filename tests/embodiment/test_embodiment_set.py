@@ -57,3 +57,16 @@ def test_unknown_embodiments_are_refused_with_differences():
         match=r"\(walker\); known: arm \(not the same: embodiment\), crawler \(not the same",
     ):
         BOTH.index(replace(ARM, embodiment="walker"), "it differs")
+
+
+def test_errors_name_five_differences_at_most():
+    agent = EmbodimentSet((ARM,))
+    action = replace(
+        ARM.action, representation="torque", frame="joint", names=("a",), low=(0.0,), high=(1.0,)
+    )
+    other = replace(CRAWLER, action=replace(action, control_rate_hz=1.0, gripper="open is 1"))
+    with pytest.raises(
+        UserError, match=r"^x \(embodiment: arm, crawler; .* and \d more\)"
+    ) as caught:
+        agent.index(other, "x")
+    assert str(caught.value).partition(")")[0].count(";") == 4

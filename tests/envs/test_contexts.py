@@ -27,7 +27,7 @@ def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
         env.close()
     assert all(np.array_equal(goal, goals[0]) for goal in goals)
     assert split_of(task, goals[0]) == "evaluation"
-    if task != "metaworld/reach":  # where the hand always begins alike
+    if task != "metaworld/reach":  # where the hand always begins in one pose
         assert len({start.tobytes() for start in starts}) == len(starts)
     other = registry.make(task, EnvConfig(image_size=16, context=4))
     other.begin(0)

@@ -163,5 +163,9 @@ def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
 )
 def test_triton_may_be_loaded_after_a_picture_was_drawn() -> None:
     """Both hold an LLVM; in the other order the process died."""
-    script = "from manyparts.envs.registry import make; make('metaworld/reach').reset(seed=0); import triton"  # noqa: E501
+    script = (
+        "from manyparts.envs.registry import make\n"
+        "make('metaworld/reach').reset(seed=0)\n"
+        "import triton\n"
+    )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -85,7 +85,7 @@ def test_one_draw_in_ten_at_least_is_kept() -> None:
     np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.03)
 
 
-def test_bodies_differ_in_what_they_are_told_to() -> None:
+def test_walkers_differ_as_they_should() -> None:
     drawn = [morphology for family in FAMILIES for morphology in morphologies(family, 40)]
     assert {len(morphology.legs) for morphology in drawn} == {2, 3, 4, 6}
     assert {len(leg.lengths) for morphology in drawn for leg in morphology.legs} == {2, 3}
@@ -119,9 +119,8 @@ def states_after(env: Walker, controls: np.ndarray) -> np.ndarray:
         env.task
     )
     ends = state[0] + controls.shape[1] * env.model.opt.timestep
-    np.testing.assert_allclose(
-        states[:, -1, 0], ends, err_msg=env.task
-    )  # MuJoCo began anew nowhere
+    # MuJoCo restarted nowhere.
+    np.testing.assert_allclose(states[:, -1, 0], ends, err_msg=env.task)
     return states
 
 
@@ -310,7 +309,7 @@ def test_the_camera_follows() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) -> None:
+def test_shared_layout_moves_walkers_equally(kind: str) -> None:
     names = [
         f"walkers/{universe}-{kind}-{index:04d}"
         for universe in ("train", "test")
@@ -334,16 +333,16 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
                 for joint in own.embodiment_spec.action.names
             ]
             assert own.advance(action[mine])[0] == reward
-        told = dict(zip(env.embodiment_spec.state_names, env.observe()["state"], strict=True))
+        values = dict(zip(env.embodiment_spec.state_names, env.observe()["state"], strict=True))
         seen = dict(zip(own.embodiment_spec.state_names, own.observe()["state"], strict=True))
-        assert {name: told[name] for name in seen} == seen
+        assert {name: values[name] for name in seen} == seen
         absent = set(env.embodiment_spec.action.names) - set(own.embodiment_spec.action.names)
         assert all(
-            told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0
+            values[joint] == values[f"{joint}_velocity"] == values[f"{joint}_there"] == 0
             for joint in absent
         )
         assert all(
-            told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0
+            values[f"{joint}_there"] == 1 and values[f"{joint}_length"] > 0
             for joint in own.embodiment_spec.action.names
         )
         expert = env.expert_action()

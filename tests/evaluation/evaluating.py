@@ -24,7 +24,7 @@ CONFIG = EnvConfig(image_size=16, max_steps=30)
 
 
 def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = INSTRUCTIONS_ALONE) -> Path:
-    """A run folder whose one checkpoint holds random weights."""
+    """A run folder with one checkpoint of random weights."""
     spec = make(TASKS[0], CONFIG).embodiment_spec
     objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
     zeros, ones = (0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension

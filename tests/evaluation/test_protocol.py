@@ -130,7 +130,7 @@ def test_evaluations_do_not_mix(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     evaluate(run, episodes=1, seed=3, workers=1, output=folder)
     with pytest.raises(
-        UserError, match=r"was begun with other settings \(seeds.evaluation: 3, 4\)"
+        UserError, match=r"was begun with other settings \(seeds.evaluation was 3, is 4\)"
     ):
         evaluate(run, episodes=1, seed=4, workers=1, output=folder)
     other = make_run(tmp_path / "other", seed=2)

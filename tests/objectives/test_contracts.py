@@ -31,7 +31,7 @@ def only(name: str, **changes):
 
 
 def differentiable(batch: Batch) -> Batch:
-    """The batch with state and action as leaves whose gradient can be asked."""
+    """The batch with state and action as leaves that get gradients."""
     return replace(
         batch,
         state=batch.state.clone().requires_grad_(),
@@ -201,9 +201,9 @@ def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditi
         assert sensitivity(predicted[:, step], batch.state).tolist() == seen
         seen[step] = False
         assert sensitivity(predicted[:, step], batch.action).tolist() == seen
-    told_otherwise = replace(batch, prompt=batch.prompt[1:] + batch.prompt[:1])
+    other_prompts = replace(batch, prompt=batch.prompt[1:] + batch.prompt[:1])
     assert not torch.allclose(
-        predicted, objective.predict(Passes(system.model, told_otherwise, generator()))
+        predicted, objective.predict(Passes(system.model, other_prompts, generator()))
     )
     relabelled = replace(batch, expert_action=-batch.expert_action)
     assert torch.equal(predicted, objective.predict(Passes(system.model, relabelled, generator())))

@@ -101,13 +101,13 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
         loss.mean().backward()
         if not step:
             untouched = {name for name, value in system.named_parameters() if value.grad is None}
-            told = [
+            numbers = [
                 f"{head}.{layer}"
                 for head in ("changes", "reward")
                 for layer in ("expected", "bins")
             ]
             heads = {
-                "policy": (*told, "outcome.0.0", "outcome.0.2"),
+                "policy": (*numbers, "outcome.0.0", "outcome.0.2"),
                 "policy, sequential": ("head",),
             }
             assert untouched == {
@@ -151,10 +151,9 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
             predicted(system, batch),
         )
         torch.testing.assert_close(found[:, :step], whole[:, :step])
-        told = (
-            slice(-1) if case == "parallel" else slice(None)
-        )  # its reward is told from what came of the action
-        torch.testing.assert_close(found[:, step, told], whole[:, step, told])
+        # "parallel" predicts the reward from what came of the action.
+        outcome = slice(-1) if case == "parallel" else slice(None)
+        torch.testing.assert_close(found[:, step, outcome], whole[:, step, outcome])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
@@ -203,8 +202,8 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     system = make_system("ensemble").eval()
     objective, batch = system.objectives["loss"], steps_of()
     passes = StepPasses(system.model, batch, generator())
-    told = objective.predict(passes)
-    normal = torch.distributions.Normal(told.mean, (0.5 * told.log_variance).exp())
+    prediction = objective.predict(passes)
+    normal = torch.distributions.Normal(prediction.mean, (0.5 * prediction.log_variance).exp())
     bound = objective.config.bound * (system.model.highest - system.model.lowest)
     expected = (bound - normal.log_prob(passes.outcomes)).transpose(0, 1)
     torch.testing.assert_close(objective(passes).value, expected)
@@ -213,10 +212,10 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
 def test_parallel_numbers_learn_square_error() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
-    found, told = system.objectives["loss"](passes), passes.prediction
-    error = (told.expected - passes.outcomes).square()
+    found, prediction = system.objectives["loss"](passes), passes.prediction
+    error = (prediction.expected - passes.outcomes).square()
     one = torch.arange(len(batch)), passes.drawn_step
-    likelihood = cross_entropy(system.model, told.logits, passes.outcomes[one], 1.0)
+    likelihood = cross_entropy(system.model, prediction.logits, passes.outcomes[one], 1.0)
     torch.testing.assert_close(found.value[one], error[one] + 0.01 * likelihood)
     others = torch.ones(found.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
     torch.testing.assert_close(found.value[others], error[others])
@@ -256,7 +255,7 @@ def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) 
     torch.testing.assert_close(system.objectives["loss"](passes).value, wanted)
 
 
-def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> None:
+def test_rewards_from_expectations_leave_them_unchanged() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
     passes.prediction.expected[:, -1, -1].sum().backward()
@@ -264,7 +263,7 @@ def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> N
     assert not system.model.changes.expected.weight.grad.any()
 
 
-def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
+def test_distribution_is_learned_at_real_steps() -> None:
     mask = torch.tensor([[True] + [False] * (STEPS - 1), [True] * 3 + [False] * (STEPS - 3)])
     system, drawn = make_system("parallel"), set()
     for seed in range(50):
@@ -279,7 +278,7 @@ def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
     assert drawn == {(0, 0), (0, 1), (0, 2)}
 
 
-def test_a_state_is_told_by_what_it_led_to() -> None:
+def test_posterior_sees_what_followed() -> None:
     """The reward of a step stands beside the next observation; that of the last real one in its own
     place."""
     system = make_system("recurrent").eval()
@@ -297,9 +296,7 @@ def test_a_state_is_told_by_what_it_led_to() -> None:
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
-def test_the_divergence_moves_prior_and_posterior_as_much_as_it_is_told_to(
-    balance: float, still: str
-) -> None:
+def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str) -> None:
     """Of a first step, with observations that hardly count."""
     torch.manual_seed(0)
     model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, std=1e6)

@@ -94,9 +94,9 @@ def test_what_a_body_lacks_changes_no_loss(name: str, conditioning: str) -> None
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
-    for number, whose in enumerate(((0, 0), (1, 1))):
+    for number, embodiment in enumerate(((0, 0), (1, 1))):
         system = system_of(name)
-        system.losses(make_mixed_batch(whose), generator())[name].mean().backward()
+        system.losses(make_mixed_batch(embodiment), generator())[name].mean().backward()
         moved = {
             key
             for key, value in system.named_parameters()
@@ -112,7 +112,7 @@ def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["inverse_dynamics", "masked_hindsight", "behaviour_cloning"])
-def test_each_action_counts_alike_whatever_its_dimensions(name: str) -> None:
+def test_actions_count_equally_whatever_their_dimensions(name: str) -> None:
     system = system_of(name)
     system.set_progress(1.0)  # hindsight control hides every action
     mask = system.losses(make_mixed_batch(WHOSE), generator())[name].mask
@@ -160,18 +160,19 @@ def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any
             )
             torch.testing.assert_close(own, mixed[rows])
     else:
-        told = with_pictures(batch)
-        pictures = told.prompt_images
+        prompted = with_pictures(batch)
+        pictures = prompted.prompt_images
         images = dict(pictures.images)
         images["slot1"] = torch.where(
-            told.embodiment[:, None, None, None, None] == 1, images["slot1"], 0
+            prompted.embodiment[:, None, None, None, None] == 1, images["slot1"], 0
         )
-        action = torch.where(told.action_mask[:, None, None], pictures.action, 7.0)
-        padded = replace(told, prompt_images=replace(pictures, images=images, action=action))
-        ours, theirs = (system.losses(each, generator())[name].value for each in (told, padded))
+        action = torch.where(prompted.action_mask[:, None, None], pictures.action, 7.0)
+        padded = replace(prompted, prompt_images=replace(pictures, images=images, action=action))
+        ours, theirs = (system.losses(each, generator())[name].value for each in (prompted, padded))
         assert torch.equal(ours, theirs)
         shown = replace(
-            told, prompt_images=replace(pictures, images={**images, "slot0": 255 - images["slot0"]})
+            prompted,
+            prompt_images=replace(pictures, images={**images, "slot0": 255 - images["slot0"]}),
         )
         assert not torch.allclose(ours, system.losses(shown, generator())[name].value)
 

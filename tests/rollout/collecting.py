@@ -6,9 +6,12 @@ import hashlib
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from manyparts.agents.expert import Noise
+from manyparts.core.records import Episode
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.envs.base import EnvConfig
+from manyparts.envs.base import EnvConfig, Environment
 from manyparts.rollout.collect import collect
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
@@ -27,6 +30,19 @@ def collect_small(
         seed=seed,
         workers=workers,
     )
+
+
+def assert_replayed(env: Environment, episode: Episode) -> None:
+    """Assert that the episode's actions give its frames again. env: has just begun it."""
+    for step in range(len(episode)):
+        observation = env.observe()
+        np.testing.assert_array_equal(observation["state"], episode.state[step])
+        for name, frames in episode.images.items():
+            np.testing.assert_array_equal(observation["images"][name], frames[step])
+        np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
+        reward, _, _, info = env.advance(episode.action[step])
+        assert np.float32(reward) == episode.reward[step]
+        assert info["success"] == episode.success[step]
 
 
 def digest(folder: Path) -> dict[str, str]:

@@ -97,7 +97,7 @@ def test_used_outputs_are_refused(tmp_path: Path) -> None:
     start.kill()
     start.wait()
     with pytest.raises(
-        UserError, match=r"data\.partial was begun with other settings \(seed: 0, 5\)"
+        UserError, match=r"data\.partial was begun with other settings \(seed was 0, is 5\)"
     ):
         collect_small(output, episodes=100, seed=5)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rollout.collecting import digest
+from rollout.collecting import assert_replayed, digest
 
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.envs.base import EnvConfig
@@ -39,15 +39,7 @@ def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset, index: int)
     env = make(episode.task, CONFIG)
     env.reset(seed=episode.seed + 1)
     env.begin(episode.seed)
-    for step in range(len(episode)):
-        observation = env.observe()
-        np.testing.assert_array_equal(observation["state"], episode.state[step])
-        for name, frames in episode.images.items():
-            np.testing.assert_array_equal(observation["images"][name], frames[step])
-        np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
-        reward, _, _, info = env.advance(episode.action[step])
-        assert np.float32(reward) == episode.reward[step]
-        assert info["success"] == episode.success[step]
+    assert_replayed(env, episode)
     assert episode.success.tolist().index(True) == len(episode) - 1 - steps_after_success(TASKS)
     env.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rollout.collecting import digest
+from rollout.collecting import assert_replayed, digest
 from training.runs import first, second
 
 from manyparts.agents.expert import ExpertAgent, Noise
@@ -20,7 +20,7 @@ from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.windows import WindowConfig, Windows
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import make
-from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
 from manyparts.methods import preset
 from manyparts.rollout.collect import collect
@@ -48,13 +48,7 @@ def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset) -> None:
         episode = dataset.episode(index)
         env = make(episode.task, CONFIG)
         env.begin(episode.seed)
-        for step in range(len(episode)):
-            observation = env.observe()
-            np.testing.assert_array_equal(observation["state"], episode.state[step])
-            for name, frames in episode.images.items():
-                np.testing.assert_array_equal(observation["images"][name], frames[step])
-            np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
-            assert env.advance(episode.action[step])[3]["success"] == episode.success[step]
+        assert_replayed(env, episode)
 
 
 def test_goal_images_and_choices_are_columns(dataset: EpisodeDataset) -> None:

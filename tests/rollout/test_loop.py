@@ -18,7 +18,7 @@ from manyparts.rollout.loop import EpisodeResult, Step, rollout
 
 
 class Glimpsing:
-    """Moves to and fro, and looks at every third step only; its carry is the number of actions
+    """Moves left and right, and looks at every third step only; its carry is the number of actions
     taken."""
 
     prompted = True

@@ -24,6 +24,8 @@ def test_hidden_goals_alone_do_not_confound_cloning() -> None:
     assert error["cloning"] < 0.05 and error["inverse dynamics"] < 0.05 and error["random"] > 0.8
 
 
-def test_the_figure_is_drawn(tmp_path: Path) -> None:
-    draw(str(tmp_path / "out.svg"))
-    assert (tmp_path / "out.svg").read_text().startswith("<?xml")
+def test_figure_is_drawn_the_same(tmp_path: Path) -> None:
+    for name in ("once", "twice"):
+        draw(str(tmp_path / name))
+    assert (tmp_path / "once").read_text().startswith("<?xml")
+    assert (tmp_path / "once").read_bytes() == (tmp_path / "twice").read_bytes()

@@ -247,7 +247,7 @@ class Table:
 
 
 def table(page: str, head: str) -> Table:
-    """The one of a page of docs/results/ whose second column has this head."""
+    """The table of a page of docs/results/ with this head of its second column."""
     blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / "results" / page).read_text(), re.MULTILINE)
     lines = [
         [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]

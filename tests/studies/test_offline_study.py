@@ -121,7 +121,7 @@ def test_impossible_comparisons_are_named(data: Path, tmp_path: Path, capsys: An
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset without cameras, one of whose two dimensions of action never moves."""
+    """A dataset without cameras; one of its two dimensions of action never moves."""
     spec = make_spec(cameras=())
     episodes = [make_episode(seed, 8, spec, task=int(seed >= 7)) for seed in range(16)]
     still = np.asarray([1, 0], np.float32), np.asarray([0, 0.3], np.float32)

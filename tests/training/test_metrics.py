@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 
 from manyparts.core.errors import SurroundingsWarning, UserError
 from manyparts.training.metrics import Meter, Metrics
+from manyparts.training.trackers import require_tracker
 
 
 def test_resuming_cuts_later_rows_off(tmp_path):
@@ -65,6 +67,76 @@ def test_a_broken_tensorboard_stops_nothing(tmp_path, monkeypatch, broken):
         for step in (1, 2):
             metrics.write({"step": step, "loss": 0.5})
     assert len(warned) == 1 and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow  # `make test-slow` installs it, with the twenty packages that it needs
+def test_rows_go_to_wandb_without_a_network(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    (tmp_path / "config.json").write_text('{"steps": 4}')
+    with Metrics(tmp_path, 0, "wandb") as metrics:
+        for step in (2, 4):
+            metrics.write({"step": step, "loss/cloning": step / 8})
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 60  # its own process writes the file, after a run is finished
+    while b"loss/cloning" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert b"loss/cloning" in file.read_bytes() and b"steps" in file.read_bytes()
+
+
+class RecordingWandb(ModuleType):
+    """Keeps what it is given, and fails from step 6 on."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.rows, self.started, self.finished = [], {}, 0
+
+    def Settings(self, **settings: object) -> dict[str, object]:
+        return settings
+
+    def init(self, **settings: object) -> RecordingWandb:
+        self.started = settings
+        return self
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        if step >= 6:
+            raise RuntimeError("the service has ended")
+        self.rows.append((step, numbers))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_wandb_is_offline_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", wandb := RecordingWandb())
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with Metrics(tmp_path, 0, "wandb") as metrics:
+        metrics.write({"step": 2, "loss": 0.5})
+    assert wandb.rows == [(2, {"loss": 0.5})] and wandb.finished == 1
+    assert wandb.started["mode"] == "offline" and wandb.started["dir"] == str(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    Metrics(tmp_path, 0, "wandb").close()
+    assert wandb.started["mode"] == "online"
+
+
+def test_a_broken_wandb_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", RecordingWandb())
+    with (
+        pytest.warns(SurroundingsWarning, match=r"wandb .* does not work \(RuntimeError: "),
+        Metrics(tmp_path, 0, "wandb") as metrics,
+    ):
+        for step in (4, 6, 8):
+            metrics.write({"step": step, "loss": 0.5})
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_missing_tracker_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"^track needs wandb.*: pip install .*wandb"):
+        require_tracker("wandb")
+    with pytest.raises(UserError, match=r"^track is 'mlflow'; choices: wandb$"):
+        require_tracker("mlflow")
+    require_tracker(None)
 
 
 @pytest.mark.skipif(

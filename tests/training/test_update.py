@@ -144,7 +144,7 @@ def test_losses_not_finite_name_their_windows():
 
 def test_gradients_not_finite_move_nothing():
     learner = make_learner(make_config())
-    with torch.no_grad():  # a loss of 0 whose gradient is 0 * inf
+    with torch.no_grad():  # a loss of 0, its gradient 0 * inf
         learner.system.objectives["behaviour_cloning"].head.layers[0].weight[:] = 0
         learner.system.model.norm.weight[:] = 1e38
         learner.system.model.norm.bias[:] = 1e38

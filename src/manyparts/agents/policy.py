@@ -25,7 +25,7 @@ from manyparts.embodiment.codec import padded
 from manyparts.embodiment.prompt_layout import DEMONSTRATION
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformer, Tokens
-from manyparts.models.prompts import PromptTokens
+from manyparts.models.prompt_encoder import PromptTokens
 from manyparts.objectives.behaviour_cloning import BehaviourCloning
 from manyparts.objectives.system import System
 

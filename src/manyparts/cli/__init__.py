@@ -91,6 +91,11 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
+        if name.startswith("-"):
+            raise UserError(
+                f"{name} stands before the command; write it after: manyparts COMMAND {name}; "
+                "`manyparts help` shows all commands"
+            )
         near = closest(name, COMMANDS, command="manyparts help")
         raise UserError(f"unknown command {name!r}; {near}")
     module = _MODULES.get(name, name)

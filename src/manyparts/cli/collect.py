@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.envs.base import StateKind
 
 
@@ -115,5 +115,6 @@ def main(arguments: Sequence[str]) -> int:
         steps_after_success=options.steps_after_success,
         resume=True,
     )
-    say(f"{options.output}: {dataset.num_episodes} episodes, {dataset.num_frames} frames")
+    episodes = counted(dataset.num_episodes, "episode")
+    say(f"{options.output}: {episodes}, {counted(dataset.num_frames, 'frame')}")
     return 0

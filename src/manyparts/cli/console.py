@@ -101,7 +101,7 @@ def _clean(cell: Cell) -> Text:
 def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[list[int], list[int]]:
     """For each column the width of its longest word, and that of its longest cell."""
     columns = [[head, *(row[number].plain for row in rows)] for number, head in enumerate(heads)]
-    words = [[cell_len(word) for cell in column for word in cell.split()] for column in columns]
+    words = [[cell_len(word) for word in " ".join(column).split()] for column in columns]
     cells = [[cell_len(cell) for cell in column] for column in columns]
     return [max(widths, default=1) for widths in words], [max([*widths, 1]) for widths in cells]
 

@@ -258,6 +258,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
     "transformers": _loaded("transformers", "pretrained"),
     "tensorboard": _loaded("tensorboard", "track"),
+    "wandb": _loaded("wandb", "wandb"),
     "compiler": _compiler,
     "browser": _browser,
 }

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.core.records import Precision
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Options:
     instruction+goal_image, and degraded prompts (none, other_goal_image, half_goal_image)."""
 
     prompt_task: str | None = None
-    """The task whose prompts the agent gets; if left out, the environment's own."""
+    """The task that the agent's prompts are of; if left out, the environment's own."""
 
     max_steps: int | None = None
     """Steps per episode; if left out, the suite's own maximum."""
@@ -89,14 +89,16 @@ class Options:
     until the new ones are complete."""
 
     compare: tuple[Path, Path] | None = None
-    """Two evaluated runs A and B: print the difference A - B of their success with its interval."""
+    """Two evaluated runs A and B: print the difference A - B of their success with its interval,
+    which is over the episodes of these two agents, not over training seeds."""
 
     measure: str = "success_any"
     """What --compare compares: success_any, success_last, return, length, or a measure of the
     suite's own."""
 
     allow_mismatch: bool = False
-    """Compare although simulator, renderer or settings differ."""
+    """Compare although settings, simulator, renderer or versions of packages differ; each
+    difference is a warning."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -188,7 +190,7 @@ def _chosen_planner(arguments: Sequence[str]) -> PlannerConfig | None:
 
 
 def options_with(planner: PlannerConfig | None) -> type[Options]:
-    """`Options` with one more field, `planner_config`, whose fields are flags; without a planner
+    """`Options` with one more field, `planner_config`, its fields as flags; without a planner
     `Options` alone."""
     if planner is None:
         return Options
@@ -217,5 +219,6 @@ def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
     print_table(*comparison.table())
     name = "success" if measure == "success_any" else measure
     means = f"{comparison.a.mean:.2f}, of B ({b}) {comparison.b.mean:.2f}"
-    say(f"{name} of A ({a}) {means}, over {len(comparison.per_task)} tasks")
+    say(f"{name} of A ({a}) {means}, over {counted(len(comparison.per_task), 'task')}")
+    say(comparison.scope)
     return 0

@@ -42,7 +42,7 @@ def flags_on(page: str) -> list[str]:
 class _Layout:
     """Collects lines of a page into blocks, and wraps each block to the width.
 
-    A block is a paragraph, whose lines have one indent, or a flag with its description. Headings,
+    A block is a paragraph of lines with one indent, or a flag with its description. Headings,
     rules and the line of usage stay as they are.
     """
 

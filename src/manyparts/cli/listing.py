@@ -28,6 +28,8 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts list`, and return its exit code."""
+    if not arguments:
+        raise UserError(f"missing KIND, what to list; choices: {', '.join(KINDS)}")
     options = parse(Options, arguments, command="list")
     if options.kind not in KINDS:
         raise UserError(f"unknown list {options.kind!r}; choices: {', '.join(KINDS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import sys
 import typing
@@ -21,6 +22,7 @@ from manyparts.core.naming import FORMER_FLAGS
 from manyparts.core.printing import say
 
 T = TypeVar("T")
+_VALUES = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 
 
@@ -32,7 +34,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
     flags and exits.
 
     Args:
-        kind: the dataclass whose fields are flags.
+        kind: the dataclass; its fields are the flags.
         arguments: what the user typed after the command's name.
         command: the command's name, for messages.
         default: values of all fields; None: the class's own.
@@ -41,6 +43,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
         UserError: an unknown flag, a missing one or a bad value.
     """
     arguments = [_flag_of_today(argument) for argument in arguments]
+    _require_values(kind, arguments, command, default)
     messages, page = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(page):
@@ -53,6 +56,9 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
         reason = _unknown_flag(arguments, flags(kind, default=default), command)
         if reason is None and (missing := _missing_flags(kind, text)):
             reason = f"missing {missing}; see manyparts {command} --help"
+        if reason is None:
+            reason = _bad_value(arguments, dict(_flags_below(kind, default, "")), text)
+            reason = reason and f"{reason}; see manyparts {command} --help"
         raise UserError(
             reason or f"{_one_line(text)} (`manyparts {command} --help` lists all flags)"
         ) from None
@@ -66,13 +72,71 @@ def flags(kind: type[Any], *, default: Any = None) -> list[str]:
     have a dot before their names.
 
     Args:
-        kind: the dataclass whose fields are flags.
+        kind: the dataclass; its fields are the flags.
         default: values of all fields; None: the class's own.
     """
-    return ["--help", *_flags_below(kind, default, "")]
+    return ["--help", *(flag for flag, _ in _flags_below(kind, default, ""))]
 
 
-def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[str]:
+def _require_values(kind: type[Any], arguments: Sequence[str], command: str, default: Any) -> None:
+    """Raise a UserError for a flag that takes a value and has none.
+
+    tyro takes a flag of several values without any, which then would have no effect.
+    """
+    if "--help" in arguments or "-h" in arguments:
+        return
+    hints = dict(_flags_below(kind, default, ""))
+    for argument, following in zip(arguments, [*arguments[1:], "--end"], strict=False):
+        flag = argument.replace("_", "-")
+        if hints.get(flag, bool) is not bool and _is_flag(following):
+            expected = _expected(hints[flag])
+            raise UserError(
+                f"{argument} has no value; expected {expected}; see manyparts {command} --help"
+            )
+
+
+def _bad_value(arguments: Sequence[str], hints: Mapping[str, Any], message: str) -> str | None:
+    """What is wrong with the flag's value, or the word, that tyro's message is about; None
+    if it is about something else."""
+    if unread := re.search(r"Unrecognized options: (\S+)", message):
+        word = unread[1]
+        before = arguments[arguments.index(word) - 1] if word in arguments[1:] else ""
+        if hints.get(before.replace("_", "-")) is bool:
+            return f"{before} takes no value, and {word!r} follows it"
+        return f"{word!r} belongs to no flag; flags begin with --, as in --seed 1"
+    named = re.search(r"Error parsing (--[\w.-]+)", message)
+    if named is None or named[1] not in hints:
+        return None
+    flag, values = named[1], []
+    for position, argument in enumerate(arguments):
+        written, equals, value = argument.partition("=")
+        if written.replace("_", "-") == flag:
+            rest = [value] if equals else arguments[position + 1 :]
+            values = list(itertools.takewhile(lambda word: not _is_flag(word), rest))
+    return f"{flag} is {' '.join(values)!r}; expected {_expected(hints[flag])}"
+
+
+def _is_flag(argument: str) -> bool:
+    """Whether an argument is written as a flag; a negative number is none."""
+    return re.match(r"--?[a-zA-Z]", argument) is not None
+
+
+def _expected(hint: Any) -> str:
+    """What a flag of this type takes, in words."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _VALUES:
+        return _VALUES[hint]
+    if kind is typing.Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if kind is tuple and parts[-1] is Ellipsis:
+        return f"{_expected(parts[0])}, or several"
+    if kind is tuple:
+        return f"{len(parts)} values"
+    choices = [part for part in parts if part is not type(None)]
+    return _expected(choices[0]) if len(choices) == 1 else "a value"
+
+
+def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     hints = typing.get_type_hints(kind, include_extras=True)
     for item in dataclasses.fields(kind):
         marks = getattr(hints[item.name], "__metadata__", ())
@@ -85,8 +149,9 @@ def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[str]:
         )
 
 
-def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[str]:
-    """The flags of one field; of a config, or a mapping of configs, those of its fields."""
+def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The flags of one field, each with its type; of a config, or a mapping of configs, those of
+    its fields."""
     below = f"{prefix}{name}." if name else prefix
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from _flags_below(type(value), value, below)
@@ -96,9 +161,9 @@ def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[str]:
     elif dataclasses.is_dataclass(plain := _without_marks(hint)) and isinstance(plain, type):
         yield from _flags_below(plain, None, below)
     elif not _is_config_or_none(plain):
-        yield f"--{prefix}{name}"
+        yield f"--{prefix}{name}", plain
         if plain is bool:
-            yield f"--{prefix}no-{name}"
+            yield f"--{prefix}no-{name}", plain
 
 
 def _value_of(item: dataclasses.Field[Any]) -> Any:
@@ -160,7 +225,7 @@ def _unknown_flag(arguments: Sequence[str], flags: Sequence[str], command: str) 
     for argument in arguments:
         written = argument.partition("=")[0]
         flag = written.replace("_", "-")
-        if re.match(r"--?[a-zA-Z]", flag) and flag not in flags:
+        if _is_flag(flag) and flag not in flags:
             return f"unknown flag {written}; {closest(flag, flags, command=every)}"
     return None
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from manyparts import cli
 from manyparts.cli.parsing import parse
+from manyparts.core.arguments import whole
 from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 
@@ -81,6 +82,10 @@ class Stage:
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts quickstart`, and return its exit code."""
     options = parse(Options, arguments, command="quickstart")
+    # Before anything is recorded: the last of these commands comes minutes after the first.
+    for name in ("demonstrations", "episodes"):
+        whole(name, getattr(options, name), minimum=1)
+    whole("videos", options.videos, minimum=0)
     began, times = time.monotonic(), []
     todo = stages(options)
     for number, stage in enumerate(todo, start=1):

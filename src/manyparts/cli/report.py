@@ -20,7 +20,7 @@ class Options:
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """A run or checkpoint folder that was evaluated, such as with `manyparts evaluate RUN --videos
-    2`."""
+    2`, or the name of an agent that comes with the package."""
 
     output: Path | None = None
     """The file to write; if left out, RUN/report.html."""

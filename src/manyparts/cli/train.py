@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -46,13 +46,17 @@ class Options:
     """The run's folder, for config, metrics and checkpoints."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A run or checkpoint whose weights this run starts from, such as phase I for phase II."""
+    """A run or checkpoint that gives the initial weights, such as phase I for phase II."""
 
     resume: bool = False
     """Continue the run in --output from its last checkpoint."""
 
     device: str = "auto"
     """Where to train: auto, cpu, cuda, cuda:1, mps. auto takes a GPU if there is one."""
+
+    track: Literal["wandb"] | None = None
+    """Where metrics go, apart from metrics.jsonl and TensorBoard. wandb: into RUN/wandb, which
+    `wandb sync` uploads; with WANDB_MODE=online they are sent at once."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         start_from=options.start_from,
         resume=options.resume,
         device=options.device,
+        track=options.track,
     )
     if first_process():
         say(f"trained: {run}")
@@ -107,7 +112,7 @@ def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, lis
 
 
 def options_with(config: TrainConfig) -> type[Options]:
-    """`Options` with one more field, `config`, whose fields are flags with this config's values."""
+    """`Options` with one more field, `config`, its fields as flags with this config's values."""
     flags: Any = Annotated[type(config), tyro.conf.arg(name="")]
     field = ("config", flags, dataclasses.field(default=config))
     described = {"__doc__": Options.__doc__}

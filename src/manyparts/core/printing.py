@@ -48,10 +48,21 @@ def say(text: object, *, error: bool = False) -> None:
     print(printable(text), file=sys.stderr if error else sys.stdout)
 
 
-def first_of(items: Iterable[object], count: int) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Count things: "1 episode", "2 episodes", "2 tries".
+
+    Args:
+        number: How many there are.
+        noun: What one of them is called.
+        plural: What several are called; if empty, the noun with an s.
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_of(items: Iterable[object], count: int, *, separator: str = ", ") -> str:
     """List the first items and say how many more there are: "a, b, c and 4 more"."""
     texts = [str(item) for item in items]
-    listed = ", ".join(texts[:count])
+    listed = separator.join(texts[:count])
     return f"{listed} and {len(texts) - count} more" if len(texts) > count else listed
 
 

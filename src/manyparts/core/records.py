@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.core.printing import shown_short
+from manyparts.core.printing import counted, short, shown_short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,11 +153,19 @@ class Episode:
     """bool (T,), whether the task is solved after action t."""
 
     def __post_init__(self) -> None:
-        arrays = {
-            name: getattr(self, name) for name in ("action", "expert_action", "reward", "success")
-        }
-        for name, array in {**arrays, **self.images}.items():
-            assert len(array) == len(self.state), (name, array.shape, self.state.shape)
+        names = ("state", "action", "expert_action", "reward", "success")
+        arrays = {name: getattr(self, name) for name in names}
+        images = {f"image of camera {name!r}": array for name, array in self.images.items()}
+        for name, array in {**arrays, **images}.items():
+            if not isinstance(array, np.ndarray) or array.ndim == 0:
+                raise UserError(
+                    f"episode's {name} is {short(array)}; expected a numpy array, a row per step"
+                )
+            if len(array) != len(self.state):
+                raise UserError(
+                    f"episode's {name} has {counted(len(array), 'row')}; expected "
+                    f"{len(self.state)}, as many as its state"
+                )
 
     def __len__(self) -> int:
         return len(self.state)
@@ -201,11 +209,11 @@ class Batch:
     prompt_images: PromptImages | None = None
     """The prompts' images; None if no prompt has one."""
     embodiment: Tensor | None = None
-    """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`, whose slots
-    then are the cameras' names; None where there is only one embodiment."""
+    """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`. Cameras
+    are then named by its slots. None where there is only one embodiment."""
     terminated: Tensor | None = None
-    """bool (b, t), steps with whose actions the episode ended for good; None: no episode did. An
-    episode that was only cut off has not ended."""
+    """bool (b, t), steps after which the episode ended for good, and was not only cut off; None: no
+    episode did."""
     source: Tensor | None = None
     """int64 (b,), the dataset that the row is of, for models that tell datasets apart."""
 

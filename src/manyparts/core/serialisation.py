@@ -97,8 +97,8 @@ def content_hash(value: Any, *, defaults: bool = True) -> str:
 
     Args:
         value: What `to_jsonable` accepts.
-        defaults: Hash fields that have their default value, too. Without them, a new field whose
-            default keeps the behaviour changes no hash.
+        defaults: Hash fields that have their default value, too. Without them, a new field with
+            a default that keeps the behaviour changes no hash.
 
     Returns:
         16 hexadecimal digits.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from manyparts.core.errors import UserError
+from manyparts.core.printing import counted, first_of
+
+SHOWN_DIFFERENCES = 5  # between two specs, in an error
+_BOUNDS = ("action.low", "action.high")
+_SHOWN_NAMES = 3  # of state or action dimensions, in a difference
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,12 @@ class ActionContract:
     """Whether the bounds are the min and max of recorded actions, since nobody wrote them down."""
 
     def __post_init__(self) -> None:
-        assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
+        for name in ("low", "high"):
+            if len(getattr(self, name)) != len(self.names):
+                raise UserError(
+                    f"action contract's {name} has {counted(len(getattr(self, name)), 'number')}; "
+                    f"expected {len(self.names)}, one for each of its names"
+                )
 
     @classmethod
     def discrete(
@@ -138,9 +150,17 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.goal_camera is not None:
+            if self.goal_camera not in self.cameras:
+                raise UserError(
+                    f"spec's goal_camera is {self.goal_camera!r}; expected one of its cameras, "
+                    f"{', '.join(self.cameras)}"
+                )
             # The goal's image takes the place of any camera's, so all have one size.
-            goal_size = self.cameras[self.goal_camera]
-            assert set(self.cameras.values()) == {goal_size}, (self.goal_camera, self.cameras)
+            if len(set(self.cameras.values())) > 1:
+                raise UserError(
+                    f"spec's cameras are {dict(self.cameras)}; expected one size for all, since "
+                    f"there is a goal_camera, {self.goal_camera}"
+                )
 
     def summary(self) -> str:
         """Describe the embodiment in a few words.
@@ -149,14 +169,15 @@ class Spec:
         """
         sizes = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
         if sizes:
-            cameras = f"camera{'s' if len(sizes) > 1 else ''} {', '.join(sizes)}"
+            cameras = f"{'camera' if len(sizes) == 1 else 'cameras'} {', '.join(sizes)}"
         else:
             cameras = "no camera"
         if self.action.choices:
-            actions = f"{len(self.action.choices)} choices"
+            actions = counted(len(self.action.choices), "choice")
         else:
-            actions = f"{self.action.dimension} actions"
-        return f"{self.embodiment}, {cameras}, {self.state_dimension} state numbers, {actions}"
+            actions = counted(self.action.dimension, "action")
+        state = counted(self.state_dimension, "state number")
+        return f"{self.embodiment}, {cameras}, {state}, {actions}"
 
     @property
     def state_dimension(self) -> int:
@@ -205,15 +226,43 @@ class Spec:
     def differences(self, other: Spec) -> list[str]:
         """Return the fields in which two specs differ, as "field: own value, other's value".
 
-        A name that is only a guess agrees with any.
+        Each is short, however many dimensions there are. A name that is only a guess agrees with
+        any.
         """
         own, others = self._comparable(), other._comparable()
         if not (self.named and other.named):
             del own["embodiment"]
-        return [f"{key}: {own[key]}, {others[key]}" for key in own if own[key] != others[key]]
+        different = [key for key in own if own[key] != others[key]]
+        if own["action.names"] != others["action.names"]:
+            # The bounds of other dimensions are others, too.
+            different = [key for key in different if key not in _BOUNDS]
+        return [_difference(key, own, others) for key in different]
 
     def _comparable(self) -> dict[str, Any]:
         """Return all fields but `named`, those of the action last and each under its own key."""
         values = replace(self, named=True).to_dict()
         action = values.pop("action")
         return values | {f"action.{key}": value for key, value in action.items()}
+
+
+def _difference(key: str, own: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Describe how a field of two specs differs."""
+    mine, theirs = own[key], others[key]
+    if key in _BOUNDS:
+        names = own["action.names"]
+        differing = [number for number, bound in enumerate(mine) if bound != theirs[number]]
+        first, more = differing[0], len(differing) - 1
+        rest = f" and {counted(more, 'more dimension')}" if more else ""
+        return f"{key} of {names[first]}{rest}: {mine[first]}, {theirs[first]}"
+    if isinstance(mine, list):
+        if sorted(mine) == sorted(theirs):
+            return f"{key}: the same names in another order"
+        return f"{key}: {_names(mine, theirs)}, {_names(theirs, mine)}"
+    return f"{key}: {mine}, {theirs}"
+
+
+def _names(names: Sequence[str], others: Sequence[str]) -> str:
+    """Count names, and list the first ones that the others lack."""
+    own = [name for name in names if name not in others]
+    listed = f" with {first_of(own, _SHOWN_NAMES)}" if own else ""
+    return f"{len(names)}{listed}"

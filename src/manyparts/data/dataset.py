@@ -17,7 +17,7 @@ import numpy as np
 from manyparts.core.arguments import whole
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS
 from manyparts.core.errors import DatasetWarning, UserError
-from manyparts.core.printing import html_table
+from manyparts.core.printing import counted, html_table
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_per_step
@@ -59,10 +59,11 @@ class EpisodeDataset:
         self.num_episodes, self.num_frames = len(contents.lengths), int(self.starts[-1])
 
     def __repr__(self) -> str:
-        tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}"
+        tasks = counted(len(self.tasks), "task")
+        episodes, frames = counted(self.num_episodes, "episode"), counted(self.num_frames, "frame")
         return (
-            f"EpisodeDataset({self._url_or_path()!r}: {self.num_episodes} episodes, "
-            f"{self.num_frames} frames at {self.fps:g} Hz, {tasks}; {self.spec.summary()})"
+            f"EpisodeDataset({self._url_or_path()!r}: {episodes}, "
+            f"{frames} at {self.fps:g} Hz, {tasks}; {self.spec.summary()})"
         )
 
     def _repr_html_(self) -> str:
@@ -214,7 +215,7 @@ class EpisodeDataset:
         Args:
             index: the episode.
             camera: the camera's name.
-            rows: the steps whose images you want, ascending; None: all T of the episode.
+            rows: the steps that you want images of, ascending; None: all T of the episode.
 
         Returns:
             uint8 (T or number of rows, h, w, 3).

@@ -55,7 +55,7 @@ def words(instruction: str) -> tuple[str, ...]:
 def taken_for_equal(
     instructions: Mapping[str, Iterable[str]], tokens: Callable[[str], Hashable] = words
 ) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Pairs of tasks whose instructions differ for people but are equal for the agent.
+    """Pairs of tasks with instructions that differ for people but are equal for the agent.
 
     Instructions that differ only in case, spaces or a final full stop are not listed.
 

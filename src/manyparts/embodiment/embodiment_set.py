@@ -9,7 +9,10 @@ from itertools import chain
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.core.spec import Spec
+from manyparts.core.printing import first_of
+from manyparts.core.spec import SHOWN_DIFFERENCES, Spec
+
+_SHOWN_NAMES = 5  # of embodiments, in an error
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,15 @@ class EmbodimentSet:
         if meant in differences:
             remedy = _recording_flags(self.specs[self.names.index(meant)], spec)
             raise UserError(
-                f"{complaint} ({'; '.join(differences[meant])}); known: "
-                f"{', '.join(self.names)}{remedy}{advice}"
+                f"{complaint} ({first_of(differences[meant], SHOWN_DIFFERENCES, separator='; ')}); "
+                f"known: {first_of(self.names, _SHOWN_NAMES)}{remedy}{advice}"
             )
         choices = [
             f"{name} (not the same: {_fields(different)})"
             for name, different in differences.items()
         ]
-        raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(choices)}{advice}")
+        known = first_of(choices, _SHOWN_NAMES)
+        raise UserError(f"{complaint} ({spec.embodiment}); known: {known}{advice}")
 
     def _cameras_in(self, number: int) -> dict[str, tuple[int, int]]:
         """ "camera NAME of EMBODIMENT" to its (height, width), for the cameras in slot `number`."""
@@ -159,4 +163,4 @@ def _pixels(size: tuple[int, int]) -> str:
 
 def _fields(differences: list[str]) -> str:
     """The names of the fields that differ, from texts such as "cameras: a, b"."""
-    return ", ".join(text.partition(":")[0] for text in differences)
+    return first_of([text.partition(":")[0] for text in differences], SHOWN_DIFFERENCES)

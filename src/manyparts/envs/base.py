@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -69,6 +69,27 @@ class EnvConfig:
             raise UserError(f"image size is {self.image_size}; expected 8 to 2048 pixels")
         if self.max_steps is not None and self.max_steps < 1:
             raise UserError(f"max steps is {self.max_steps}; expected at least 1")
+
+    def camera_sizes(
+        self, suite: str, choices: Sequence[str], default: Sequence[str]
+    ) -> dict[str, tuple[int, int]]:
+        """The height and width in pixels of each camera's images.
+
+        Args:
+            suite: the suite's name, for the error.
+            choices: all cameras of the suite.
+            default: the cameras if the config names none.
+
+        Raises:
+            UserError: the suite has no such camera.
+        """
+        cameras = self.cameras or default
+        for camera in cameras:
+            if camera not in choices:
+                raise UserError(
+                    f"unknown camera {camera!r} of {suite}; choices: {', '.join(choices)}"
+                )
+        return dict.fromkeys(cameras, (self.image_size, self.image_size))
 
     @classmethod
     def of(cls, value: EnvConfig | Mapping[str, Any]) -> EnvConfig:

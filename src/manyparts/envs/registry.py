@@ -13,7 +13,10 @@ from typing import Any
 from manyparts.core.arguments import explained, names_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
+from manyparts.core.printing import counted
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
+
+_SHOWN_TASKS = 3  # in an error
 
 
 @explained(
@@ -121,7 +124,8 @@ def listed(suite: str) -> dict[str, str]:
     declared = _suite(suite)
     tasks = {f"{suite}/{name}": declared.instructions[name].instruction for name in declared.tasks}
     return tasks | {
-        f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in declared.splits.items()
+        f"{suite}/{name}": counted(len(of_split), "task")
+        for name, of_split in declared.splits.items()
     }
 
 
@@ -157,7 +161,7 @@ def _suite_and_name(task: str) -> tuple[str, str]:
         raise UserError(f"task is {task!r}; expected a name, such as 'metaworld/reach'")
     suite, _, name = task.partition("/")
     if suite not in suite_names():
-        raise UserError(f"unknown suite {suite!r} in {task!r}; {closest(suite, suite_names())}")
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {_suites_like(task)}")
     listed_names = [*_suite(suite).tasks, *_suite(suite).splits]
     # A suite may have more tasks than it lists; the instructions know all of them.
     if name not in listed_names and name not in _suite(suite).instructions:
@@ -178,6 +182,21 @@ def _require_packages(suite: str) -> None:
     ]
     if missing:
         raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(declared.extra)}")
+
+
+def _suites_like(task: str) -> str:
+    """What a task of an unknown suite may mean, for an error message."""
+    suite, _, name = task.partition("/")
+    if not name:
+        # A task without its suite.
+        meant = [
+            f"{other}/{task}"
+            for other in suite_names()
+            if task in _suite(other).tasks or task in _suite(other).splits
+        ]
+        if meant:
+            return f"did you mean {' or '.join(meant[:_SHOWN_TASKS])}?"
+    return closest(suite, suite_names())
 
 
 def _nearest(task: str, suite: str, names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import gc
 import importlib
 import os
 import sys
@@ -119,7 +120,7 @@ class Renderer:
         """Draw what a camera sees.
 
         Args:
-            data: a `mujoco.MjData`, whose poses are drawn.
+            data: a `mujoco.MjData` with the poses to draw.
             camera: a `mujoco.MjvCamera`.
             size: side of the image in pixels.
             fovy: vertical field of view in degrees, for free cameras.
@@ -197,7 +198,7 @@ def cluster_meshes(model: Any, cell: float) -> None:
     Meshes with fewer than 2000 triangles are kept as they are.
 
     Args:
-        model: a `mujoco.MjModel`, whose mesh arrays are changed.
+        model: a `mujoco.MjModel`; its mesh arrays are changed.
         cell: side of a cell in metres.
     """
     for mesh in range(model.nmesh):
@@ -256,9 +257,21 @@ def _release() -> None:
 
 @lru_cache(maxsize=1)
 def _close_at_exit() -> None:
-    """Close all open renderers when the interpreter ends."""
+    """Close all open renderers when the interpreter ends, and the EGL contexts of others."""
     # Handlers run in reverse order: this one is registered after the driver's and runs before it.
-    atexit.register(lambda: [renderer.close() for renderer in list(_open)])
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()
+    # A `mujoco.Renderer` that nobody closed would free its context after the driver has ended, and
+    # print a traceback.
+    egl = sys.modules.get("mujoco.egl")
+    if egl is not None:
+        for context in gc.get_objects():
+            if type(context) is egl.GLContext:
+                context.free()
 
 
 def _after_fork() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.data.sampling.prompts import evenly_spaced
+from manyparts.data.sampling.prompt_drawing import evenly_spaced
 
 if TYPE_CHECKING:
     from manyparts.agents.policy import PolicyAgent
@@ -87,7 +87,7 @@ class Attention:
 
 
 def _with_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin so, by the rest of their names."""
+    """The arrays with this prefix, by the rest of their names."""
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import first_of
 from manyparts.core.provenance import code_commit, package_versions
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.data.sampling.windows import WindowConfig
@@ -19,6 +20,38 @@ from manyparts.evaluation.prompt_kinds import is_instruction, kinds_for
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.objectives.system import ModelConfig
+
+_SHOWN_SUITES = 3  # in an error
+
+
+def trained_tasks(info: CheckpointInfo, run: object, embodiment: str | None = None) -> list[str]:
+    """Names of the tasks that an agent was trained on, which have environments.
+
+    Args:
+        info: the agent's checkpoint.
+        run: the agent's folder, for the message.
+        embodiment: only the tasks of this one; None: of all.
+
+    Raises:
+        UserError: there is no task, or no environment for one.
+    """
+    names = []
+    for each in info.embodiments:
+        if embodiment in (None, each.spec.embodiment):
+            names += [task.name for task in each.tasks]
+    advice = "evaluate it in yours: evaluate(run, env=YOUR_ENVIRONMENT) in Python"
+    if not names:
+        raise UserError(
+            f"{run} does not say which tasks it was trained on; name tasks, or {advice}"
+        )
+    suites = dict.fromkeys(name.partition("/")[0] for name in names)
+    if unknown := [suite for suite in suites if suite not in registry.suite_names()]:
+        raise UserError(
+            f"{run} was trained on data of your own: no suite here is called "
+            f"{first_of(unknown, _SHOWN_SUITES)}, so there is no environment to evaluate in; "
+            f"{advice}, or add the suite (CONTRIBUTING.md, 'An environment')"
+        )
+    return names
 
 
 def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:

@@ -21,7 +21,7 @@ from manyparts.core.records import Observation, Precision, Prompt
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.evaluation.attention import Attention
-from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.planners import PlannerConfig
@@ -61,7 +61,7 @@ class EvaluationConfig:
     """Number format in which the agent computes."""
 
     prompt_task: str | None = None
-    """The task whose prompts the agent gets; None: the environment's own."""
+    """The task that the agent's prompts are of; None: the environment's own."""
 
     until_success: bool = False
     """Whether an episode ends with its first solved step."""

@@ -29,6 +29,7 @@ from manyparts.evaluation.conditions import (
     require_trained_on,
     shared_value,
 )
+from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.episodes import (
     EvaluationJob,
     episode_seed,
@@ -37,7 +38,6 @@ from manyparts.evaluation.episodes import (
     seeded,
 )
 from manyparts.evaluation.prompt_kinds import OTHER_SCENES, is_instruction
-from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
 from manyparts.evaluation.results_folder import results_in

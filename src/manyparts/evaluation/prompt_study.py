@@ -11,6 +11,7 @@ from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.envs import registry
+from manyparts.evaluation.conditions import trained_tasks
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
 from manyparts.evaluation.protocol import evaluate
@@ -50,7 +51,7 @@ def study_prompts(
         UserError: see `evaluate`.
     """
     info = load_info(resolve(run))
-    chosen = tuple(dict.fromkeys(registry.expand(tasks or [task.name for task in info.tasks])))
+    chosen = tuple(dict.fromkeys(registry.expand(tasks or trained_tasks(info, run))))
     folder = results_folder(run, "prompts")
 
     def evaluated(name: str, prompts: Prompts, prompt_task: str | None = None) -> Result:

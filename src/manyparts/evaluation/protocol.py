@@ -27,6 +27,7 @@ from manyparts.evaluation.conditions import (
     origin_without_training,
     require_trained_on,
     shows_attention,
+    trained_tasks,
 )
 from manyparts.evaluation.episodes import REFERENCES, EvaluationConfig, Reference, run_episode
 from manyparts.evaluation.in_process import Settings, evaluate_in_process
@@ -89,12 +90,12 @@ def evaluate(
             agent's visual tokens are kept with them (`attention`).
         prompts: a kind of prompt (`prompt_kinds`), or an instruction that replaces every task's
             own.
-        prompt_task: the task whose prompts the agent gets; None: the environment's own.
+        prompt_task: the task that the agent's prompts are of; None: the environment's own.
         max_steps: steps per episode; None: the suite's horizon. Episodes run to it, so that success
             at the last step means something.
         until_success: end each episode with its first solved step, which saves most of the time of
             a good agent.
-        split: whose goals are drawn.
+        split: the split that goals are drawn from.
         output: folder for episodes.jsonl, results.json and videos/. None: RUN/evaluation, of one
             checkpoint of a run RUN/evaluation-STEP.
         overwrite: if the folder holds results of other settings, or of the run before it was
@@ -127,19 +128,13 @@ def evaluate(
     origin = origin_of(run, device, precision, planner)  # type: ignore[arg-type]
     info = load_info(origin.checkpoint)
     require_fitting_planner(origin.run, info, origin.planner)
-    chosen = _unique(registry.expand(tasks or _tasks_of(info, origin.embodiment)))
+    chosen = _unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
-    environments = environments_of(info, chosen)
-    if max_steps is not None:
-        environments = {
-            suite: replace(environment, max_steps=max_steps)
-            for suite, environment in environments.items()
-        }
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
     config = EvaluationConfig(
         agent=origin.checkpoint,
-        environments=environments,
+        environments=_with_max_steps(environments_of(info, chosen), max_steps),
         seed=seed,
         split=split,
         prompts=instruction,
@@ -150,15 +145,10 @@ def evaluate(
         planner=origin.planner,
     )
     folder = results_folder(origin.run, EVALUATION) if output is None else path_of(output, "output")
-    weights = {"weights": file_hash(origin.checkpoint / WEIGHTS)}
-    conditions = weights | conditions_of(config, chosen, info.provenance.get("seed"))
-    provenance = conditions | origin_of_agent(config.agent, info)
     work = Work(chosen, episodes, videos, shows_attention=shows_attention(info))
-    with (
-        results_in(folder, conditions, overwrite=overwrite) as current,
-        linked_agent(config, current) as linked,
-    ):
-        return _finished(current, work, _in_workers(linked, workers), provenance)
+    return _evaluate_checkpoint(
+        origin.checkpoint, info, config, work, folder, workers=workers, overwrite=overwrite
+    )
 
 
 @explained(environment=EnvConfig)
@@ -208,6 +198,39 @@ def evaluate_reference(
     work = Work(chosen, episodes, videos, shows_attention=False)
     with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as folder:
         return _finished(folder, work, _in_workers(config, workers), provenance)
+
+
+def _evaluate_checkpoint(
+    checkpoint: Path,
+    info: CheckpointInfo,
+    config: EvaluationConfig,
+    work: Work,
+    folder: Path,
+    *,
+    workers: int | None,
+    overwrite: bool,
+) -> Result:
+    """Run what is missing in the folder, under the conditions that the config sets."""
+    weights = {"weights": file_hash(checkpoint / WEIGHTS)}
+    conditions = weights | conditions_of(config, work.tasks, info.provenance.get("seed"))
+    provenance = conditions | origin_of_agent(checkpoint, info)
+    with (
+        results_in(folder, conditions, overwrite=overwrite) as current,
+        linked_agent(config, current) as linked,
+    ):
+        return _finished(current, work, _in_workers(linked, workers), provenance)
+
+
+def _with_max_steps(
+    environments: Mapping[str, EnvConfig], max_steps: int | None
+) -> dict[str, EnvConfig]:
+    """The environments with another horizon; None: their own."""
+    if max_steps is None:
+        return dict(environments)
+    return {
+        suite: replace(environment, max_steps=max_steps)
+        for suite, environment in environments.items()
+    }
 
 
 def _in_workers(config: EvaluationConfig, workers: int | None) -> Runner:
@@ -278,12 +301,3 @@ def _checked(
         if value not in choices:
             raise UserError(f"{name} is {value!r}; {closest(str(value), choices)}")
     return whole("seed", seed), whole("episodes", episodes, minimum=1)
-
-
-def _tasks_of(info: CheckpointInfo, embodiment: str | None) -> list[str]:
-    """Names of the tasks trained on, of one embodiment or of all."""
-    names = []
-    for each in info.embodiments:
-        if embodiment in (None, each.spec.embodiment):
-            names += [task.name for task in each.tasks]
-    return names

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
-from manyparts.core.printing import first_of, html_table
+from manyparts.core.printing import counted, first_of, html_table
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.record import EpisodeRecord
@@ -66,9 +67,10 @@ class Result:
     """Under which conditions, and of which agent, as plain JSON values."""
 
     def __repr__(self) -> str:
-        tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}"
+        tasks = counted(len(self.tasks), "task")
+        episodes = counted(len(self.episodes), "episode")
         success = f": success {bounded(self.aggregate['success_any'])}" if self.episodes else ""
-        return f"Result({tasks}, {len(self.episodes)} episodes{success})"
+        return f"Result({tasks}, {episodes}{success})"
 
     def _repr_html_(self) -> str:
         heads, rows, mean = self.table()
@@ -94,7 +96,8 @@ class Result:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Names of the measures that the suites of these tasks have beyond `MEASURES`."""
-        return tuple(dict.fromkeys(name for episode in self.episodes for name in episode.metrics))
+        names = chain.from_iterable(episode.metrics for episode in self.episodes)
+        return tuple(dict.fromkeys(names))
 
     def measures(self, task: str) -> tuple[str, ...]:
         """`MEASURES`, then those of the task's suite."""
@@ -206,14 +209,23 @@ class Comparison:
     """Provenance that differs but should not."""
 
     def __repr__(self) -> str:
-        tasks = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
+        tasks = counted(len(self.per_task), "task")
         means = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}"
         difference = f"A - B {bounded(self.difference, signed=True)}"
-        remark = f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
+        conditions = counted(len(self.mismatches), "condition")
+        remark = f", which differ in {conditions}" if self.mismatches else ""
         return f"Comparison({self.measure} over {tasks}: {means}, {difference}{remark})"
 
     def _repr_html_(self) -> str:
-        return html_table(repr(self), *self.table())
+        return f"{html_table(repr(self), *self.table())}<p>{self.scope}</p>"
+
+    @property
+    def scope(self) -> str:
+        """What the intervals are over, in a sentence for people."""
+        return (
+            "95 % intervals, over the episodes of these two agents, not over training seeds: they "
+            "say which of the two is better, not which method is"
+        )
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The table for people: heads, and a row of text for each task and for their mean."""
@@ -234,6 +246,8 @@ def compare(
 ) -> Comparison:
     """The difference A - B of a measure, paired by task, with its interval and the probability that
     A is better.
+
+    The interval is over the episodes of these two agents, not over training seeds.
 
     Args:
         a: a result, or its folder or file.

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import counted
 from manyparts.core.progress import Bar, progress_bar
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.episodes import EvaluationJob, video_name
@@ -44,9 +46,14 @@ class Work:
     """Whether a video comes with the maps of the agent's visual tokens."""
 
     @property
+    def name(self) -> str:
+        """The task, or how many there are."""
+        return self.tasks[0] if len(self.tasks) == 1 else counted(len(self.tasks), "task")
+
+    @property
     def keys(self) -> list[tuple[str, int]]:
         """Task and index of every episode, in the order of the result."""
-        return [(task, index) for task in self.tasks for index in range(self.episodes)]
+        return list(product(self.tasks, range(self.episodes)))
 
 
 def run_missing(folder: Path, work: Work, run_jobs: Runner) -> list[EpisodeRecord]:
@@ -68,7 +75,7 @@ def run_missing(folder: Path, work: Work, run_jobs: Runner) -> list[EpisodeRecor
         _write_records(path, list(records.values()))  # without the line that a kill cut off
     schedule = _Schedule(folder, work, records)
     with (
-        progress_bar("evaluating", len(work.keys)) as bar,
+        progress_bar(f"evaluating episodes of {work.name}", len(work.keys)) as bar,
         closing(run_jobs(schedule.next_job)) as finished,
     ):
         began, steps = time.monotonic(), 0
@@ -92,7 +99,7 @@ def _show_progress(bar: Bar, done: Sequence[EpisodeRecord], steps: int, seconds:
     success = sum(episode.success_any for episode in done) / len(done)
     note = f"success {success:.2f}, {steps / seconds:.0f} steps/s"
     bar.show(len(done), note)
-    bar.summary = f"evaluated {len(done)} episodes in {seconds:.0f} s: {note}"
+    bar.summary = f"evaluated {counted(len(done), 'episode')} in {seconds:.0f} s: {note}"
 
 
 class _Schedule:

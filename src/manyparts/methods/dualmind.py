@@ -12,7 +12,7 @@ from manyparts.methods.facts import PresetFacts
 from manyparts.models.actions import BinnedActionConfig
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import ConvEncoderConfig, ViTConfig
-from manyparts.models.prompts import PretrainedTextConfig, PromptConfig
+from manyparts.models.prompt_encoder import PretrainedTextConfig, PromptConfig
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
@@ -161,7 +161,7 @@ def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
 
     Args:
         run: How the agent was trained.
-        recipe: The phase II whose learning rate and augmentation are used.
+        recipe: The phase II that gives the learning rate and the augmentation.
         steps: Optimiser steps.
     """
     model = transformer(run)

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.prompts import PromptEncoder
+from manyparts.models.prompt_encoder import PromptEncoder
 
 
 @runtime_checkable
@@ -45,12 +45,12 @@ class TrainableModel(Protocol):
     """The largest reward, of either sign, that it can represent; infinity if there is no limit."""
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """Load the pretrained weights that the config names, if it names any.
+        """Load the pretrained weights that the config names, if it names any; by default none.
 
         Returns:
             Prefixes of the parameters that were loaded.
         """
-        ...
+        return ()
 
 
 @runtime_checkable

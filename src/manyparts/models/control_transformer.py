@@ -33,7 +33,7 @@ from manyparts.models.base import ImageModel
 from manyparts.models.encoders import ConvEncoderConfig, EncoderConfig
 from manyparts.models.observation_embedding import ObservationEmbedding
 from manyparts.models.pretrained import load_encoders
-from manyparts.models.prompts import ImageTokens, PromptConfig, PromptEncoder, PromptTokens
+from manyparts.models.prompt_encoder import ImageTokens, PromptConfig, PromptEncoder, PromptTokens
 from manyparts.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
 from manyparts.nn.transformer import Block, CrossBlock
 

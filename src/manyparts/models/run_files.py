@@ -33,8 +33,8 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
         UserError: There is none.
     """
     path = path_of(path, "run")
-    if shipped := _shipped(path):
-        return shipped
+    if folder := shipped(path):
+        return folder
     if not path.exists() and _URL.match(str(path)):
         raise UserError(
             f"{path} is a URL, but agents are loaded from a disk; "
@@ -119,7 +119,7 @@ def results_folder(path: str | Path, kind: str) -> Path:
     Results of one checkpoint of a run go to `RUN/evaluation-000300`, because the run deletes the
     checkpoint's own folder in time. Those of an agent that comes with the package go to runs/NAME.
     """
-    if _shipped(path):
+    if shipped(path):
         return Path("runs") / Path(path).name / kind
     path = path_of(path, "run")
     run = run_of(path)
@@ -130,7 +130,7 @@ def results_folder(path: str | Path, kind: str) -> Path:
     return relative / f"{kind}-{pointed_at(absolute) or absolute.name}"
 
 
-def _shipped(path: str | Path) -> Path | None:
+def shipped(path: str | Path) -> Path | None:
     """Return the package's own checkpoint of that name; a folder of the user's has precedence."""
     # Of the form OWNER/NAME; a path with more parts is never one, since names have no slash.
     owner, _, name = Path(path).as_posix().partition("/")

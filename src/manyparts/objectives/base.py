@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
-from manyparts.models.prompts import PromptTokens
+from manyparts.models.prompt_encoder import PromptTokens
 from manyparts.nn.masks import AttentionPattern
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
-from manyparts.models.prompts import PromptTokens
+from manyparts.models.prompt_encoder import PromptTokens
 from manyparts.objectives.base import (
     Objective,
     ObjectiveConfig,

@@ -111,7 +111,7 @@ def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
 def _mean_per_member(
     error: Float[Tensor, "e b t m"], weight: Tensor, otherwise: Float[Tensor, "e"] | float = 0.0
 ) -> Float[Tensor, "e"]:
-    """Weighted means; `otherwise` for members whose weights are all 0."""
+    """Weighted means; `otherwise` for members with weights that are all 0."""
     total = weight.flatten(1).sum(dim=1)
     means = (error * weight).flatten(1).sum(dim=1) / total.clamp(min=1)
     return torch.where(total > 0, means, otherwise)

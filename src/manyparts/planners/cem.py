@@ -32,7 +32,7 @@ class CemConfig(SearchConfig):
     """
 
     elites: int = 16
-    """Number of best plans, from whose mean and std the next iteration is drawn; at least 2."""
+    """Number of best plans; the next iteration is drawn with their mean and std; at least 2."""
 
     iterations: int = 3
     """Number of rounds of drawing, each with all `candidates`; at least 1."""

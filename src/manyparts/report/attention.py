@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from manyparts.evaluation.attention import Attention, movement, overlay, resized, spread
+from manyparts.evaluation.results import Result
 from manyparts.report.evidence import Evidence
 
 # Bytes of images before base64 that a report carries in addition to its videos.
@@ -38,12 +39,12 @@ _CAUTION = (
 )
 
 
-def attention(evidence: Evidence) -> list[str]:
+def attention(evidence: Evidence, result: Result) -> list[str]:
     """The section's parts: of each task the first episode with maps of attention.
 
     The first task is shown, the others are folded away. Without any maps there is no section.
     """
-    chosen = _first_of_each_task(evidence)
+    chosen = _first_of_each_task(evidence, result)
     if not chosen:
         return []
     recorded = {task: Attention.load(path) for task, (_, path) in chosen.items()}
@@ -64,14 +65,14 @@ def attention(evidence: Evidence) -> list[str]:
     return ["<h2>Where it looks</h2>", _reading(next(iter(recorded.values()))), *parts, _CAUTION]
 
 
-def _first_of_each_task(evidence: Evidence) -> dict[str, tuple[int, Path]]:
+def _first_of_each_task(evidence: Evidence, result: Result) -> dict[str, tuple[int, Path]]:
     """Seed and file of each task's first filmed success, or of its first failure if it has
     none."""
     first: dict[str, tuple[int, Path]] = {}
-    for episode in sorted(evidence.result.episodes, key=lambda episode: not episode.success_any):
+    for episode in sorted(result.episodes, key=lambda episode: not episode.success_any):
         if path := evidence.attention.get((episode.task, episode.seed)):
             first.setdefault(episode.task, (episode.seed, path))
-    return {task: first[task] for task in evidence.result.tasks if task in first}
+    return {task: first[task] for task in result.tasks if task in first}
 
 
 def _reading(example: Attention) -> str:

@@ -11,7 +11,8 @@ from manyparts.agents.expert import Noise
 from manyparts.core.naming import FORMER_FLAGS, FORMER_NAME, NAME, NAMES, former_value
 from manyparts.core.serialisation import to_jsonable
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.results import EVALUATION
+from manyparts.evaluation.prompt_results import PromptStudy
+from manyparts.evaluation.results import EVALUATION, Result
 from manyparts.models.run_files import results_folder
 from manyparts.planners import PLANNERS
 from manyparts.report.evidence import Evidence, Phase
@@ -20,11 +21,11 @@ from manyparts.report.flags import fields_in, flags_of
 
 def reproduction(evidence: Evidence) -> str:
     """Shell commands, one per line: collect, train each phase, evaluate, report."""
-    result = evidence.result
+    provenance = {} if evidence.result is None else evidence.result.provenance
     program, lines = NAME, []
-    if commit := result.provenance.get("commit"):
+    if commit := provenance.get("commit"):
         lines.append(f"git checkout {shlex.quote(str(commit).removesuffix('+changes'))}")
-        if FORMER_NAME in result.provenance.get("versions", {}):
+        if FORMER_NAME in provenance.get("versions", {}):
             program = FORMER_NAME
             lines.append(f"# at this commit {NAME} is still called {FORMER_NAME}")
         if str(commit).endswith("+changes"):
@@ -33,7 +34,10 @@ def reproduction(evidence: Evidence) -> str:
         if data.collection:
             lines.append(_collect(program, data.collection, shown_path(data.path)))
     lines += [_train(program, phase) for phase in evidence.phases]
-    lines.append(_evaluate(program, evidence))
+    if evidence.result is not None:
+        lines.append(_evaluate(program, evidence, evidence.result))
+    elif evidence.prompts is not None:
+        lines.append(_prompts(program, evidence.run, evidence.prompts))
     elsewhere = ["--evaluation", str(evidence.evaluation)] if _elsewhere(evidence) else []
     lines.append(shlex.join([program, "report", str(evidence.run), *elsewhere]))
     return "\n".join(lines)
@@ -75,14 +79,23 @@ def _train(program: str, phase: Phase) -> str:
     return shlex.join([program, *(word for word in arguments[1:] if word != "--resume")])
 
 
-def _evaluate(program: str, evidence: Evidence) -> str:
-    provenance = evidence.result.provenance
+def _prompts(program: str, run: Path, study: PromptStudy) -> str:
+    settings = {
+        "tasks": list(study.matrix),
+        "episodes": study.episodes,
+        "matrix_with": study.matrix_with,
+    }
+    return _command(program, "prompts", [str(run)], flags_of(settings))
+
+
+def _evaluate(program: str, evidence: Evidence, result: Result) -> str:
+    provenance = result.provenance
     prompts = provenance["prompts"]
     if program == FORMER_NAME:
         prompts = former_value("Evaluate", "prompts", prompts)
     max_steps = provenance["max_steps"]
     settings = {
-        "tasks": evidence.result.tasks,
+        "tasks": result.tasks,
         "episodes": provenance["episodes"],
         "seed": provenance["seeds"]["evaluation"],
         "prompt_task": provenance.get("prompt_task"),

@@ -12,7 +12,7 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.results import EVALUATION, RESULTS, Result
-from manyparts.models.run_files import last_checkpoint, results_folder, run_of
+from manyparts.models.run_files import last_checkpoint, results_folder, run_of, shipped
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Evidence:
     """The run, or one of its checkpoints."""
 
     evaluation: Path
-    """The folder of `result`."""
+    """The folder of `result`, or where it would be."""
 
-    result: Result
-    """Success of the run."""
+    result: Result | None
+    """Success of the run; None if only its prompts were evaluated."""
 
     phases: list[Phase]
     """The runs that led to it, the evaluated run last."""
@@ -76,26 +76,28 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
     """Read all that the report of a run shows.
 
     Args:
-        run: a run, or one of its checkpoints.
+        run: a run, one of its checkpoints, or the name of an agent that comes with the package.
         evaluation: the folder of its results; None: see `results_folder`.
 
     Raises:
         UserError: there are no results, or they are of another agent.
     """
-    if not run_of(run).is_dir():
+    agent = shipped(run) or run
+    if not run_of(agent).is_dir():
         raise UserError(f"no run folder {run}")
     folder = _usual_results(run) if evaluation is None else evaluation
-    if not (folder / RESULTS).is_file():
+    study = PromptStudy.load(run)
+    if (folder / RESULTS).is_file():
+        result = _own_result(folder, run, agent, named=evaluation is not None)
+    elif evaluation is None and study is not None:
+        result = None
+    else:
         into = "" if evaluation is None else f" --output {evaluation}"
         advice = ", or name with --evaluation the folder that it was evaluated into"
         advice = advice if evaluation is None else ""
         raise UserError(f"{folder} has no {RESULTS}; first: manyparts evaluate {run}{into}{advice}")
-    result = Result.load(folder)
-    agent = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
-    if evaluation is not None and not Path(agent).resolve().is_relative_to(run.resolve()):
-        raise UserError(f"{evaluation} has results of {agent}, not of {run}")
-    phases = list(_phases(run_of(run)))[::-1]
-    videos = _videos(folder / "videos", result)
+    phases = list(_phases(run_of(agent)))[::-1]
+    videos = {} if result is None else _videos(folder / "videos", result)
     attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
         run=run,
@@ -104,13 +106,15 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
         phases=phases,
         videos=videos,
         attention={episode: path for episode, path in attention.items() if path.exists()},
-        prompts=PromptStudy.load(run),
+        prompts=study,
         datasets=tuple(_datasets(phases[-1])) if phases else (),
     )
 
 
 def outdated(evidence: Evidence) -> str | None:
     """A remark, if the results are not those of the run as it is now; else None."""
+    if evidence.result is None:
+        return None
     step = Path(str(evidence.result.provenance.get("checkpoint"))).name
     last = last_checkpoint(evidence.run)
     if last is None or not step.isdecimal() or step == last.name:
@@ -119,6 +123,25 @@ def outdated(evidence: Evidence) -> str | None:
         f"these are results of step {int(step)}, and the run is now at step {int(last.name)}: "
         f"manyparts evaluate {evidence.run} --overwrite"
     )
+
+
+def _own_result(folder: Path, run: Path, agent: Path, *, named: bool) -> Result:
+    """The result in a folder.
+
+    Args:
+        folder: where it is.
+        run: how the user calls the agent.
+        agent: the agent's folder.
+        named: whether the user named the folder, which may then have results of another agent.
+
+    Raises:
+        UserError: the result is of another agent.
+    """
+    result = Result.load(folder)
+    evaluated = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
+    if named and not Path(evaluated).resolve().is_relative_to(agent.resolve()):
+        raise UserError(f"{folder} has results of {evaluated}, not of {run}")
+    return result
 
 
 def _usual_results(run: Path) -> Path:
@@ -164,12 +187,14 @@ def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
 
 def _phases(run: Path) -> Iterator[Phase]:
     """The run, then the run it started from, and so on; a folder that is gone or was seen ends the
-    chain."""
+    chain. A checkpoint alone, without its run, says nothing of its training."""
     folder: Path | None = run
     seen: set[Path] = set()
     while folder is not None and folder.resolve() not in seen and (folder / "config.json").exists():
         seen.add(folder.resolve())
         config = _read_json(folder / "config.json")
+        if "data" not in config:
+            return
         yield Phase(folder, config, _read_lines(folder / "metrics.jsonl"))
         folder = Path(config["start_from"]) if config.get("start_from") else None
 

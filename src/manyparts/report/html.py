@@ -10,7 +10,7 @@ from string import Template
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import SurroundingsWarning
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import make_folder, write_atomically
 from manyparts.models.run_files import results_folder
 from manyparts.report import sections
 from manyparts.report.evidence import gather, outdated
@@ -22,10 +22,11 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 def write_report(
     run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None
 ) -> Path:
-    """Write the report of an evaluated run, and return its path.
+    """Write the report of a run, and return its path.
 
     Args:
-        run: a run folder, or one of its checkpoints.
+        run: a run folder, one of its checkpoints, or the name of an agent that comes with the
+            package. Results of `evaluate`, of `study_prompts` or of both are shown.
         output: the file to write; None: RUN/report.html, of a checkpoint RUN/report-STEP.html.
         evaluation: the folder of its results; None: RUN/evaluation, of a checkpoint
             RUN/evaluation-STEP.
@@ -39,7 +40,7 @@ def write_report(
     path = usual.with_name(f"{usual.name}.html") if output is None else path_of(output, "output")
     if remark := outdated(evidence):
         warnings.warn(remark, SurroundingsWarning, stacklevel=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_page(path, title=sections.title(evidence), body=sections.body(evidence))
     return path
 

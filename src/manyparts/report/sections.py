@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
+from manyparts.core.printing import counted
 from manyparts.core.serialisation import flatten
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
@@ -18,7 +20,7 @@ from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
 from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
 from manyparts.report.flags import fields_in
-from manyparts.report.prompts import prompts
+from manyparts.report.prompt_pages import prompts
 from manyparts.report.svg import interval_bar, line_chart
 
 # Bytes of video that a report carries before base64, so that it can be mailed.
@@ -27,28 +29,35 @@ VIDEO_BUDGET = 6_000_000
 
 def title(evidence: Evidence) -> str:
     """The page's title: the run and its mean success."""
+    if evidence.result is None:
+        return escape(f"{evidence.run.name}: success by prompt")
     success = evidence.result.aggregate["success_any"]
     return escape(f"{evidence.run.name}: {_percent(success.mean)} success")
 
 
 def body(evidence: Evidence) -> list[str]:
     """The page's sections in their order."""
+    result, success, seen, origin = evidence.result, [], [], []
+    if result is None:
+        head = _without_result(evidence)
+    else:
+        head = headline(evidence, result)
+        success = ["<h2>Success by task</h2>", success_table(result)]
+        seen = ["<h2>What it does</h2>", videos(evidence, result), *attention(evidence, result)]
+        origin = ["<h2>Provenance</h2>", provenance(result.provenance)]
+    trained = []
+    if evidence.phases:
+        trained = ["<h2>What was trained on what</h2>", training(evidence)]
+        trained += ["<h2>Learning curves</h2>", curves(evidence.phases)]
     return [
-        headline(evidence),
-        "<h2>Success by task</h2>",
-        success_table(evidence.result),
+        head,
+        *success,
         *prompts(evidence.prompts),
-        "<h2>What was trained on what</h2>",
-        training(evidence),
-        "<h2>Learning curves</h2>",
-        curves(evidence.phases),
-        "<h2>What it does</h2>",
-        videos(evidence),
-        *attention(evidence),
+        *trained,
+        *seen,
         "<h2>Do it again</h2>",
         f"<pre>{escape(reproduction(evidence))}</pre>",
-        "<h2>Provenance</h2>",
-        provenance(evidence.result.provenance),
+        *origin,
         "<footer>Written by manyparts. Intervals are 95 %: Wilson's for a task, a bootstrap "
         "stratified by task for the mean. “At any step” counts an episode if the task was solved "
         "after any of its steps, “at the last” if it was solved when the episode "
@@ -56,9 +65,8 @@ def body(evidence: Evidence) -> list[str]:
     ]
 
 
-def headline(evidence: Evidence) -> str:
+def headline(evidence: Evidence, result: Result) -> str:
     """The run's mean success with its interval, in large figures."""
-    result = evidence.result
     success, goals = result.aggregate["success_any"], len(result.episodes)
     last = result.aggregate["success_last"]
     split = str(result.provenance.get("split", "evaluation"))
@@ -66,10 +74,19 @@ def headline(evidence: Evidence) -> str:
     return (
         f"<header><h1>{escape(str(evidence.run))}</h1>"
         f'<div class="headline"><strong>{_percent(success.mean)}</strong>'
-        f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
+        f"<span>success on {goals} {escape(unseen)}, {counted(len(result.tasks), 'task')}<br>"
         f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
         f"solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
         "</span></div></header>"
+    )
+
+
+def _without_result(evidence: Evidence) -> str:
+    """The run's name, and how to measure its success by task."""
+    command = escape(f"manyparts evaluate {evidence.run}")
+    return (
+        f"<header><h1>{escape(str(evidence.run))}</h1><p>Only its prompts were evaluated. "
+        f"Success by task: <code>{command}</code></p></header>"
     )
 
 
@@ -137,20 +154,19 @@ def curves(phases: Sequence[Phase]) -> str:
         )
         for phase in phases
     ]
-    held_out = any(
-        key.startswith("validation/") for phase in phases for row in phase.metrics for key in row
-    )
+    rows = chain.from_iterable(phase.metrics for phase in phases)
+    held_out = any(key.startswith("validation/") for key in chain.from_iterable(rows))
     legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
     return f'<div class="charts">{"".join(charts)}</div>{legend}'
 
 
-def videos(evidence: Evidence) -> str:
+def videos(evidence: Evidence, result: Result) -> str:
     """Videos by task, with the task's prompts; beyond the budget of bytes they are only
     counted."""
     chosen = _within_budget(evidence.videos)
     parts = []
-    for task in evidence.result.tasks:
-        episodes = [episode for episode in evidence.result.episodes if episode.task == task]
+    for task in result.tasks:
+        episodes = [episode for episode in result.episodes if episode.task == task]
         shown = [episode for episode in episodes if (task, episode.seed) in chosen]
         texts = dict.fromkeys(episode.prompt for episode in episodes if episode.prompt)
         asked = " ".join(f"<q>{escape(instruction)}</q>" for instruction in texts) or "none"
@@ -163,7 +179,7 @@ def videos(evidence: Evidence) -> str:
         parts.append(f'<h3>{escape(task)}</h3><p class="soft">Prompt: {asked}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
         folder = f"{escape(str(evidence.run))}/evaluation/videos"
-        parts.append(f'<p class="soft">{_count(left, "more video")} in {folder}.</p>')
+        parts.append(f'<p class="soft">{counted(left, "more video")} in {folder}.</p>')
     return "".join(parts)
 
 
@@ -221,9 +237,9 @@ def _dataset_facts(data: Dataset) -> dict[str, Any]:
     info, own = data.info, own_entry(data.info) or {}
     spec = own.get("spec", {})
     cameras = spec.get("cameras", {})
-    episodes, frames = info.get("total_episodes"), info.get("total_frames")
+    episodes, frames = info.get("total_episodes", 0), info.get("total_frames", 0)
     facts = {
-        "demonstrations": f"{episodes} episodes, {frames} frames",
+        "demonstrations": f"{counted(episodes, 'episode')}, {counted(frames, 'frame')}",
         "tasks": ", ".join(str(task.get("name")) for task in own.get("tasks", [])),
         "images": ", ".join(f"{name}, {size[1]}×{size[0]} px" for name, size in cameras.items()),
         "state": ", ".join(spec.get("state_names", [])),
@@ -298,10 +314,6 @@ def _video(episode: EpisodeRecord, path: Path) -> str:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _plain(value: Any) -> str:

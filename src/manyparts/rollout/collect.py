@@ -18,10 +18,11 @@ from manyparts.agents.expert import Noise
 from manyparts.core.arguments import explained, path_of, whole
 from manyparts.core.errors import UserError
 from manyparts.core.host.cores import cores
+from manyparts.core.printing import counted, first_of
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.serialisation import to_jsonable
-from manyparts.core.spec import Spec
+from manyparts.core.spec import SHOWN_DIFFERENCES, Spec
 from manyparts.core.storage.atomic import remove_temporary_files, write_atomically
 from manyparts.core.storage.locked_folder import holds, locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
@@ -205,7 +206,7 @@ def _record_tries(
 
     start, frames, spec = time.monotonic(), 0, None
     with (
-        progress_bar("collecting", config.episodes * len(config.tasks)) as bar,
+        progress_bar("recording demonstrations", config.episodes * len(config.tasks)) as bar,
         closing(stream(record_try, next_try, workers=workers)) as outcomes,
     ):
         for job, outcome in outcomes:
@@ -218,9 +219,18 @@ def _record_tries(
                 frames += outcome.frames
             seconds = time.monotonic() - start
             failures = sum(ledger.failures for ledger in ledgers.values())
-            note = f"{frames / seconds:.0f} frames/s, {failures} tries failed"
+            tries = sum(len(ledger.finished) for ledger in ledgers.values())
+            note = f"{frames / seconds:.0f} frames/s{_failed(failures, tries, config)}"
             bar.show(sum(ledger.successes for ledger in ledgers.values()), note)
-            bar.summary = f"recorded {frames} frames in {seconds:.0f} s: {note}"
+            bar.summary = f"recorded {counted(frames, 'frame')} in {seconds:.0f} s: {note}"
+
+
+def _failed(failures: int, tries: int, config: CollectConfig) -> str:
+    """How many tries failed and what becomes of them, as the end of a line; empty if none did."""
+    if not failures:
+        return ""
+    fate = "kept as episodes, too" if config.keep_failures else "left out, and others made instead"
+    return f"; {failures} of {counted(tries, 'try', 'tries')} failed: {fate}"
 
 
 def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
@@ -228,7 +238,8 @@ def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
         if first.embodiment != other.embodiment:
             different = [f"{first.embodiment}, {other.embodiment}"]
         raise UserError(
-            f"{task} has another embodiment than the tasks before it ({'; '.join(different)}); "
+            f"{task} has another embodiment than the tasks before it "
+            f"({first_of(different, SHOWN_DIFFERENCES, separator='; ')}); "
             "choices: a dataset for each, which training can mix, or for walkers of one kind "
             "--state shared"
         )
@@ -256,7 +267,7 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
 
     _, spec = read(*kept[0])
     with (
-        progress_bar("writing", len(kept)) as bar,
+        progress_bar("writing the dataset", len(kept)) as bar,
         DatasetWriter(
             path,
             spec,

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 STUDIES = (
     "dualmind",
+    "dualmind-second-phase",
     "embodiments",
     "metaworld45",
     "representations",
     "dynamics-specialist",
     "dynamics-generalist",
+    "planning-walkers",
 )
 
 

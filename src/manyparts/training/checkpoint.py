@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _whole_state(optimizer: Optimizer) -> dict[str, Any]:
 
 def _load_parts(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Give each process its part of whole optimiser state; the inverse of `_whole_state`."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
     entries = {
         number: {
             name: part(value, parameters[number])

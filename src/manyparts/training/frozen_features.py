@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import counted
 from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import content_hash
 from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
@@ -106,7 +107,10 @@ def _encode(
 ) -> None:
     """Write the tokens of one camera to `path`, as numpy stores an array."""
     started = time.monotonic()
-    with progress_bar(f"encoding {camera}", cache.num_frames) as bar, path.open("wb") as file:
+    with (
+        progress_bar(f"encoding images of camera {camera}", cache.num_frames) as bar,
+        path.open("wb") as file,
+    ):
         for done, tokens in _tokens(system, cache, camera, slot, precision):
             if done == len(tokens):  # the first ones, which tell the shape
                 header: Mapping[str, Any] = {
@@ -118,9 +122,8 @@ def _encode(
             file.write(tokens.tobytes())
             bar.show(done, "")
         rate = cache.num_frames / (time.monotonic() - started)
-        bar.summary = (
-            f"encoded {cache.num_frames} frames of camera {camera} once ({rate:.0f} frames/s)"
-        )
+        frames = counted(cache.num_frames, "frame")
+        bar.summary = f"encoded {frames} of camera {camera} once ({rate:.0f} frames/s)"
 
 
 @torch.no_grad()

@@ -15,9 +15,9 @@ import numpy as np
 from manyparts.core.arguments import names_of
 from manyparts.core.columns import REWARD
 from manyparts.core.errors import UserError
-from manyparts.core.printing import shown_short
+from manyparts.core.printing import first_of, shown_short
 from manyparts.core.serialisation import content_hash
-from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.sampling.mixture import require_weights
@@ -285,7 +285,8 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
                 remedy = "of two robots? name them with --embodiment, a name for each dataset"
             raise UserError(
                 f"{first.path} and {other.path} both have the embodiment "
-                f"{first.spec.embodiment!r}, but differ ({'; '.join(different)}); {remedy}"
+                f"{first.spec.embodiment!r}, but differ "
+                f"({first_of(different, SHOWN_DIFFERENCES, separator='; ')}); {remedy}"
             )
     statistics = pooled([dataset.statistics for dataset in datasets])
     return Embodiment(_widest(datasets), first.environment, statistics, _tasks(datasets))

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from manyparts.core.errors import UserError
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, first_of, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Batch
@@ -25,9 +24,8 @@ from manyparts.data.sampling.base import WindowSource
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.training import checkpoint
 from manyparts.training.augmentation import augment
-from manyparts.training.config import TrainConfig
-from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.metrics import Meter, Metrics
+from manyparts.training.run import Run
 from manyparts.training.update import Learner, NonFiniteError, StepReport
 
 VALIDATION_BATCHES = 8
@@ -39,8 +37,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 class TrainContext:
     """All that a process trains with."""
 
-    config: TrainConfig
-    """The run's config."""
+    run: Run
+    """The run, with its config and folder."""
 
     learner: Learner
     """The system, with its optimiser."""
@@ -54,12 +52,6 @@ class TrainContext:
 
     info: CheckpointInfo
     """The description that checkpoints carry."""
-
-    output: Path
-    """The run's folder."""
-
-    ranks: Ranks
-    """This process's rank among those that share each batch."""
 
 
 def fit(context: TrainContext, start: int, meter: Meter) -> None:
@@ -76,14 +68,14 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
         UserError: a loss is not finite; the message names the step, the loss and the windows. The
             state before the step is saved.
     """
-    if not context.ranks.first:
+    if not context.run.ranks.first:
         _follow(context, start)
         return
-    config, pace = context.config, _Pace(context.config.batch_size)
+    config, pace = context.run.config, _Pace(context.run.config.batch_size)
     with (
-        Metrics(context.output, start) as metrics,
+        Metrics(context.run.output, start, context.run.track) as metrics,
         interruption() as is_interrupted,
-        progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
+        progress_bar(f"training {config.phase} of {config.method}", config.steps) as bar,
     ):
         for step, parts in drawn_ahead(context, start):
             report = _step_or_explain(context, step, parts, stop=is_interrupted(), meter=meter)
@@ -95,7 +87,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
             if row:
                 metrics.write({"step": done} | row)
             if _is_saved(context, done, report):
-                checkpoint.save(context.output, done, context.learner, meter, context.info)
+                checkpoint.save(context.run.output, done, context.learner, meter, context.info)
             if report.stop and done < config.steps:
                 raise _interrupted(context, done)
             pace.resume()
@@ -105,7 +97,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
 def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
     """Yield each step with this rank's parts of its batch, see `draw`. While a step trains, a
     thread draws the next one's parts."""
-    steps = range(start, context.config.steps)
+    steps = range(start, context.run.config.steps)
     with ThreadPoolExecutor(1) as thread:
         ahead = [thread.submit(draw, context, step) for step in steps[:1]]
         for step in steps:
@@ -121,7 +113,7 @@ def draw(context: TrainContext, step: int) -> dict[int, Batch]:
     They are a pure function of (seed, step). Images are augmented on the GPU, since a CPU would
     take longer to augment them than the GPU to train on them.
     """
-    config, ranks, device = context.config, context.ranks, context.learner.device
+    config, ranks, device = context.run.config, context.run.ranks, context.learner.device
     parts = config.optimizer.accumulation
     drawn = {}
     # Rank r has parts r * accumulation and following, so that a batch is cut into the same parts
@@ -147,7 +139,7 @@ def validate(context: TrainContext) -> dict[str, float]:
     validation/loss/arm.
     """
     assert context.validation is not None
-    size = min(context.config.batch_size, context.validation.num_windows)
+    size = min(context.run.config.batch_size, context.validation.num_windows)
     batches = min(VALIDATION_BATCHES, math.ceil(context.validation.num_windows / size))
     averages = context.learner.averages
     sums: dict[str, tuple[float, float]] = {}  # of each loss: its sum, and the sum of its mask
@@ -229,39 +221,40 @@ class _Pace:
 def _follow(context: TrainContext, start: int) -> None:
     """The loop of ranks other than 0: step until the last, or until rank 0 stops. Where weights are
     sharded, these ranks also take part in validating and saving."""
+    learner, output, info = context.learner, context.run.output, context.info
     with interruption():  # rank 0 decides when to stop, and sends it with the losses
         for step, parts in drawn_ahead(context, start):
             try:
-                report = context.learner.step(step, parts)
+                report = learner.step(step, parts)
             except NonFiniteError:
-                checkpoint.save(context.output, step, context.learner, Meter(), context.info)
+                checkpoint.save(output, step, learner, Meter(), info)
                 return  # rank 0 reports the error
             if _is_validated(context, step + 1):
                 validate(context)
             if _is_saved(context, step + 1, report):
-                checkpoint.save(context.output, step + 1, context.learner, Meter(), context.info)
+                checkpoint.save(output, step + 1, learner, Meter(), info)
             if report.stop:
                 return
 
 
 def _is_due(context: TrainContext, done: int, every_steps: int) -> bool:
     """Whether something that is done every so many steps, and at last, is done now."""
-    return done == context.config.steps or done % every_steps == 0
+    return done == context.run.config.steps or done % every_steps == 0
 
 
 def _is_validated(context: TrainContext, done: int) -> bool:
-    is_due = _is_due(context, done, context.config.validate_every_steps)
+    is_due = _is_due(context, done, context.run.config.validate_every_steps)
     return context.validation is not None and is_due
 
 
 def _is_saved(context: TrainContext, done: int, report: StepReport) -> bool:
-    return report.stop or _is_due(context, done, context.config.checkpoint_every_steps)
+    return report.stop or _is_due(context, done, context.run.config.checkpoint_every_steps)
 
 
 def _numbers_of(context: TrainContext, step: int, report: StepReport) -> dict[str, float]:
     """What one step adds to the running means."""
     numbers = {**report.losses, **report.metrics}
-    for name, fraction in context.windows.fractions(step, context.config.batch_size).items():
+    for name, fraction in context.windows.fractions(step, context.run.config.batch_size).items():
         numbers[f"fraction/{name}"] = fraction
     return numbers | {"gradient_norm": report.gradient_norm}
 
@@ -270,7 +263,7 @@ def _row(
     context: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace
 ) -> dict[str, float]:
     """What is logged after this step; empty if nothing is."""
-    config, row = context.config, {}
+    config, row = context.run.config, {}
     if _is_due(context, done, config.log_every_steps):
         row = meter.take()
         row["learning_rate"] = report.learning_rate
@@ -290,11 +283,9 @@ def _step_or_explain(
     try:
         return context.learner.step(step, parts, stop=stop)
     except NonFiniteError as error:
-        saved = checkpoint.save(context.output, step, context.learner, meter, context.info)
+        saved = checkpoint.save(context.run.output, step, context.learner, meter, context.info)
         windows = [context.windows.describe(window) for window in error.windows]
-        shown = "; ".join(windows[:_SHOWN_WINDOWS])
-        if len(windows) > _SHOWN_WINDOWS:
-            shown += f" and {len(windows) - _SHOWN_WINDOWS} more windows"
+        shown = first_of(windows, _SHOWN_WINDOWS, separator="; ")
         raise UserError(
             f"step {step}: {error} in {shown}. The state before this step is saved in {saved}; "
             "look at this data, lower the learning rate, or use precision fp32"
@@ -316,19 +307,19 @@ def _note(report: StepReport, pace: _Pace) -> str:
 
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:
-    config = context.config
-    name = f"{config.method} {config.phase}"
+    config = context.run.config
+    name = f"trained {config.phase} of {config.method}"
     if start >= config.steps:
-        return f"{name}: all {config.steps} steps were done before"
+        return f"{name} before: all {counted(config.steps, 'step')} were done"
     rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
-    return f"{name}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
+    return f"{name}: {counted(pace.steps, 'step')} in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
 
 
 def _interrupted(context: TrainContext, done: int) -> KeyboardInterrupt:
     print(file=sys.stderr)
     say(
-        f"stopped after step {done} of {context.config.steps}; --resume continues from "
-        f"{context.output}",
+        f"stopped after step {done} of {context.run.config.steps}; --resume continues from "
+        f"{context.run.output}",
         error=True,
     )
     return KeyboardInterrupt()

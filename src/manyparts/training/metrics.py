@@ -1,18 +1,17 @@
-"""metrics.jsonl and TensorBoard: a row every few steps, cut back to the checkpoint on resuming."""
+"""metrics.jsonl and trackers: a row every few steps, cut back to the checkpoint on resuming."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from manyparts.core.errors import SurroundingsWarning, UserError
-from manyparts.core.extras import in_a_line
+from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
+from manyparts.training.trackers import Track, Trackers
 
 
 class Metrics:
@@ -22,13 +21,14 @@ class Metrics:
         path: of metrics.jsonl.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, track: Track | None = None) -> None:
         """Open the metrics in the folder `run`, of which `step` steps are done. Rows of later
-        steps, left by a run that was killed, are removed."""
+        steps, left by a run that was killed, are removed. TensorBoard gets each row, too, if it is
+        installed, and so does `track`."""
         self.path = run / "metrics.jsonl"
         _cut_back(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(run / "tensorboard", step)
+        self._trackers = Trackers(run, step, track)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row, which has a `step`.
@@ -39,19 +39,16 @@ class Metrics:
         with self._explained():
             self._file.write(json.dumps(dict(row)) + "\n")
             self._file.flush()
-        with self._explained(), self._surviving_tensorboard():
-            if self._board is not None:
-                for name, value in row.items():
-                    if name != "step":
-                        self._board.add_scalar(name, value, row["step"])
+        numbers = {name: value for name, value in row.items() if name != "step"}
+        with self._explained():
+            self._trackers.write(row["step"], numbers)
 
     def close(self) -> None:
         """Write what is buffered, and close the files."""
         with self._explained():
             self._file.close()
-        with self._explained(), self._surviving_tensorboard():
-            if self._board is not None:
-                self._board.close()
+        with self._explained():
+            self._trackers.close()
 
     def __enter__(self) -> Metrics:
         return self
@@ -75,18 +72,6 @@ class Metrics:
             yield
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
-
-    @contextlib.contextmanager
-    def _surviving_tensorboard(self) -> Iterator[None]:
-        """Continue without TensorBoard, an optional extra, if it fails. A full disk is not its
-        failure."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            self._board = None
-            _warn_of_tensorboard(error)
 
 
 class Meter:
@@ -127,27 +112,3 @@ def _cut_back(path: Path, step: int) -> None:
         if row["step"] <= step:
             kept.append(line + "\n")
     write_atomically(path, "".join(kept).encode())
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    """A writer, or None where TensorBoard is not installed or does not work."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-    except ModuleNotFoundError:
-        return None
-    except OSError:  # the disk
-        raise
-    except Exception as error:  # an installed package may raise anything when it is imported
-        _warn_of_tensorboard(error)
-        return None
-
-
-def _warn_of_tensorboard(error: Exception) -> None:
-    warnings.warn(
-        f"TensorBoard is installed but does not work ({in_a_line(error)}): curves are in "
-        "metrics.jsonl alone",
-        SurroundingsWarning,
-        stacklevel=2,
-    )

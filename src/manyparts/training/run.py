@@ -14,6 +14,7 @@ from manyparts.training import checkpoint
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.inputs import Sources
+from manyparts.training.trackers import Track
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Run:
 
     ranks: Ranks
     """This process's rank among those that share each batch."""
+
+    track: Track | None = None
+    """What rank 0 sends its metrics to, apart from TensorBoard."""
 
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; None before the first."""

@@ -57,11 +57,23 @@ def require_free(run: Path, *, resume: bool) -> None:
 
 @contextlib.contextmanager
 def hold(run: Path) -> Iterator[None]:
-    """Make the folder and lock it against other processes while the block runs. If the block fails
-    before it wrote anything, the folder is removed."""
-    is_new = not run.exists()
-    with held_folder(run, what=f"output {run}", is_empty=lambda: is_new and not _content(run)):
-        yield
+    """Make the folder and lock it against other processes while the block runs.
+
+    If the block ends before it wrote metrics or a checkpoint, the folder is as it was before: gone,
+    or without files.
+    """
+    is_new, was_empty = not run.exists(), not _content(run)
+
+    def has_nothing() -> bool:
+        return was_empty and _content(run) <= {CONFIG}
+
+    with held_folder(run, what=f"output {run}", is_empty=lambda: is_new and has_nothing()):
+        try:
+            yield
+        finally:
+            if not is_new and has_nothing():  # a folder of the user's stays
+                for name in (CONFIG, *LOCK_FILES):
+                    (run / name).unlink(missing_ok=True)
 
 
 def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from manyparts.training.metrics import Meter
 from manyparts.training.precision import reproducible
 from manyparts.training.preparation import prepare
 from manyparts.training.run import Run
+from manyparts.training.trackers import Track, require_tracker
 from manyparts.training.update import Learner
 from manyparts.training.windows import features_of, fill_caches, open_windows
 
@@ -47,6 +48,7 @@ def train(
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device = "auto",
+    track: Track | None = None,
 ) -> Path:
     """Train `config` on one dataset, or on a mixture of several.
 
@@ -62,6 +64,8 @@ def train(
         resume: continue the run in `output` from its last checkpoint. On a CPU its losses equal
             those of a run that was never stopped, to the bit.
         device: "auto" (cuda, else mps, else cpu) or a torch device.
+        track: "wandb" writes the metrics for Weights & Biases, too. TensorBoard gets them
+            wherever it is installed.
 
     Returns:
         The run's folder.
@@ -71,6 +75,7 @@ def train(
         KeyboardInterrupt: after SIGINT, with a checkpoint written.
     """
     require_config(config)
+    require_tracker(track)
     output = path_of(output, "output")
     start_from = None if start_from is None else path_of(start_from, "start_from")
     launched = launched_with_others()
@@ -88,7 +93,7 @@ def train(
             config = replace(config, processes=ranks.world)
         preconditions.require_data(config, sources, device)
         with run_folder.hold(output):
-            run = _with_origin(Run(config, sources, output, None, device, ranks), start_from)
+            run = _with_origin(Run(config, sources, output, None, device, ranks, track), start_from)
             system, info = prepare(config, sources, run.origin, run.last_checkpoint())
             _report_and_record(run, system, info, start_from)
             fill_caches(config, sources, system.to(device))
@@ -113,9 +118,8 @@ def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
     validates = run.ranks.first or learner.sharded  # a sharded loss needs every rank's weights
     training, validation = open_windows(run, info, features, validates=validates)
-    context = TrainContext(run.config, learner, training, validation, info, run.output, run.ranks)
     try:
-        fit(context, start, meter)
+        fit(TrainContext(run, learner, training, validation, info), start, meter)
     finally:
         training.close()
         if validation is not None:

@@ -255,9 +255,9 @@ class Part:
     ) -> Part:
         """Exchange the numbers of a part with all ranks. sums: of each loss over its elements."""
         counts = torch.stack([loss.mask.sum() for loss in losses.values()])
-        metrics = [
-            value.detach().float() for loss in losses.values() for value in loss.metrics.values()
-        ]
+        metrics: list[Tensor] = []
+        for loss in losses.values():
+            metrics += [value.detach().float() for value in loss.metrics.values()]
         stops = torch.full((1,), float(stop), device=sums.device)
         numbers = torch.cat(
             [sums.detach(), counts.float(), *(value[None] for value in metrics), stops]
@@ -277,7 +277,9 @@ class Part:
         values = iter(numbers)  # in the order of `of`
         totals = {name: next(values) for name in self.losses}
         means = {name: total / max(next(values), 1.0) for name, total in totals.items()}
-        metrics = [f"{name}/{key}" for name, loss in self.losses.items() for key in loss.metrics]
+        metrics: list[str] = []
+        for name, loss in self.losses.items():
+            metrics += [f"{name}/{key}" for key in loss.metrics]
         return Tally(means, {name: next(values) / world for name in metrics}, next(values) > 0)
 
 

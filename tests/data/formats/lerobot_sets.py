@@ -53,7 +53,7 @@ def rows_of(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def numbers_of(episode: int, length: int, start: int = 0) -> dict[str, Any]:
-    """The columns of one episode, whose first row is row `start` of all."""
+    """The columns of one episode. Its first row is row `start` of all."""
     rows = np.arange(length)
     state = np.repeat((100 * episode + rows)[:, None], 3, axis=1).astype(np.float32)
     return {

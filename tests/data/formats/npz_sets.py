@@ -1,4 +1,4 @@
-"""Small folders of .npz, whose numbers say which episode, step and dimension they are of."""
+"""Small folders of .npz. The numbers say which episode, step and dimension they are of."""
 
 from __future__ import annotations
 

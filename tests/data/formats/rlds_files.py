@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 from data.formats.foreign import _byte_strings, _encoded, _field, _floats, _integers, _tensor
 
+from manyparts.data.dataset import EpisodeDataset
+
 Values = np.ndarray | list[bytes]
 LENGTHS = (5, 4, 6)  # steps, the last one included
+ALL = range(len(LENGTHS))
+SIDE = 12  # pixels
 TEXT = {"text": {}}
 tensor = _tensor
 
@@ -127,3 +131,20 @@ def _tree(leaves: Mapping[str, Any], path: str) -> dict[str, Any]:
         child = inner[""] if "" in inner else _tree(inner, f"{path}{name}/")
         children[name] = nested(child) if f"{path}{name}" == "steps" else child
     return {"featuresDict": {"features": children}}
+
+
+def grey(number: int, dtype: Any = np.uint8, channels: int = 3) -> np.ndarray:
+    """(T, h, w, channels); each step has a colour of its own."""
+    shades = 20 * number + np.arange(LENGTHS[number])
+    return np.broadcast_to(shades[:, None, None, None], (len(shades), SIDE, SIDE, channels)).astype(
+        dtype
+    )
+
+
+def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = tuple(ALL)) -> None:
+    """The state and action of these episodes, and nothing else."""
+    assert dataset.num_episodes == len(wanted)
+    for index, number in enumerate(wanted):
+        found, values = dataset.episode(index), episode(number)
+        np.testing.assert_array_equal(found.state, values["steps/observation/state"][:-1])
+        np.testing.assert_array_equal(found.action, values["steps/action"][:-1])

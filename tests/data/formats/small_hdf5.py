@@ -21,6 +21,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.check import check, repair
 
 LENGTHS = (6, 5, 4)
+TEXT = h5py.string_dtype()
 Change = Callable[[int, Any], None]
 
 
@@ -41,11 +42,26 @@ def robomimic(
     return path
 
 
+def opened(path: Path, change: Change | None = None, **data: Any) -> EpisodeDataset:
+    """Such a robomimic file in a folder, opened."""
+    return EpisodeDataset.open(robomimic(path / "set.hdf5", change, data))
+
+
 def put(group: Any, name: str, values: Any, **settings: Any) -> None:
     """An array instead of the one that may be there."""
     if name in group:
         del group[name]
     group.create_dataset(name, data=values, **settings)
+
+
+def put_torn(group: Any, name: str, rows: int) -> None:
+    """A compressed array (rows, 3) with zeros in place of its second chunk."""
+    put(group, name, np.ones((rows, 3), np.float32), compression="gzip", chunks=(2, 3))
+    chunk = group[name].id.get_chunk_info(1)
+    group.file.flush()
+    with open(group.file.filename, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\0" * chunk.size)
 
 
 def box(

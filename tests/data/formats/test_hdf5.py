@@ -21,13 +21,10 @@ from manyparts.data.formats.hdf5_probe import probe
 from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 from manyparts.data.tools.check import check
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
-
-
-@pytest.fixture(autouse=True)
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process a file would take most of the time; tests of the walk call it themselves."""
-    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
+pytestmark = [
+    pytest.mark.usefixtures("no_probe"),
+    pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning"),
+]
 
 
 @pytest.mark.parametrize("target", ["/data/demo_1", "demo_1", "./demo_1", "/data/hop"])
@@ -97,9 +94,7 @@ def test_unprintable_names_are_refused(name: bytes, tmp_path: Path) -> None:
         tmp_path / "set.hdf5",
         lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0]),
     )
-    with pytest.raises(
-        UserError, match=r"demo_1/obs has a member whose name cannot be printed: b'"
-    ):
+    with pytest.raises(UserError, match=r"demo_1/obs has a member with an unprintable name: b'"):
         EpisodeDataset.open(path)
 
 

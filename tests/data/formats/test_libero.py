@@ -13,16 +13,13 @@ from data.formats.small_hdf5 import put, robomimic
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.libero import instruction_from_name
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
+pytestmark = [
+    pytest.mark.usefixtures("no_probe"),
+    pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning"),
+]
 NAMES = ("agentview_rgb", "eye_in_hand_rgb", "ee_ori", "ee_pos", "gripper_states", "joint_states")
 UPRIGHT = np.zeros((16, 24, 3), np.uint8)
 UPRIGHT[:4] = 255
-
-
-@pytest.fixture(autouse=True)
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These files are not torn; a process each would take most of the time."""
-    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
 
 
 def regenerated(path: Path, names: tuple[str, ...] = NAMES, **data: Any) -> EpisodeDataset:

@@ -236,7 +236,7 @@ def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
         (("run_val_0", "run_val_1"), []),
     ],
 )
-def test_files_of_several_splits_are_told(
+def test_files_of_several_splits_are_noted(
     names: tuple[str, ...], said: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "set").mkdir()

@@ -13,13 +13,10 @@ from data.formats.small_hdf5 import LENGTHS, encoded, padded, put, robomimic
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.check import check
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
-
-
-@pytest.fixture(autouse=True)
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These files are not torn; a process each would take most of the time."""
-    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
+pytestmark = [
+    pytest.mark.usefixtures("no_probe"),
+    pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning"),
+]
 
 
 def longer(demo: Any, more: int = 1) -> None:

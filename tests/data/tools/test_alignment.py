@@ -1,4 +1,4 @@
-"""In which row actions stand: told where the state answers to them, and not guessed from a few
+"""In which row actions stand: said where the state answers to them, and not guessed from a few
 demonstrations."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calibration of distributions whose calibration is known exactly."""
+"""Calibration of distributions where it is known exactly."""
 
 from __future__ import annotations
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
 from manyparts.core.naming import names_of_today
-from manyparts.core.printing import say
+from manyparts.core.printing import first_of, say
 from manyparts.core.serialisation import flatten
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import make_folder, write_atomically
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 
 MANIFEST = "manifest.json"
+_MAX_DIFFERENCES = 5  # that an error shows
 _MAX_CHARACTERS = 40  # of a setting that an error shows
 _HASH_CHARACTERS = 64
 _SHOWN_HASH_CHARACTERS = 8  # enough to tell two hashes apart
@@ -28,6 +29,8 @@ _SHOWN_HASH_CHARACTERS = 8  # enough to tell two hashes apart
 @contextlib.contextmanager
 def held_folder(folder: Path, *, what: str, is_empty: Callable[[], bool]) -> Iterator[None]:
     """Make a folder, and keep other processes out of it while the block runs.
+
+    A folder that is removed takes those above it along that were made for it.
 
     Args:
         folder: The folder; it may exist.
@@ -38,13 +41,22 @@ def held_folder(folder: Path, *, what: str, is_empty: Callable[[], bool]) -> Ite
     Raises:
         UserError: Another process holds the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [parent for parent in folder.absolute().parents if not parent.exists()]
+    make_folder(folder)
     with hold(folder / LOCK, what=what):
         try:
             yield
         finally:
             if is_empty():
                 shutil.rmtree(folder)
+                _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -52,7 +64,7 @@ def locked_folder(
     folder: Path,
     manifest: Mapping[str, Any],
     *,
-    way_out: str = "use those to finish it, delete it, or choose another output",
+    way_out: str = "finish it with those, delete it, or choose another output",
     resettable: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Make a folder for work with these settings, or continue in it, and hold it in the block.
@@ -88,7 +100,7 @@ def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def _empty_if_outdated(
     folder: Path, manifest: Mapping[str, Any], resettable: Mapping[str, str]
 ) -> None:
-    """Empty a folder whose manifest differs in resettable settings alone, and say so."""
+    """Empty a folder if its manifest differs in resettable settings alone, and say so."""
     path = folder / MANIFEST
     keys = _different(_read(path), _plain(manifest)) if path.exists() else []
     if not keys or not resettable.keys() >= set(keys):
@@ -109,13 +121,12 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
         write_atomically(path, json.dumps(manifest, indent=1).encode())
     before, now = flatten(_read(path)), flatten(_plain(manifest))
     different = [
-        f"{key}: {_short(before.get(key))}, {_short(now.get(key))}"
+        f"{key} was {_short(before.get(key))}, is {_short(now.get(key))}"
         for key in _different(before, now)
     ]
     if different:
-        raise UserError(
-            f"{folder} was begun with other settings ({'; '.join(different)}); {way_out}"
-        )
+        shown = first_of(different, _MAX_DIFFERENCES, separator="; ")
+        raise UserError(f"{folder} was begun with other settings ({shown}); {way_out}")
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -66,12 +66,34 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise UserError(f"{what} is in use by another process") from None
+            holder = _shown(_read(path))
+            raise UserError(
+                f"{what} is in use by another process{holder}; wait until that ends, end it, or "
+                "choose another folder"
+            ) from None
         except OSError:  # this file system has no locks
             with _named_owner(path.with_name(path.name + _OWNER), what, wait):
                 yield
             return
-        yield
+        # The file says who holds the lock. Nobody reads it once the lock is free.
+        _overwrite(file.fileno(), _describe(os.getpid()))
+        try:
+            yield
+        finally:
+            _overwrite(file.fileno(), "")
+
+
+def _overwrite(descriptor: int, content: str) -> None:
+    """Replace a file's content, if the disk allows it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, content.encode())
+
+
+def _shown(holder: str) -> str:
+    """Name a holder in an error: " (process NUMBER of HOST)"; nothing for an unnamed one."""
+    words = holder.split()
+    return f" ({' '.join(words[:4])})" if words else ""
 
 
 @contextlib.contextmanager
@@ -86,8 +108,8 @@ def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         else:
             raise UserError(
-                f"{what} is in use by another process ({holder or 'unnamed'}). "
-                f"This file system has no locks: if that process has ended, delete {path}"
+                f"{what} is in use by another process{_shown(holder)}; wait until that ends, or, "
+                f"if it has ended (this file system has no locks), delete {path}"
             )
     try:
         yield

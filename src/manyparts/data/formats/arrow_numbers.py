@@ -33,7 +33,9 @@ def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if flat.null_count and not pa.types.is_floating(flat.type):
         raise ValueError("holds null in place of a number")
     values = flat.to_numpy(zero_copy_only=False)
-    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
+    if flat is array:
+        return values
+    return values.reshape(len(array), -1 if len(array) else 0)
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -81,7 +81,7 @@ def _open_file(path: Path, complain: Complain) -> Reader:
 
 
 def _how_to_move_demos(names: Sequence[str]) -> str:
-    """How to mend a file whose demonstrations lie outside robomimic's group data."""
+    """How to mend a file with demonstrations outside robomimic's group data."""
     demo = next((name for name in names if name.startswith("demo_")), "")
     if not demo:
         return ""

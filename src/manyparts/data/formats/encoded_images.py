@@ -89,7 +89,7 @@ def decode_images(
         uint8 (n, h, w, 3).
 
     Raises:
-        UserError: naming the step whose image is torn, or of another size.
+        UserError: naming the step with a torn image, or one of another size.
     """
     frames: list[np.ndarray] = []
     for row, content in zip(rows, contents, strict=True):

@@ -16,6 +16,18 @@ from manyparts.core.errors import UserError
 _JSON_BYTES = 2**30
 
 
+# What pyarrow raises about a file that is torn or holds other types than expected.
+ARROW_ERRORS = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
 @contextmanager
 def parquet_errors(file: Path) -> Iterator[None]:
     """Turn the errors of pyarrow about one parquet file into a UserError that names the file."""
@@ -25,15 +37,7 @@ def parquet_errors(file: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except ARROW_ERRORS as error:
         raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
 
 

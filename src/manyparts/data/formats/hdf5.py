@@ -199,7 +199,7 @@ class Hdf5File:
         text = name.decode("utf-8", "replace")
         if not text.isprintable() or text.encode() != name:
             raise UserError(
-                f"{self.path}: {group.name} has a member whose name cannot be printed: {name!r}"
+                f"{self.path}: {group.name} has a member with an unprintable name: {name!r}"
             )
         return text
 

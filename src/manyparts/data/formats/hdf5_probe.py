@@ -116,7 +116,7 @@ class _Walk:
 
 
 def _lengths_vary() -> tuple[int, ...]:
-    """HDF5's type classes whose values may lie apart from the array, elsewhere in the file."""
+    """HDF5's type classes with values that may lie apart from the array, elsewhere in the file."""
     import h5py
 
     return (h5py.h5t.VLEN, h5py.h5t.STRING, h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.REFERENCE)

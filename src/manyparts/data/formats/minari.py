@@ -48,7 +48,7 @@ _PER_STEP = ("rewards", "terminations", "truncations")
 _SUCCESS, _EXPERT = "infos/success", "infos/expert_action"
 _MAX_SEED = np.iinfo(np.int64).max
 _MAX_SHOWN = 5
-_SAMPLE_EPISODES = 32  # episodes whose values decide what is no state
+_SAMPLE_EPISODES = 32  # episodes with the values that decide what is no state
 
 
 class _InvalidChoiceError(UserError):

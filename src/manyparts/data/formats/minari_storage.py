@@ -14,7 +14,7 @@ import pyarrow.dataset as arrow_dataset
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
-from manyparts.data.formats.errors import one_line, read_json
+from manyparts.data.formats.errors import ARROW_ERRORS, one_line, read_json
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 
 METADATA = "metadata.json"
@@ -220,14 +220,7 @@ class ArrowStorage:
             yield
         except UserError:
             raise
-        except (
-            pa.ArrowException,
-            OSError,
-            LookupError,
-            ValueError,
-            TypeError,
-            MemoryError,
-        ) as error:
+        except ARROW_ERRORS as error:
             raise UserError(
                 f"{self.path / str(number)} cannot be read as {self._kind}: {one_line(error)}"
             ) from error

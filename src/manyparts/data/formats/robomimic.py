@@ -46,7 +46,7 @@ from manyparts.embodiment.statistics import sample_rows
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _MAX_FPS = 1e6
 _STANDARD_MEMBERS = {ACTIONS, *PER_STEP.values(), "states", "obs", "next_obs"}
-_SAMPLE_DEMOS = 32  # demonstrations whose values decide what is no state
+_SAMPLE_DEMOS = 32  # demonstrations with the values that decide what is no state
 
 
 class RobomimicReader:

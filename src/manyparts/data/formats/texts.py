@@ -90,7 +90,7 @@ def distinct_texts(sources: Iterable[Sequence[str]]) -> list[str]:
 
 
 def changing_note(count: int) -> list[str]:
-    """A note for users of `count` episodes whose instruction changes between steps."""
+    """A note for users of `count` episodes with an instruction that changes between steps."""
     if not count:
         return []
     episodes = "1 episode has" if count == 1 else f"{count} episodes have"

@@ -26,7 +26,7 @@ _ZLIB, _ZLIB_BYTES = 0x78, 2**16  # zlib's first byte; how many bytes are decomp
 
 
 class TFRecordFile:
-    """A file whose records are read by index. It can be pickled to another process.
+    """A file of records that are read by index. It can be pickled to another process.
 
     Attributes:
         path: the file.
@@ -45,8 +45,8 @@ class TFRecordFile:
         if self._spans and _is_sequence_example(self._record(0)):
             raise UnsupportedFormatError(
                 f"{path} holds records of tf.train.SequenceExample, which are not read",
-                "write the dataset as RLDS with TensorFlow Datasets, "
-                "whose records are tf.train.Example",
+                "write the dataset as RLDS with TensorFlow Datasets: "
+                "its records are tf.train.Example",
             )
 
     def __len__(self) -> int:

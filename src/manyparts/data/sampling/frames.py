@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from manyparts.core.host.cores import cores
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
 from manyparts.core.storage.caches import cache_root
@@ -140,7 +140,8 @@ def _build(dataset: EpisodeDataset, folder: Path) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     seconds = time.monotonic() - started
-    say(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", error=True)
+    frames = counted(dataset.num_frames, "frame")
+    say(f"decoded {frames} of {dataset.path} in {seconds:.1f} s", error=True)
 
 
 def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
@@ -154,7 +155,7 @@ def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
                 for index in range(dataset.num_episodes)
             ]
             try:
-                with progress_bar("decoding", len(jobs)) as bar:
+                with progress_bar(f"decoding episodes of {dataset.path.name}", len(jobs)) as bar:
                     for done, job in enumerate(jobs, start=1):
                         job.result()
                         bar.show(done, "")

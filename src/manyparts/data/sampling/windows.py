@@ -15,7 +15,7 @@ from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.prompts import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
+from manyparts.data.sampling.prompt_drawing import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.prompt_layout import GOAL, PromptLayout

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-OLDEST, NEWEST = -5, 4  # steps from the row whose state moves
+OLDEST, NEWEST = -5, 4  # steps from the row with the state that moves
 _MIN_ROWS = 200
 _MATTERS = 0.15  # fraction of the strongest gain: actions with more are taken to have an effect
 # Fraction of that: what the newest action may explain. Experts react to what moved, so that later

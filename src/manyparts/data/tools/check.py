@@ -11,6 +11,7 @@ import numpy as np
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
+from manyparts.core.printing import counted
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.spec import ActionContract
@@ -108,7 +109,7 @@ def _inspect(path: str | Path, *, every_frame: bool) -> tuple[Inspection, Episod
         inspection.findings.append(_not_opened(path, error))
         return inspection, None
     _report_contents(dataset, inspection)
-    with progress_bar("checking", dataset.num_episodes) as bar:
+    with progress_bar(f"checking episodes of {path}", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):
             check_episode(dataset, index, inspection, every_frame=every_frame)
             bar.show(index + 1, "")
@@ -196,8 +197,10 @@ def _check_constants(inspection: Inspection) -> None:
         computed = inspection.statistics[name].finish()
         constant = np.flatnonzero(np.subtract(computed.max, computed.min) == 0)
         if len(constant):
-            plural = "s" if len(constant) > 1 else ""
-            what = f"dimension{plural} {', '.join(map(str, constant))} never change"
+            listed = ", ".join(map(str, constant))
+            what = f"dimension {listed} never changes"
+            if len(constant) > 1:
+                what = f"dimensions {listed} never change"
             remedy = "leave them out, or correct what records them"
             inspection.report("constants", "warning", what, remedy, name)
 
@@ -225,12 +228,11 @@ def _check_alignment(inspection: Inspection) -> None:
     if lag is None or lag in _LAGS:
         return
     if lag < 0:
-        what = f"the state moves {-lag} steps after the action of its row"
+        what = f"the state moves {counted(-lag, 'step')} after the action of its row"
         remedy = f"{remedy}, unless the robot is that slow"
         inspection.report("alignment", "warning", what, remedy, ACTION)
     else:
-        steps = f"{lag} step{'s' if lag > 1 else ''}"
-        what = f"the state moves {steps} before the action of its row is executed"
+        what = f"the state moves {counted(lag, 'step')} before the action of its row is executed"
         inspection.report("alignment", "error", what, remedy, ACTION)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from manyparts.core.printing import counted
 from manyparts.core.spec import TaskEntry
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.findings import Finding
@@ -25,7 +26,7 @@ def instruction_findings(dataset: EpisodeDataset) -> Iterator[Finding]:
     tasks = [(task, int(count)) for task, count in zip(dataset.tasks, counts, strict=True) if count]
     names = _names_of(dataset)
     for task, count in tasks:
-        where = f"task {task.name} ({count} episode{'s' if count > 1 else ''})"
+        where = f"task {task.name} ({counted(count, 'episode')})"
         text = task.instruction.strip()
         if not text:
             yield _warn(where, "the instruction is empty")

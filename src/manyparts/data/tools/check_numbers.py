@@ -73,8 +73,8 @@ _Key = tuple[str, tuple[int, ...], str]
 
 @dataclass
 class Jumps:
-    """Angles and rotations whose numbers jump though they do not, collected one episode at a
-    time."""
+    """Angles and rotations with numbers that jump though they do not, collected one episode at
+    a time."""
 
     _first: dict[_Key, tuple[int, int]] = field(default_factory=dict)  # episode and row
     _count: dict[_Key, int] = field(default_factory=dict)

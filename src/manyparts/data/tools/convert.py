@@ -15,6 +15,7 @@ import numpy as np
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import EXPERT_ACTION
 from manyparts.core.errors import UserError
+from manyparts.core.printing import counted
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -157,7 +158,7 @@ def _write(
     """Write the episodes that are not sealed yet."""
     resumed_at = done = output.sealed()
     start, total = time.monotonic(), dataset.num_episodes
-    with progress_bar("converting", total) as bar:
+    with progress_bar(f"converting episodes of {Path(dataset.location).name}", total) as bar:
         bar.show(done, "")
         while done < total:
             writer, first, until = output.open(done), done, time.monotonic() + seal_seconds
@@ -168,7 +169,8 @@ def _write(
                 bar.show(done, f"{frames / (time.monotonic() - start):.0f} frames/s")
             output.seal(writer)
         seconds = time.monotonic() - start
-        bar.summary = f"converted {total} episodes, {dataset.num_frames} frames in {seconds:.1f} s"
+        episodes, frames = counted(total, "episode"), counted(dataset.num_frames, "frame")
+        bar.summary = f"converted {episodes}, {frames} in {seconds:.1f} s"
 
 
 class _LeRobotOutput:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyparts.core.printing import first_of
 from manyparts.data.tools.check_numbers import Jumps
 from manyparts.data.tools.findings import Finding, Severity
 from manyparts.data.tools.outliers import Outliers
@@ -78,5 +79,4 @@ def _joined(where: list[str]) -> str:
     names = [each.removeprefix("episode ") for each in where if each.startswith("episode ")]
     if len(names) < 2:
         return ", ".join(where)
-    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
-    return f"episodes {', '.join(names[:_MAX_SHOWN])}{more}"
+    return f"episodes {first_of(names, _MAX_SHOWN)}"

@@ -143,7 +143,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class _Run:
-    """Neighbouring rows of an episode whose numbers of one dimension are far from the rest."""
+    """Neighbouring rows of an episode with one dimension's numbers far from the rest."""
 
     episode: int
     """The episode."""

@@ -60,7 +60,7 @@ def measure_quality(dataset: EpisodeDataset) -> Quality:
         raise UserError(f"{dataset.path} has no state, which quality is measured by")
     values = {name: np.full(dataset.num_episodes, np.nan) for name in WORSE_IS_MORE}
     scale = np.maximum(np.asarray(dataset.statistics[STATE].std), 1e-6)
-    with progress_bar("measuring", dataset.num_episodes) as bar:
+    with progress_bar(f"measuring episodes of {dataset.path.name}", dataset.num_episodes) as bar:
         for task in np.unique(dataset.episode_task):
             episodes = np.flatnonzero(dataset.episode_task == task)
             motion = {int(index): _motion(dataset, int(index), scale) for index in episodes}

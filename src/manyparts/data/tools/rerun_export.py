@@ -53,7 +53,9 @@ def export_rerun(
     chosen = choose_episodes(dataset, episodes, only, tasks)
     folder = temporary_folder(output)
     try:
-        with progress_bar("exporting", len(chosen)) as bar:
+        with progress_bar(
+            f"exporting episodes of {Path(dataset.location).name}", len(chosen)
+        ) as bar:
             for number, index in enumerate(chosen):
                 _write(rerun, dataset, index, folder / f"episode-{index:06d}.rrd")
                 bar.show(number + 1, "")

@@ -17,7 +17,7 @@ from manyparts.core.arguments import path_of
 from manyparts.core.columns import ACTION, REWARD, STATE, SUCCESS
 from manyparts.core.errors import UserError, closest
 from manyparts.core.progress import progress_bar
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import make_folder, write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.locations import short_name
 
@@ -57,7 +57,7 @@ def view(
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
     shown = []
-    with progress_bar("drawing", len(chosen)) as bar:
+    with progress_bar(f"drawing episodes of {Path(dataset.location).name}", len(chosen)) as bar:
         for number, index in enumerate(chosen):
             shown.append(_episode(dataset, index))
             bar.show(number + 1, "")
@@ -76,7 +76,7 @@ def view(
     page = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         data=data, title=_escaped(short_name(dataset.location))
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     write_atomically(output, page.encode())
     return output
 

@@ -51,7 +51,7 @@ class Mppi:
         """Begin with a plan of zeros.
 
         Args:
-            model: a `mujoco.MjModel`, whose controls are the actions.
+            model: a `mujoco.MjModel`; its controls are the actions.
             rewards: of states that were reached, with the sensors there and the controls that led
                 there.
             config: the settings.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Paths round a corner on an octagon, whose vertices are far enough out for its sides to keep the
+# Paths round a corner on an octagon. Its vertices are far enough out for its sides to keep the
 # clearance: 1 / cos(pi / 8) is 1.083.
 _AROUND_A_CORNER = 8
 _OUTWARDS = 1.09

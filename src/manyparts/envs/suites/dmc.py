@@ -59,9 +59,9 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "swimmer": ("swimmer6", "swimmer15"),
     "walker": ("stand", "walk", "run"),
 }
-TASKS: tuple[str, ...] = tuple(
-    f"{domain}-{task}" for domain, tasks in _TASKS.items() for task in tasks
-)
+TASKS: tuple[str, ...] = ()
+for _domain, _tasks in _TASKS.items():
+    TASKS += tuple(f"{_domain}-{_task}" for _task in _tasks)
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "all": TASKS,
     "planned": (
@@ -102,20 +102,14 @@ class ControlSuite(Environment):
         domain, _, task = name.partition("-")
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        choices = (
+        cameras = (
             DEFAULT_CAMERA,
             *(self._model.camera(index).name for index in range(self._model.ncam)),
         )
-        for camera in cameras:
-            if camera not in choices:
-                raise UserError(
-                    f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(choices)}"
-                )
         self.config = config
         spec = Spec(
             embodiment=f"dmc-{domain}",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes(f"dmc/{name}", cameras, (DEFAULT_CAMERA,)),
             state_names=tuple(name for name, _ in self._numbers()),
             action=self._contract(),
         )
@@ -149,7 +143,7 @@ class ControlSuite(Environment):
         return self._image(DEFAULT_CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Draw the pose whose observation is nearest to each state.
+        """Draw the pose with the observation nearest to each state.
 
         The search for each pose begins at the one before.
         """
@@ -211,12 +205,14 @@ class ControlSuite(Environment):
             parts = dict(self._suite.task.get_observation(physics))
         else:
             parts = {"position": physics.data.qpos, "velocity": physics.data.qvel}
-        arrays = [(name, np.asarray(part, np.float64)) for name, part in parts.items()]
-        return [
-            (f"{name}_{index}" if array.ndim else name, float(value))
-            for name, array in arrays
-            for index, value in enumerate(array.ravel())
-        ]
+        numbers: list[tuple[str, float]] = []
+        for name, part in parts.items():
+            values = np.asarray(part, np.float64)
+            if values.ndim:
+                numbers += [(f"{name}_{i}", float(value)) for i, value in enumerate(values.ravel())]
+            else:
+                numbers.append((name, float(values)))
+        return numbers
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)

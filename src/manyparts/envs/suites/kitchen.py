@@ -125,19 +125,20 @@ ACTION = ActionContract(
 )
 PROPRIOCEPTION = ACTION.names
 _THINGS = (
-    *(
-        f"{name}_{part}"
-        for name in ("knob1", "knob2", "knob3", "knob4")
-        for part in ("angle", "burner")
-    ),
-    *(
-        "light_switch",
-        "light",
-        "slide_cabinet",
-        "left_hinge_cabinet",
-        "right_hinge_cabinet",
-        "microwave",
-    ),
+    "knob1_angle",
+    "knob1_burner",
+    "knob2_angle",
+    "knob2_burner",
+    "knob3_angle",
+    "knob3_burner",
+    "knob4_angle",
+    "knob4_burner",
+    "light_switch",
+    "light",
+    "slide_cabinet",
+    "left_hinge_cabinet",
+    "right_hinge_cabinet",
+    "microwave",
 )
 _KETTLE_VELOCITY = ("vx", "vy", "vz", "wx", "wy", "wz")
 FULL = (
@@ -171,19 +172,13 @@ class Kitchen(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of kitchen; choices: {', '.join(CAMERAS)}"
-                )
         if config.context is not None:
             raise UserError(
                 "kitchen has no goals to fix, only tasks; leave context None and choose a task"
             )
         spec = Spec(
             embodiment="franka-kitchen",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("kitchen", CAMERAS, (DEFAULT_CAMERA,)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )

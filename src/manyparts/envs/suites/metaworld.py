@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
@@ -63,9 +62,8 @@ ACTION = ActionContract(
     gripper="positive closes",
 )
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
-OBJECTS = tuple(
-    f"object{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw")
-)
+_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
+OBJECTS = (*(f"object1_{part}" for part in _POSE), *(f"object2_{part}" for part in _POSE))
 FULL = (
     *PROPRIOCEPTION,
     *OBJECTS,
@@ -99,15 +97,9 @@ class MetaWorld(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or (DEFAULT_CAMERA,)
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}"
-                )
         spec = Spec(
             embodiment="sawyer",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("metaworld", CAMERAS, (DEFAULT_CAMERA,)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
@@ -192,7 +184,7 @@ class MetaWorld(Environment):
         return float(reward), bool(info["success"])
 
     def _draw(self, generator: np.random.Generator, split: Split) -> np.ndarray:
-        """A reset vector whose goal is the context's, if there is one, or else of the split."""
+        """A reset vector with the context's goal, if there is one, or else a goal of the split."""
         for _ in range(DRAWS):
             vector = generator.uniform(self._space.low, self._space.high)
             if self._context is not None:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from manyparts.core.errors import UserError
 from manyparts.core.host.renderer import APT, NoRendererError, egl_loads
 from manyparts.envs.base import EnvConfig, Split, Suite
 from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute
@@ -39,11 +38,7 @@ SAMPLES_PER_PIXEL = 4
 
 def make(task: str, config: EnvConfig, split: Split) -> Navigation:
     """The environment of a world of this suite, "hallway" or another of `TASKS`."""
-    for camera in config.cameras:
-        if camera not in CAMERAS:
-            raise UserError(
-                f"unknown camera {camera!r} of navigation; choices: {', '.join(CAMERAS)}"
-            )
+    config.camera_sizes("navigation", CAMERAS, CAMERAS)  # refuse before a scene is opened
     scene, horizon = MiniworldScene(WORLDS[task]), WORLDS[task].horizon
     return Navigation(
         f"navigation/{task}",

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
@@ -84,15 +83,9 @@ class PointMass(Environment):
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
-        cameras = config.cameras or CAMERAS
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}"
-                )
         spec = Spec(
             embodiment="pointmass",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=config.camera_sizes("pointmass", CAMERAS, CAMERAS),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
@@ -202,7 +195,7 @@ def _paint_disc(
     """Blend a disc with an edge of one pixel into float pixels (size, size, 3), in place.
 
     Args:
-        pixels: the image, whose upper edge is y = 1.
+        pixels: the image. Its upper edge is y = 1.
         centre: of the disc, metres.
         radius: metres.
         colour: RGB, 0 to 255.

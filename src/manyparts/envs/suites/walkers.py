@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 
 import numpy as np
 
@@ -52,9 +53,10 @@ STANDS, LIES = 0.8, 0.4
 # The joints of the shared layout of a kind, by the names of `walkers_models`: legs from front to
 # rear.
 SHARED: Mapping[Kind, tuple[str, ...]] = {
-    "planar": tuple(f"leg{leg}_{link}_bend" for leg in range(4) for link in range(3)),
+    "planar": tuple(f"leg{leg}_{link}_bend" for leg, link in product(range(4), range(3))),
     "free": tuple(
-        f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")
+        f"leg{leg}_{name}"
+        for leg, name in product(range(6), ("0_roll", "0_yaw", "0_bend", "1_bend"))
     ),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
@@ -65,10 +67,9 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     f"{universe}-{kind}": tuple(
         f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe])
     )
-    for universe in UNIVERSES
-    for kind in KINDS
+    for universe, kind in product(UNIVERSES, KINDS)
 }
-TASKS: tuple[str, ...] = tuple(name for names in SPLITS.values() for name in names)
+TASKS: tuple[str, ...] = tuple(chain.from_iterable(SPLITS.values()))
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Walker:
@@ -99,12 +100,7 @@ class Walker(Environment):
             raise UserError(
                 "walkers have no goals to hide or to fix; leave goal 'visible' and context None"
             )
-        cameras = config.cameras or CAMERAS
-        for camera in cameras:
-            if camera not in CAMERAS:
-                raise UserError(
-                    f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}"
-                )
+        camera_sizes = config.camera_sizes("walkers", CAMERAS, CAMERAS)
         self.config, self.morphology = config, draw_morphology(name)
         self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.morphology))
         self.data = load_mujoco().MjData(self.model)
@@ -117,7 +113,7 @@ class Walker(Environment):
         self._description = _described(self.morphology, self._joints) if shared else {}
         spec = Spec(
             embodiment=f"walkers-{self.morphology.kind if shared else name}",
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=camera_sizes,
             state_names=self._state_names(),
             action=self._contract(),
         )
@@ -231,7 +227,7 @@ class Walker(Environment):
     def _lowest(self) -> float:
         """Height of the lowest point of all capsules, metres."""
         # A capsule ends in half a ball, so its lowest point is a radius below the lower end of its
-        # axis, whose vertical part is entry (2, 2) of the rotation, number 8 in a row.
+        # axis. The vertical part of the axis is entry (2, 2) of the rotation, number 8 in a row.
         capsules = self.model.geom_type == load_mujoco().mjtGeom.mjGEOM_CAPSULE.value
         radius, half = self.model.geom_size[capsules, :2].T
         centre, along = self.data.geom_xpos[capsules, 2], self.data.geom_xmat[capsules, 8]
@@ -312,12 +308,12 @@ def _described(morphology: Morphology, joints: Sequence[str]) -> dict[str, float
         "stands_on_end": float(morphology.stance == "upright"),
     }
     unit = morphology.mass * GRAVITY * morphology.hips_height
-    own = {
-        f"leg{index}_{link}_{axis}": (length, morphology.joint(leg, link, axis).torque / unit)
-        for index, leg in enumerate(morphology.legs)
-        for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True))
-        for axis in axes
-    }
+    own: dict[str, tuple[float, float]] = {}
+    for index, leg in enumerate(morphology.legs):
+        for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True)):
+            for axis in axes:
+                torque = morphology.joint(leg, link, axis).torque / unit
+                own[f"leg{index}_{link}_{axis}"] = (length, torque)
     for joint in joints:
         length, torque = own.get(joint, (0.0, 0.0))
         description |= {

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -184,9 +185,8 @@ class Morphology:
     @cached_property
     def mass(self) -> float:
         """Kilograms, of all capsules."""
-        legs = sum(
-            _capsule_volume(length, self.leg_radius) for leg in self.legs for length in leg.lengths
-        )
+        lengths = chain.from_iterable(leg.lengths for leg in self.legs)
+        legs = sum(_capsule_volume(length, self.leg_radius) for length in lengths)
         return self.density * (legs + _capsule_volume(self.torso, self.torso_radius))
 
     def joint(self, leg: Leg, link: int, axis: Axis) -> Joint:

@@ -137,10 +137,6 @@ class EnsembleDynamics(nn.Module, TrainableModel):
         self.highest = nn.Parameter(torch.full((predicted,), high))
         self.register_buffer("held_out_error", torch.zeros(config.members))
 
-    def load_pretrained(self) -> tuple[str, ...]:
-        """See `TrainableModel.load_pretrained`: there are no such weights."""
-        return ()
-
     @property
     def elites(self) -> Int[Tensor, "e"]:
         """Indices of the members that predict."""

@@ -59,10 +59,6 @@ class MlpDynamics(nn.Module, TrainableModel):
         inputs, outputs = self.state_dimension + self.action_dimension, self.state_dimension + 1
         self.network = mlp([inputs, *[config.width] * config.layers, outputs])
 
-    def load_pretrained(self) -> tuple[str, ...]:
-        """See `TrainableModel.load_pretrained`: there are no such weights."""
-        return ()
-
     def forward(
         self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
     ) -> Float[Tensor, "... m"]:

@@ -80,10 +80,6 @@ class RecurrentDynamics(StateSpace, TrainableModel):
         width, features = config.width, config.width + latent.width
         self.decoder = mlp([features, width, width, self.state_dimension + 1])
 
-    def load_pretrained(self) -> tuple[str, ...]:
-        """See `TrainableModel.load_pretrained`: there are no such weights."""
-        return ()
-
     def decode(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... m"]:
         """Return the observation at a state, then the reward of the action before: m = s + 1."""
         return self.decoder(features)

@@ -179,10 +179,6 @@ class StepTransformer(nn.Module, TrainableModel):
         """Earlier steps that can influence a step: each layer reaches `steps` - 1 further back."""
         return self.config.layers * (self.steps - 1)
 
-    def load_pretrained(self) -> tuple[str, ...]:
-        """See `TrainableModel.load_pretrained`: there are no such weights."""
-        return ()
-
     def forward(
         self,
         values: Float[Tensor, "b t n"],

@@ -51,7 +51,7 @@ class Row:
     environment: str
     """As in `Measurement`; results.json calls it "place"."""
     seeds: tuple[int, ...]
-    """Seeds whose stages are all done."""
+    """Seeds with all stages done."""
     episodes: int
     """The number of episodes, over all seeds and tasks."""
     mean: float

@@ -17,7 +17,7 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.host.cores import cores
 from manyparts.core.host.processes import ending
-from manyparts.core.printing import say
+from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.storage.caches import CACHE_VARIABLES, chosen_root
 from manyparts.core.storage.locked_folder import locked_folder
@@ -45,7 +45,7 @@ class Outcome:
     done: list[Stage] = field(default_factory=list)
     """Stages that are done, by this call or before."""
     failed: list[Stage] = field(default_factory=list)
-    """Stages whose process failed."""
+    """Stages that failed in their process."""
     blocked: list[Stage] = field(default_factory=list)
     """Stages that were not started, since they need one that failed."""
 
@@ -77,7 +77,10 @@ def run_stages(
         raise UserError(f"workers is {count}; expected at least 1")
     with locked_folder(output, manifest):
         pool = _Pool(list(stages), output, count)
-        with progress_bar("study", len(stages)) as bar, contextlib.closing(pool):
+        with (
+            progress_bar(f"stages of the study in {output}", len(stages)) as bar,
+            contextlib.closing(pool),
+        ):
             try:
                 while pool.advance():
                     bar.show(len(pool.outcome.done), pool.note())
@@ -90,7 +93,7 @@ def run_stages(
 
 
 def _summary(outcome: Outcome) -> str:
-    counts = [f"{len(outcome.done)} stages done"]
+    counts = [f"{counted(len(outcome.done), 'stage')} done"]
     if outcome.failed:
         counts.append(f"{len(outcome.failed)} failed")
     if outcome.blocked:

@@ -35,7 +35,7 @@ DONE_BEFORE = "done_before.json"  # those of a stage that is done once more, unt
 
 
 class _Keyed:
-    """A stage, whose key is a hash of its content, including all stages that it needs.
+    """A stage. Its key is a hash of its content, including all stages that it needs.
 
     Fields with their default value do not count, so that a new field changes no key of a stage that
     is done.
@@ -88,7 +88,7 @@ class Train(_Keyed):
     config: TrainConfig
     data: Collect | Cut | Mixed
     start_from: Train | None = None
-    """The run whose weights it starts from."""
+    """The run that gives the initial weights."""
 
 
 @dataclass(frozen=True)
@@ -228,8 +228,8 @@ def is_done(stage: Stage, output: Path) -> bool:
 def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
     """Return the stages that must be done, in their order.
 
-    These are stages that were never done, and stages whose product is missing and needed by one of
-    these, as in an archive that left out data and weights.
+    These are stages that were never done, and stages with a missing product that one of these
+    needs, as in an archive that left out data and weights.
 
     Args:
         stages: Each after those that it needs.

@@ -13,7 +13,7 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset as train_preset
 from manyparts.methods.dualmind import trained_parts, transformer
-from manyparts.models.prompts import PromptConfig
+from manyparts.models.prompt_encoder import PromptConfig
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.studies.engine.stages import Collect, Evaluate, Train, one_process
@@ -258,7 +258,7 @@ def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfi
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
-    """Return a config whose prompt is a prefix instead of cross-attention."""
+    """Return a config with the prompt as a prefix instead of cross-attention."""
     cross_attended = transformer(config).prompt
     assert cross_attended is not None
     prompt: PromptConfig = replace(cross_attended, conditioning="prefix")

@@ -72,7 +72,7 @@ def _scale(preset: str) -> Scale:
 
 
 def run(preset: str, seed: int) -> Train:
-    """Return the run whose weights are the agent's."""
+    """Return the run that trains the agent."""
     scale = _scale(preset)
     data = Collect(
         scale.tasks, scale.demonstrations, environment=scale.environment, noise=scale.noise
@@ -129,7 +129,7 @@ STUDY = Study(
     groups={"The last phase": (METHOD,)},
     notes=(
         "“Solved” counts tasks with a success of at least 0.9. With 20 episodes per task the count "
-        "itself is uncertain: a task whose true success is 0.9 reaches 18 of 20 in two runs of "
+        "itself is uncertain: a task with a true success of 0.9 reaches 18 of 20 in two runs of "
         "three.",
         "Core hours are those of collection and training, without evaluation.",
     ),

@@ -58,8 +58,11 @@ _METAWORLD_SIZES = (64, 120)
 
 def contexts() -> dict[str, Context]:
     """Return the paper's environments by name."""
-    r3m_tasks = tuple(f"metaworld/{name}" for name in _R3M)
-    all_tasks = registry.expand(["metaworld/mt50"])
+    return _few_tasks() | _many_tasks()
+
+
+def _few_tasks() -> dict[str, Context]:
+    """Environments with pretraining on at most three tasks."""
     return {
         "pointmass": Context(
             before=("pointmass/reach",),
@@ -91,6 +94,14 @@ def contexts() -> dict[str, Context]:
             max_steps=300,
             cameras=_SIDE,
         ),
+    }
+
+
+def _many_tasks() -> dict[str, Context]:
+    """Environments with pretraining on many tasks, for twice as many steps."""
+    r3m_tasks = tuple(f"metaworld/{name}" for name in _R3M)
+    all_tasks = registry.expand(["metaworld/mt50"])
+    return {
         "ml45": Context(
             before=tuple(registry.expand(["metaworld/ml45-train"])),
             after=tuple(registry.expand(["metaworld/ml45-test"])),

@@ -5,6 +5,7 @@ Held-out tasks are done by instruction alone (zero-shot) or after a few demonstr
 
 from __future__ import annotations
 
+from manyparts.core.printing import counted
 from manyparts.methods.dualmind import tuning
 from manyparts.studies.engine.stages import Collect, Train
 from manyparts.training.config import TrainConfig
@@ -21,12 +22,12 @@ def few_shot(shots: int) -> str:
 
 def few_shot_embodiments(episodes: int) -> str:
     """Return the name of the setting after so many episodes of each unseen embodiment."""
-    return f"unseen embodiments, {episodes} episode{'s' if episodes > 1 else ''}"
+    return f"unseen embodiments, {counted(episodes, 'episode')}"
 
 
 def demonstrations(count: int) -> str:
     """Return a number of demonstrations in words."""
-    return f"{count} demonstration{'s' if count > 1 else ''}"
+    return counted(count, "demonstration")
 
 
 def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Train:

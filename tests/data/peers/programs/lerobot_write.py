@@ -34,7 +34,7 @@ dataset = LeRobotDataset.create(
     use_videos=kind == "video",
     video_backend="torchcodec",
 )
-told_apart = "task" in inspect.signature(LeRobotDataset.add_frame).parameters  # as before v3.0
+separate_task = "task" in inspect.signature(LeRobotDataset.add_frame).parameters  # as before v3.0
 for number, instruction in enumerate(episodes["task"].tolist()):
     for row in np.flatnonzero(episodes["episode"] == number):
         frame = {
@@ -42,7 +42,7 @@ for number, instruction in enumerate(episodes["task"].tolist()):
             "action": episodes["action"][row],
             "observation.images.front": episodes["images"][row],
         }
-        if told_apart:
+        if separate_task:
             dataset.add_frame(frame, task=instruction)
         else:
             dataset.add_frame(frame | {"task": instruction})

@@ -13,7 +13,8 @@ from manyparts.core.arguments import path_of
 from manyparts.core.columns import EXPERT_ACTION
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME, own_entry
-from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.printing import first_of
+from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
 from manyparts.embodiment.statistics import sample_rows
@@ -62,7 +63,8 @@ def append(
         if task_of.get(task.name, task) != task:
             differences.append(f"instructions of {task.name}")
     if differences:
-        raise UserError(f"{path} differs from what is to be appended: {'; '.join(differences)}")
+        shown = first_of(differences, SHOWN_DIFFERENCES, separator="; ")
+        raise UserError(f"{path} differs from what is to be appended: {shown}")
     return DatasetWriter(
         path,
         spec,

@@ -73,7 +73,7 @@ def read_data_file(file: Path) -> DataFile:
     columns are read.
 
     Raises:
-        UserError: naming the file that is torn, or whose indices are no integers.
+        UserError: naming the file that is torn, or has indices that are no integers.
     """
     with parquet_errors(file):
         opened = open_parquet(file)

@@ -39,7 +39,7 @@ from manyparts.data.video import PixelFormat, Timeline, pixel_format, read_frame
 
 _TIME, _AXES = "timestamp", ("height", "width", "channels")
 _MAX_TIMELINES = 64  # kept in memory
-_TRIED_EPISODES = 5  # until one is found whose images are not torn
+_TRIED_EPISODES = 5  # until one is found with images that are not torn
 
 
 class LeRobotReader:

@@ -92,7 +92,7 @@ class RemoteReader(LeRobotReader):
         return super().frames(index, camera, rows)
 
     def files(self) -> Iterator[Path]:
-        """The files of the meta folder, whose statistics differ if any other file does."""
+        """The files of the meta folder. Their statistics differ if any other file does."""
         return files_below(self.path / "meta")
 
     def files_of(self, episodes: Iterable[int]) -> list[Path]:

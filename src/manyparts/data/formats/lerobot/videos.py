@@ -125,7 +125,7 @@ def _agree(times: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
 
 
 def _refuse(times: np.ndarray, expected: np.ndarray, rows: np.ndarray) -> None:
-    """Raise the error for the frame whose time is furthest from the expected one."""
+    """Raise the error for the frame with the time furthest from the expected one."""
     worst = int(np.abs(times - expected).argmax())
     raise ValueError(
         f"the frame of row {rows[worst]} is shown at {times[worst]:.3f} s, "

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -154,8 +154,8 @@ class DatasetWriter:
         """Add an episode.
 
         Raises:
-            ValueError: if it does not fit the spec or the tasks, or its numbers are not finite.
-            UserError: if the disk is full.
+            UserError: if it does not fit the spec or the tasks, its numbers are not finite, or the
+                disk is full.
         """
         self._check(episode)
         try:
@@ -206,17 +206,17 @@ class DatasetWriter:
             self._videos[name].file_index = file_index
 
     def _check(self, episode: Episode) -> None:
-        """Raise ValueError if the episode does not fit the dataset."""
+        """Raise UserError if the episode does not fit the dataset."""
         length = len(episode)
         spec = self.spec
         if episode.task not in self._task_index:
-            tasks = ", ".join(self._task_index)
-            raise ValueError(f"episode's task {episode.task!r} is not among the dataset's: {tasks}")
+            near = closest(str(episode.task), self._task_index)
+            raise UserError(f"episode's task {episode.task!r} is not among the dataset's; {near}")
         task = self.tasks[self._task_index[episode.task]]
         if episode.instruction != task.instruction:
-            raise ValueError(
-                f"episode's instruction {episode.instruction!r} is not "
-                f"{task.name}'s {task.instruction!r}"
+            raise UserError(
+                f"episode's instruction is {episode.instruction!r}; expected that of its task "
+                f"{task.name}, {task.instruction!r}"
             )
         shapes = {
             "state": (episode.state, (length, spec.state_dimension)),
@@ -226,23 +226,30 @@ class DatasetWriter:
             "success": (episode.success, (length,)),
         }
         if length == 0:
-            raise ValueError("episode has no steps")
+            raise UserError("episode has no steps; expected at least 1")
         if episode.images.keys() != spec.cameras.keys():
-            raise ValueError(
-                f"episode's cameras are {sorted(episode.images)}; "
-                f"the dataset's {sorted(spec.cameras)}"
+            raise UserError(
+                f"episode's cameras are {sorted(episode.images)}; expected {sorted(spec.cameras)}, "
+                "as in the dataset's spec"
             )
         for name, (height, width) in spec.cameras.items():
             shapes[name] = (episode.images[name], (length, height, width, 3))
             if episode.images[name].dtype != np.uint8:
-                raise ValueError(
-                    f"episode's {name} images are {episode.images[name].dtype}, not uint8"
+                raise UserError(
+                    f"episode's {name} images are {episode.images[name].dtype}; expected uint8"
                 )
         for name, (array, shape) in shapes.items():
             if array.shape != shape:
-                raise ValueError(f"episode's {name} has shape {array.shape}; the dataset's {shape}")
+                raise UserError(
+                    f"episode's {name} has shape {array.shape}; expected {shape} by the spec"
+                )
+            if array.dtype.kind not in "biuf":
+                raise UserError(f"episode's {name} holds {array.dtype}; expected numbers")
             if not np.isfinite(array).all():
-                raise ValueError(f"episode's {name} holds NaN or infinity")
+                step = int(np.argwhere(~np.isfinite(array))[0][0])
+                raise UserError(
+                    f"episode's {name} holds NaN or infinity at step {step}; expected numbers"
+                )
 
     def _add(self, episode: Episode) -> None:
         length = len(episode)

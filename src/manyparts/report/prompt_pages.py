@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from manyparts.core.printing import counted
 from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.statistics import Interval
 from manyparts.report.svg import interval_bar
@@ -22,7 +23,7 @@ def prompts(study: PromptStudy | None) -> list[str]:
     """The section's parts; none without a study."""
     if study is None:
         return []
-    each = f"{study.episodes} episode{'' if study.episodes == 1 else 's'} per task and prompt"
+    each = f"{counted(study.episodes, 'episode')} per task and prompt"
     parts = [
         "<h2>What the prompt changes</h2>",
         f"<p>Success at any step, {each}.</p>",

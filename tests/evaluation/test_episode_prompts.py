@@ -14,10 +14,10 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions, make
+from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.prompt_study import study_prompts
-from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
 
 CAMERA = next(iter(make(TASKS[0], CONFIG).embodiment_spec.cameras))

@@ -1,0 +1,108 @@
+"""The machine-readable heads of plans: what a plan says, and what its study says.
+
+python scripts/plans/heads.py [NAME]     # the head that a study has, to paste into its plan
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manyparts.studies import find_study
+from manyparts.studies.engine.stages import Collect, Evaluate, EvaluateReference, Train, lineage
+from manyparts.studies.engine.study import Claim, Measurement, methods_of, stages_of
+from manyparts.studies.library import dualmind_second_phase, planning_walkers
+
+PLANS = Path(__file__).resolve().parents[2] / "docs" / "results" / "plans"
+PRIMARY_SETTING = {
+    "dualmind-second-phase": dualmind_second_phase.DECIDED,
+    "planning-walkers": planning_walkers.ZERO_SHOT_EMBODIMENTS,
+}
+_HEAD = re.compile(r"```json\n(.*?)```", re.DOTALL)
+
+
+def heads() -> dict[str, dict[str, Any]]:
+    """Return the head of every plan, by the name of its study."""
+    found = [head_of(path.read_text()) for path in sorted(PLANS.glob("*.md"))]
+    return {head["study"]: head for head in found}
+
+
+def head_of(page: str) -> dict[str, Any]:
+    """Return the first block of JSON of a page."""
+    match = _HEAD.search(page)
+    assert match is not None, "a plan begins with a block of JSON"
+    return json.loads(match[1])
+
+
+def head_of_study(name: str) -> dict[str, Any]:
+    """Return the head of a study's laptop size: what a plan must say."""
+    study = find_study(name)
+    measured = study.measurements("laptop", study.seeds)
+    stages = stages_of(measured)
+    first: Claim = study.claims[0]
+    evaluations = [stage for stage in stages if isinstance(stage, Evaluate | EvaluateReference)]
+    tasks = [task for each in stages if isinstance(each, Collect) for task in each.tasks]
+    known = {task.partition("/")[2] for task in tasks}
+    known |= {task.partition("/")[2] for task in _before(name)}
+    asked = {task for each in evaluations for task in each.tasks if task.startswith("walkers/")}
+    seeds = {
+        "training": {stage.config.seed for stage in stages if isinstance(stage, Train)},
+        "data": {stage.seed for stage in stages if isinstance(stage, Collect)},
+        "evaluation": {stage.seed for stage in evaluations},
+    }
+    return {
+        "study": name,
+        "preset": "laptop",
+        "primary": [first.better, first.worse, PRIMARY_SETTING[name]],
+        "seeds": {purpose: sorted(numbers) for purpose, numbers in seeds.items()},
+        "walkers": sorted({task.partition("/")[2] for task in asked} - known),
+        "methods": _methods(measured),
+        "settings": _settings(measured),
+        "stages": len(stages),
+        "keys": hashlib.sha256("".join(sorted(s.key for s in stages)).encode()).hexdigest()[:16],
+    }
+
+
+def _before(name: str) -> tuple[str, ...]:
+    """Return the walkers that a plan evaluates although they were used, apart from the others."""
+    return planning_walkers.scale_of("laptop").before if name == "planning-walkers" else ()
+
+
+def _methods(measured: list[Measurement]) -> dict[str, Mapping[str, int]]:
+    """Return method to its number of seeds, and to the optimiser steps of its agent."""
+    methods: dict[str, Mapping[str, int]] = {}
+    for method in methods_of(measured):
+        mine = [each for each in measured if each.method == method]
+        agent = mine[0].evaluations[0]
+        runs = lineage(agent.run) if isinstance(agent, Evaluate) else ()
+        methods[method] = {
+            "seeds": len({each.seed for each in mine}),
+            "steps": sum(run.config.steps for run in runs),
+        }
+    return methods
+
+
+def _settings(measured: list[Measurement]) -> dict[str, Mapping[str, int]]:
+    """Return setting to its numbers of tasks, and of episodes per task."""
+    settings: dict[str, Mapping[str, int]] = {}
+    for each in measured:
+        tasks = [task for stage in each.evaluations for task in stage.tasks]
+        numbers = {"tasks": len(tasks), "episodes": each.evaluations[0].episodes}
+        assert settings.setdefault(each.setting, numbers) == numbers
+    return settings
+
+
+def main(names: list[str]) -> None:
+    for name in names or list(PRIMARY_SETTING):
+        text = json.dumps(head_of_study(name), indent=1, ensure_ascii=False)
+        text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
+        print(re.sub(r"\{[^\[\]{}]*\}", lambda match: " ".join(match[0].split()), text))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
