@@ -104,7 +104,7 @@ def test_actor_finds_the_action_that_pays(kind: str, gradient: Any, monkeypatch:
         optimizer.step()
     features = WorldPasses(model, batch, generator()).filtered.features.flatten(0, 1)
     distribution, _ = objective.actor(features)
-    mode = objective._as_input(distribution.mode)
+    mode = objective.as_input(distribution.mode)
     assert mode.min() > 0.6, mode.flatten()
 
 

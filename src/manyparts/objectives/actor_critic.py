@@ -205,7 +205,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 distribution, raw_mean = self.actor(features[-1].detach())
                 action = distribution.draw(generator)
                 taken = distribution.log_probability(action.detach())
-                state = model.imagined(state, self._as_input(action), generator)
+                state = model.imagined(state, self.as_input(action), generator)
                 features.append(state.features)
                 steps.append((action, raw_mean, taken, distribution.entropy))
             action, raw_mean, taken, entropy = (
@@ -242,7 +242,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         chosen = order[: self.config.starts].to(states.recurrent.device)
         return WorldState(states.recurrent[chosen], states.drawn[chosen])
 
-    def _as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
+    def as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
         """Actions as the model reads them. A choice becomes the number of its cell's centre."""
         if not self.actor.choices:
             return action

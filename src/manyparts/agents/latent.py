@@ -1,0 +1,160 @@
+"""Acting in a latent world: by a policy that was learned in imagination, or by planning there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
+from manyparts.agents.generators import generator_of
+from manyparts.agents.origin import Origin
+from manyparts.core.errors import UserError
+from manyparts.core.printing import shown_short
+from manyparts.core.records import Observation, Prompt
+from manyparts.embodiment.codec import Codec
+from manyparts.models.dynamics.latent_context import LatentContext
+from manyparts.models.dynamics.latent_world import LatentWorld
+from manyparts.models.dynamics.state_space import WorldState
+from manyparts.objectives.actor_critic import ActorCritic
+from manyparts.objectives.system import System
+from manyparts.planners import PlannerConfig, plan
+from manyparts.planners.plans import moved_on, predicted_reward
+
+
+@shown_short
+@dataclass(frozen=True)
+class Carry:
+    """The memory of a `LatentAgent`."""
+
+    state: WorldState
+    """One row: the state after the last observation."""
+
+    action: Tensor
+    """The last action (1, a), as the model reads it."""
+
+    steps: int
+    """Actions taken so far."""
+
+    plan: Tensor | None = None
+    """The last plan (t, a), if the agent plans."""
+
+
+class LatentAgent(Described):
+    """Filters what it observes, and acts by its actor or by a planner.
+
+    The state is carried through the whole episode.
+
+    Args:
+        system: The world model, with the actor that it trained if there is one.
+        codec: Of the embodiment.
+        planner: What plans in the model; None: the actor acts.
+        seed: Seed of exploration and of plans.
+
+    Raises:
+        UserError: There is neither an actor nor a planner.
+    """
+
+    prompted = False
+    environment: Mapping[str, Any] = {}
+    origin: Origin | None = None
+    model: LatentWorld
+
+    def __init__(
+        self,
+        system: System,
+        codec: Codec,
+        *,
+        planner: PlannerConfig | None = None,
+        seed: int = 0,
+    ):
+        behaviours = [each for each in system.objectives.values() if isinstance(each, ActorCritic)]
+        if not behaviours and planner is None:
+            raise UserError("this world model learned no policy; choose a planner to act with it")
+        self.system, self.model = system, system.model
+        self.spec, self.planner, self.seed = codec.spec, planner, seed
+        self._codec, self._device = codec, next(system.parameters()).device
+        self._behaviour = behaviours[0] if behaviours else None
+
+    def needs_observation(self, carry: Carry | None) -> bool:
+        """Return True: every step is filtered."""
+        return True
+
+    @torch.inference_mode()
+    def act(
+        self,
+        carry: Carry | None,
+        observation: Observation | None,
+        prompt: Prompt | str | None = None,
+        *,
+        explore: bool,
+    ) -> tuple[np.ndarray, Carry]:
+        """See `agents.base.Agent`.
+
+        Without `explore` nothing is drawn: the most likely state, and the actor's mode.
+
+        Raises:
+            UserError: There is a prompt, or the observation does not fit.
+        """
+        refuse_prompt(prompt)
+        require_carry(carry, Carry)
+        steps = 0 if carry is None else carry.steps
+        generator = generator_of(self.seed, steps, self._device)
+        state = self._filtered(carry, observation, generator if explore else None)
+        planned = None
+        if self.planner is not None:
+            planned = self._planned(carry, state, generator)
+            action = planned[:1]
+        else:
+            assert self._behaviour is not None
+            distribution, _ = self._behaviour.actor(state.features)
+            chosen = distribution.draw(generator) if explore else distribution.mode
+            action = self._behaviour.as_input(chosen)
+        executed = require_actions(action[0].float().cpu().numpy(), self.spec)
+        return self._codec.decode_action(executed), Carry(state, action, steps + 1, planned)
+
+    def _filtered(
+        self,
+        carry: Carry | None,
+        observation: Observation | None,
+        generator: torch.Generator | None,
+    ) -> WorldState:
+        """Return the state after an observation."""
+        images = {
+            name: rearrange(
+                self._tensor(image_of(observation, name, self.spec.cameras[name])),
+                "h w c -> 1 c h w",
+            )
+            for name in self.model.cameras
+        }
+        state = torch.zeros(1, 0, device=self._device)
+        if self.model.state_dimension:
+            state = self._tensor(state_of(observation, self._codec))[None]
+        embedding = self.model.embed(images, state)
+        if carry is None:
+            recurrent = self.model.initial(embedding).recurrent
+        else:
+            recurrent = self.model.advance(carry.state.recurrent, carry.state.drawn, carry.action)
+        return self.model.observed(recurrent, embedding, generator)
+
+    def _planned(
+        self, carry: Carry | None, state: WorldState, generator: torch.Generator
+    ) -> Tensor:
+        """Return a plan (t, a) from a state, which starts from what is left of the last one."""
+        assert self.planner is not None
+        shape = (self.planner.horizon, self.spec.action.dimension)
+        start = torch.zeros(shape, device=self._device)
+        if carry is not None and carry.plan is not None:
+            start = moved_on(carry.plan)
+        context = LatentContext(self.model, state)
+        return plan(context, self.planner, generator, start, objective=predicted_reward).action
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """Return an array on the model's device; torch reads no negative strides."""
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
