@@ -139,7 +139,7 @@ def test_what_cannot_be_seen_is_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
     blind = EmbodimentSet((replace(make_spec(), cameras={}),))
     objectives = {"world": WorldConfig()}
-    with pytest.raises(UserError, match="has no camera; set model.sees to state"):
+    with pytest.raises(UserError, match=r"has no camera; set model\.sees to state"):
         System.build(WORLDS["images"], objectives, blind, window)
     with pytest.raises(UserError, match=r"window\.chunk is 2"):
         System.build(SMALL, objectives, blind, WindowConfig(steps=STEPS, chunk=2))

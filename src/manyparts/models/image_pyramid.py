@@ -86,10 +86,11 @@ class ImageDecoder(nn.Module):
         layers = []
         for number in range(count):
             # A side of n pixels was halved to n // 2; the padding gives an odd side back its last.
-            odd = tuple(
-                large - 2 * small
-                for large, small in zip(self.sizes[number + 1], self.sizes[number], strict=True)
+            (height, width), (small_height, small_width) = (
+                self.sizes[number + 1],
+                self.sizes[number],
             )
+            odd = (height - 2 * small_height, width - 2 * small_width)
             layers.append(
                 nn.ConvTranspose2d(
                     channels[number], channels[number + 1], 4, 2, padding=1, output_padding=odd

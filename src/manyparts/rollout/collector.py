@@ -117,8 +117,21 @@ class Collector:
             while self.running[number] is not None:
                 self._decide(number, agent_of)
 
-    def resumed(self) -> None:
-        """Bring each environment to where its running episode is, by its recorded actions."""
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from: counts, and every episode under way."""
+        return {
+            "environment_steps": self.environment_steps,
+            "began": self.began,
+            "running": [running and vars(running).copy() for running in self.running],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, after the replay was cut back to that moment.
+
+        Each environment is brought to where its running episode is, by its recorded actions.
+        """
+        self.environment_steps, self.began = state["environment_steps"], state["began"]
+        self.running = [running and RunningEpisode(**running) for running in state["running"]]
         for env, running in zip(self.environments, self.running, strict=True):
             if running is None:
                 continue

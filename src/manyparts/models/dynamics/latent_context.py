@@ -29,6 +29,24 @@ class LatentContext:
             self.model, WorldState(*(part.expand(count, -1) for part in self.state))
         )
 
+    @torch.no_grad()
+    def extended(
+        self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
+    ) -> LatentContext:
+        """See `Context.extended`; of a model that sees states alone."""
+        recurrent = self.model.advance(self.state.recurrent, self.state.drawn, action[None])
+        embedding = self.model.embed({}, observation[None])
+        return LatentContext(self.model, self.model.observed(recurrent, embedding))
+
+
+@torch.no_grad()
+def encode(
+    model: LatentWorld, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"]
+) -> LatentContext:
+    """Return the context after t observed states and the u = t - 1 actions between them."""
+    filtered = model.filter(model.embed({}, observation)[None], action[None])
+    return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
+
 
 class LatentImagination:
     """See `Imagination`: it goes on with the most likely variables at each step."""
