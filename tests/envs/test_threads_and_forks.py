@@ -12,7 +12,9 @@ import pytest
 from manyparts.core.host.renderer import egl_loads
 
 SCRIPT = """
-import os, sys, threading
+import os, sys, threading, warnings
+# From Python 3.12 on, a fork of a process with threads is warned of.
+warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
 import numpy as np
 from manyparts.envs import rendering
 from manyparts.envs.registry import make
