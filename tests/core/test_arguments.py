@@ -96,8 +96,8 @@ def test_nearest_choices_are_named() -> None:
     [
         (
             lambda: work(Config(1)),
-            r"work\(\): missing a required (keyword-only )?argument: 'output'; it takes config, output, "
-            "workers",
+            r"work\(\): missing a required (keyword-only )?argument: 'output'; "
+            "it takes config, output, workers",
         ),
         (lambda: work(Config(1), outptu="x"), "has no argument 'outptu'; did you mean output"),
         (
