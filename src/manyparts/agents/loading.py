@@ -30,6 +30,7 @@ from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 
 LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
+"""What `load` returns: an agent that acts with learned weights."""
 
 
 @explained()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
 from manyparts.envs.base import EnvConfig
 from manyparts.methods.inverse_dynamics import (
@@ -75,7 +75,7 @@ class Choice:
 def _require_known(kind: str, names: Sequence[str], choices: Sequence[str]) -> None:
     for name in names:
         if name not in choices:
-            raise UserError(f"unknown {kind} {name!r}; choices: {', '.join(choices)}")
+            raise UserError(f"unknown {kind} {name!r}; {closest(name, choices)}")
 
 
 def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
