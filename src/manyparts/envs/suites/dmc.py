@@ -84,8 +84,7 @@ def make(task: str, config: EnvConfig, split: Split) -> ControlSuite:
 
     Raises:
         UserError: the config hides or fixes goals, which this suite does not have, or names an
-            unknown camera; or the suite's simulator or a
-            renderer is missing.
+            unknown camera; or the suite's simulator or a renderer is missing.
     """
     return ControlSuite(task, config, split)
 
