@@ -108,7 +108,12 @@ def content_hash(value: Any, *, defaults: bool = True) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one, with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    """Turn nested mappings into one, with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}.
+
+    Args:
+        values: The mappings. An empty one leaves no key.
+        prefix: What each key begins with.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
