@@ -65,6 +65,10 @@ def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     """Learn a transformer of one embodiment's dynamics from its states.
 
     Collect them with `--state full`.
+
+    Args:
+        decoding: How the numbers of a step are predicted; see `DynamicsTransformerConfig`.
+        size: The size of the model and of its training.
     """
     width, layers, heads, bins = _MODELS[size]
     model = DynamicsTransformerConfig(

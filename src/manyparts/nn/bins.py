@@ -68,7 +68,13 @@ class Bins(nn.Module):
         """Draw bins' centres from distributions over bins.
 
         All b rows meet the same random numbers, so that equal distributions give equal samples.
-        The result is nan where a distribution is not finite.
+
+        Args:
+            logits: Of n bins.
+            generator: Source of the random numbers, on any device.
+
+        Returns:
+            The drawn centres; nan where a distribution is not finite.
         """
         # Inverse transform sampling: the index is the number of cumulative sums up to a uniform
         # number. The last sum is 1 up to rounding; scaling by it keeps the index among the bins.

@@ -151,7 +151,12 @@ class Ledger:
         return number
 
     def finish(self, number: int, success: bool) -> None:
-        """Move a try from the running to the finished ones."""
+        """Move a try from the running to the finished ones.
+
+        Args:
+            number: The try's number among those of its task.
+            success: Whether the task was solved.
+        """
         self.running.discard(number)
         self.finished[number] = success
 

@@ -147,7 +147,13 @@ class RecurrentDynamics(nn.Module, TrainableModel):
         drawn: Float[Tensor, "n z"],
         action: Float[Tensor, "n a"],
     ) -> Float[Tensor, "n d"]:
-        """Return the recurrent state after an action."""
+        """Return the recurrent state after an action.
+
+        Args:
+            recurrent: The recurrent state before the action.
+            drawn: The variables at that state, one-hot, flattened.
+            action: Within [-1, 1].
+        """
         return self.recurrent(F.gelu(self.enter(torch.cat([drawn, action], dim=-1))), recurrent)
 
     def prior(self, recurrent: Float[Tensor, "... d"]) -> Float[Tensor, "... v c"]:
@@ -157,9 +163,13 @@ class RecurrentDynamics(nn.Module, TrainableModel):
     def draw(
         self, log_probabilities: Float[Tensor, "... v c"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "... z"]:
-        """Return variables one-hot, flattened. generator: see `filter`.
+        """Return variables one-hot, flattened.
 
         Gradients pass as if the result were the probabilities (straight through).
+
+        Args:
+            log_probabilities: Of each variable's categories.
+            generator: Draws the variables. None: the most likely ones are taken.
         """
         scores = log_probabilities
         if generator is not None:
