@@ -122,8 +122,8 @@ class _Scale:
 
         Args:
             points: (x, y) of each, at least one.
-            y_limits: the ends of a linear y axis; None: the points choose, and the axis is logarithmic
-                if they are above 0 and differ by more than a factor of 5.
+            y_limits: the ends of a linear y axis; None: the points choose. The axis is then
+                logarithmic if all are above 0 and the largest is more than 5 times the smallest.
         """
         x, y = [x for x, _ in points], [y for _, y in points]
         if y_limits is not None:

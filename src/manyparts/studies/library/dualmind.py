@@ -83,7 +83,8 @@ def _scale(preset: str) -> Scale:
             few_shot_steps=150,
             # From the front, doors hide the goal.
             environment=EnvConfig(cameras=("workspace_side",)),
-            same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},  # docs/log.md
+            # docs/log/speed-and-scale.md
+            same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},
             precision="bf16",  # two thirds of the time, on CPUs that have it
         )
     return Scale(
