@@ -109,7 +109,7 @@ def evaluate_in_process(
         env: an environment, or several of different tasks.
         settings: what all episodes share.
         output: folder for results and videos; None: nothing is written.
-        overwrite: whether results of other conditions in `output` may be replaced.
+        overwrite: whether earlier results in `output` may be replaced.
         device: see `evaluate`; None for an agent, as are the next two.
         precision: see `evaluate`.
         planner: see `evaluate`.

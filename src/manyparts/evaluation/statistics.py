@@ -56,7 +56,7 @@ def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) 
     """Wilson's score interval of a success rate (Wilson 1927), which is right also at 0 and at 1.
 
     Args:
-        successes: from 0 to `trials`; a fraction where episodes count partly.
+        successes: from 0 to `trials`; not whole if it is a mean over tasks times `trials`.
         trials: number of episodes, at least 1.
         confidence: the interval's, between 0 and 1.
 

@@ -107,8 +107,8 @@ def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
 
     Args:
         run: the run.
-        system: with the weights of the last checkpoint, or initial ones. It is moved to the run's
-            device.
+        system: with the weights of the last checkpoint, or those that the run starts from. It is
+            moved to the run's device.
         info: the description that checkpoints carry.
 
     Raises:

@@ -121,7 +121,7 @@ def curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationCon
         curation: what fraction goes, and by which measure.
 
     Returns:
-        int (m,), at most n; sorted if any go.
+        int (m,), with m at most n.
     """
     if not curation.drop:
         return episodes

@@ -127,7 +127,7 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
     on laptops only where it is cheapest, unless chosen.
 
     Args:
-        preset: A name of the study's presets.
+        preset: "debug", "laptop" or "paper".
         seeds: How many seeds of each method.
         choice: The part of the study to measure.
     """
