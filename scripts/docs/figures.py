@@ -1,8 +1,8 @@
 """The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start`.
 
 It takes about a minute. Frames are rendered by the simulators, plans come from a small dynamics
-model that is trained here, errors under confounding from `manyparts.studies.confounding`. Needs the
-extras metaworld and navigation.
+model that is trained here, errors under confounding from `manyparts.studies.library.confounding`.
+Needs the extras metaworld and navigation.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ _WHAT = {
 }
 # In docs/evidence/dynamics-specialist-laptop.tar.xz (cartpole-swingup, three seeds) and
 # dynamics-generalist-laptop.tar.xz (five seeds): parameters and mean core hours; scores are those
-# of docs/dynamics.md.
+# of docs/results/dynamics.md.
 _LAPTOP = {
     "parallel": PresetFacts(
         _WHAT["parallel"],

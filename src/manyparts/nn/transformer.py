@@ -149,6 +149,6 @@ def _fused_is_slow(query: Tensor) -> bool:
     """Whether attention is faster in parts than fused.
 
     On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as long
-    as its parts (docs/log.md, 2026-11-24).
+    as its parts (docs/log/speed-and-scale.md, 2026-11-24).
     """
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad

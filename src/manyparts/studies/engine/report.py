@@ -25,7 +25,14 @@ _MAX_LINES = 6  # per chart: there are no more colours
 def write_report(
     study: Study, measurements: Sequence[Measurement], result: StudyResult, output: Path
 ) -> Path:
-    """Write OUTPUT/report.html and return its path."""
+    """Write OUTPUT/report.html and return its path.
+
+    Args:
+        study: The study.
+        measurements: Those of the preset.
+        result: The results of those that are finished.
+        output: The study's folder.
+    """
     path, preset = output / REPORT, escape(result.provenance["preset"])
     provenance = {key: value for key, value in result.provenance.items() if key != "notes"}
     parts = [

@@ -128,7 +128,13 @@ class StudyResult:
         return [row for row in self.rows if row.setting == setting]
 
     def comparison(self, a: str, b: str, setting: str) -> Comparison | None:
-        """Return the comparison of two methods in a setting; None if it is missing."""
+        """Return the comparison of two methods in a setting; None if it is missing.
+
+        Args:
+            a: The method that is compared.
+            b: The method that it is compared with.
+            setting: The setting's name.
+        """
         for comparison in self.comparisons:
             if (comparison.a, comparison.b, comparison.setting) == (a, b, setting):
                 return comparison
@@ -171,9 +177,7 @@ class _Cell:
 def gather(
     study: Study, preset: str, measurements: Sequence[Measurement], output: Path
 ) -> StudyResult:
-    """Summarise the finished stages of a study.
-
-    A method has a row in a setting once one of its seeds is finished there.
+    """Summarise a study: a row per setting of each method that has a finished seed there.
 
     Args:
         study: The study.

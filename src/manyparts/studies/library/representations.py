@@ -81,6 +81,10 @@ def _require_known(kind: str, names: Sequence[str], choices: Sequence[str]) -> N
 def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
     """Require that nothing is chosen twice: its results would count as those of further seeds.
 
+    Args:
+        name: What is chosen, for the message.
+        chosen: The choices.
+
     Raises:
         UserError: Something is.
     """
@@ -121,6 +125,11 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
     Every method is measured at every number of demonstrations, with the largest pretraining first.
     Smaller pretraining is measured for the methods that the preset names, or all that were chosen;
     on laptops only where it is cheapest, unless chosen.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seeds: How many seeds of each method.
+        choice: The part of the study to measure.
     """
     at_smaller = OBJECTIVES if choice.objectives else _AT_SMALLER_SIZES[preset]
     everywhere = preset != "laptop" or choice.pretrain_sizes or choice.objectives
