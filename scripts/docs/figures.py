@@ -235,7 +235,7 @@ class Planned(NamedTuple):
 def planned() -> Planned:
     """Train a perceptron on 100 noisy episodes of the point mass and plan in an unseen scene."""
     from manyparts import EpisodeDataset, collect, preset, train
-    from manyparts.agents.expert_agent import Noise
+    from manyparts.agents.expert import Noise
     from manyparts.envs.base import EnvConfig
 
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
 
     from manyparts import load, make
     from manyparts.envs.base import EnvConfig
-    from manyparts.models.world_model import step_by_step
+    from manyparts.models.dynamics.world_model import step_by_step
     from manyparts.planners import MppiConfig
     from manyparts.planners.plans import candidates, predicted_reward, returns
 
@@ -392,7 +392,7 @@ def embodiments() -> Canvas:
 
 def confounding() -> Canvas:
     """Two worlds with a hidden context, and the error of a policy on frozen encoders in each."""
-    from manyparts.studies.confounding import DEMONSTRATIONS, errors
+    from manyparts.studies.library.confounding import DEMONSTRATIONS, errors
 
     canvas = Canvas(548, "When a hidden context confounds cloning, and when it does not")
     colours = {
@@ -470,7 +470,7 @@ def _errors(
     colours: dict[str, str],
 ) -> None:
     """Error against demonstrated frames, log axis; 0 is the expert, 1 is predicting nothing."""
-    from manyparts.studies.confounding import DEMONSTRATIONS
+    from manyparts.studies.library.confounding import DEMONSTRATIONS
 
     top, counts = 1.6, DEMONSTRATIONS[1:]
     canvas.rectangle(x, y, width, height, "white", LINE)
