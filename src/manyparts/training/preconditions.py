@@ -168,8 +168,8 @@ def require_nothing_left_random(
     lacking = f", and {origin} lacks" if origin else ""
     raise UserError(
         f"train_only freezes parameters that nothing has trained{lacking} ({shown}): start from "
-        "the run that trained them with --from RUN, train them too with --train-only "
-        "--no-cache-features, or keep them random with --freeze-untrained"
+        "the run that trained them with --from RUN, train them too with "
+        "--train-only '*' --no-cache-features, or keep them random with --freeze-untrained"
     )
 
 
