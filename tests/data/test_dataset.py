@@ -51,8 +51,8 @@ def test_dataset_is_sequence_of_episodes(dataset: EpisodeDataset) -> None:
     assert len(dataset) == 5
     assert_equal(dataset[-1], EPISODES[4])
     assert_equal(dataset.episode(-5), EPISODES[0])
-    for found, expected in zip(dataset, EPISODES, strict=True):
-        assert_equal(found, expected)
+    for episode, expected in zip(dataset, EPISODES, strict=True):
+        assert_equal(episode, expected)
     assert dataset.length(-1) == len(EPISODES[4]) and dataset.seed(-1) == EPISODES[4].seed
     np.testing.assert_array_equal(
         dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3]
@@ -169,11 +169,11 @@ def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
 
 def test_statistics_are_those_of_all_frames(dataset: EpisodeDataset) -> None:
     states = np.concatenate([episode.state for episode in EPISODES]).astype(np.float64)
-    found = dataset.statistics["observation.state"]
-    np.testing.assert_allclose(found.mean, states.mean(0), rtol=1e-9)
-    np.testing.assert_allclose(found.std, states.std(0), rtol=1e-9)
-    np.testing.assert_allclose(found.q99, np.quantile(states, 0.99, axis=0), rtol=1e-9)
-    assert found.count == dataset.num_frames
+    statistics = dataset.statistics["observation.state"]
+    np.testing.assert_allclose(statistics.mean, states.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(statistics.std, states.std(0), rtol=1e-9)
+    np.testing.assert_allclose(statistics.q99, np.quantile(states, 0.99, axis=0), rtol=1e-9)
+    assert statistics.count == dataset.num_frames
 
 
 def test_files_roll_over_at_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

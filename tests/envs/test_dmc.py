@@ -34,14 +34,17 @@ def test_all_tasks_of_the_suite_are_named() -> None:
 )
 def test_rewards_of_arrays_are_those_of_the_suite(name: str) -> None:
     env = registry.make(f"dmc/{name}", EnvConfig(state="full"))
-    ours, theirs = _both(env, name)
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    from_arrays, of_suite = _both(env, name)
+    np.testing.assert_allclose(from_arrays, of_suite, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["reacher-easy", "pendulum-swingup", "cartpole-swingup_sparse"])
 def test_rewards_that_lead_somewhere_are_larger_where_the_suite_rewards(name: str) -> None:
-    ours, theirs = _both(registry.make(f"dmc/{name}"), name, count=4000)
-    assert theirs.any() and ours[theirs > 0.5].mean() > ours[theirs < 0.5].mean() + 0.5
+    from_arrays, of_suite = _both(registry.make(f"dmc/{name}"), name, count=4000)
+    assert (
+        of_suite.any()
+        and from_arrays[of_suite > 0.5].mean() > from_arrays[of_suite < 0.5].mean() + 0.5
+    )
 
 
 def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -61,32 +64,34 @@ def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
         data.qpos[:], data.qvel[:], data.ctrl[:] = position[index], velocity[index], control[index]
         mujoco.mj_forward(model, data)
         sensors[index] = data.sensordata
-    ours = rewards_of(domain, task, env._suite.physics, env._suite.task)(
+    from_arrays = rewards_of(domain, task, env._suite.physics, env._suite.task)(
         position, velocity, sensors, control
     )
-    theirs = _state_by_state(env._suite.physics, env._suite.task)(
+    of_suite = _state_by_state(env._suite.physics, env._suite.task)(
         position, velocity, sensors, control
     )
-    return ours, theirs
+    return from_arrays, of_suite
 
 
 def test_an_episode_is_the_suites_own() -> None:
     from dm_control import suite
 
-    ours = registry.make("dmc/walker-walk", EnvConfig(state="full"))
-    ours.begin(5)
-    theirs = suite.load("walker", "walk", task_kwargs={"random": np.random.RandomState(ours._seed)})
-    first = theirs.reset()
+    env = registry.make("dmc/walker-walk", EnvConfig(state="full"))
+    env.begin(5)
+    original = suite.load(
+        "walker", "walk", task_kwargs={"random": np.random.RandomState(env._seed)}
+    )
+    first = original.reset()
     generator = np.random.default_rng(0)
     flat = np.concatenate([np.ravel(part) for part in first.observation.values()])
-    np.testing.assert_allclose(ours.observe()["state"], flat, atol=1e-6)
+    np.testing.assert_allclose(env.observe()["state"], flat, atol=1e-6)
     for _ in range(20):
         action = generator.uniform(-1, 1, 6).astype(np.float32)
-        reward = ours.advance(action)[0]
-        step = theirs.step(action.astype(np.float64))
+        reward = env.advance(action)[0]
+        step = original.step(action.astype(np.float64))
         assert reward == step.reward
         flat = np.concatenate([np.ravel(part) for part in step.observation.values()])
-        np.testing.assert_allclose(ours.observe()["state"], flat, atol=1e-5)
+        np.testing.assert_allclose(env.observe()["state"], flat, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cartpole-balance", "lqr-lqr_2_1"])

@@ -293,5 +293,9 @@ def test_splits_expand_in_order_without_repeats() -> None:
 
 def test_versions_name_the_simulator_and_what_renders() -> None:
     assert registry.versions("pointmass/reach")["renderer"] == "numpy"
-    found = registry.versions("metaworld")
-    assert found["mujoco"] and found["metaworld"] and found["renderer"] in ("egl", "osmesa", "glfw")
+    versions = registry.versions("metaworld")
+    assert (
+        versions["mujoco"]
+        and versions["metaworld"]
+        and versions["renderer"] in ("egl", "osmesa", "glfw")
+    )

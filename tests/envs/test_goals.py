@@ -28,11 +28,11 @@ def cell(goal: np.ndarray) -> tuple[int, ...]:
 
 
 def test_every_suite_says_how_long_its_demonstrations_go_on() -> None:
-    found = {
+    steps = {
         name: registry.steps_after_success(registry.expand([f"{name}/all"]))
         for name in ("navigation", "pointmass")
     }
-    assert found == {"navigation": 0, "pointmass": 20}
+    assert steps == {"navigation": 0, "pointmass": 20}
     assert registry.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
     with pytest.raises(UserError, match=r"differ by suite .*'navigation': 0.*give one number"):
         registry.steps_after_success(["metaworld/reach", "navigation/hallway"])
@@ -77,11 +77,11 @@ def test_every_metaworld_task_has_goals_for_every_split() -> None:
 def test_ten_neighbouring_cells_are_shared_out_seven_to_one_to_two() -> None:
     for row in range(20):
         owners = Counter(
-            split_of("a/b", [0.3, (10 * row + place + 0.5) * CELL_METRES]) for place in range(10)
+            split_of("a/b", [0.3, (10 * row + column + 0.5) * CELL_METRES]) for column in range(10)
         )
         assert owners == {"train": 7, "validation": 1, "evaluation": 2}
     orders = {
-        tuple(split_of(task, [(place + 0.5) * CELL_METRES]) for place in range(10))
+        tuple(split_of(task, [(column + 0.5) * CELL_METRES]) for column in range(10))
         for task in map(str, range(9))
     }
     assert len(orders) > 5

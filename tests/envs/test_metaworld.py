@@ -28,24 +28,24 @@ def original(name: str, goal_vector: np.ndarray) -> Any:
 
 
 def compare(name: str, steps: int) -> None:
-    ours = registry.make(f"metaworld/{name}", EnvConfig(state="full"))
+    env = registry.make(f"metaworld/{name}", EnvConfig(state="full"))
     generator = np.random.default_rng(0)
     for seed in (5, 2):  # the second follows another episode in the same simulator
-        ours.begin(seed)
-        theirs = original(name, ours._vector)
-        observation, _ = theirs.reset()
-        assert np.array_equal(observation, ours._observation), "reset"
+        env.begin(seed)
+        simulator = original(name, env._vector)
+        observation, _ = simulator.reset()
+        assert np.array_equal(observation, env._observation), "reset"
         for step in range(steps):
-            noisy = ours.expert_action() + 0.3 * generator.standard_normal(4)
+            noisy = env.expert_action() + 0.3 * generator.standard_normal(4)
             action = np.clip(noisy, -1, 1).astype(np.float32)
-            observation, reward, _, _, info = theirs.step(action)
-            our_reward, _, _, our_info = ours.advance(action)
-            assert np.array_equal(observation, ours._observation), f"observation after step {step}"
-            assert np.array_equal(observation.astype(np.float32), ours._state())
+            observation, reward, _, _, info = simulator.step(action)
+            our_reward, _, _, our_info = env.advance(action)
+            assert np.array_equal(observation, env._observation), f"observation after step {step}"
+            assert np.array_equal(observation.astype(np.float32), env._state())
             assert reward == our_reward, f"reward of step {step}"
             assert bool(info["success"]) == our_info["success"], f"success of step {step}"
-        theirs.close()
-    ours.close()
+        simulator.close()
+    env.close()
 
 
 @pytest.mark.parametrize("name", SOME)

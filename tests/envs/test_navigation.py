@@ -103,8 +103,8 @@ def test_places_are_split_in_stripes_that_keep_their_distance() -> None:
         np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1
     ).reshape(-1, 2)
     owners = np.array([split_of_position(position) for position in positions])
-    shares = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
-    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
+    fractions = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
+    np.testing.assert_allclose(fractions, [0.6, 0.2, 0.2], atol=0.03)
     evaluation, train = positions[owners == "evaluation"][::7], positions[owners == "train"]
     apart = min(np.linalg.norm(train - position, axis=1).min() for position in evaluation)
     assert SUCCESS_METRES <= apart < SUCCESS_METRES + 0.3
@@ -198,14 +198,14 @@ def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
 def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
     pytest.importorskip("metaworld")
     alone, other = make("navigation/maze-s3"), registry.make("metaworld/reach", SMALL)
-    first, theirs = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
+    first, others = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
     between = make("navigation/hallway")
     between.reset(seed=2)
     np.testing.assert_array_equal(
         alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"]
     )
     for name, image in other.reset(seed=1)[0]["images"].items():
-        np.testing.assert_array_equal(image, theirs[name])
+        np.testing.assert_array_equal(image, others[name])
     other.close()
 
 

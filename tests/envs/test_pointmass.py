@@ -31,7 +31,9 @@ def test_the_goal_is_the_target_of_the_named_side(side: str, sign: int) -> None:
     env = registry.make(f"pointmass/reach-{side}")
     for seed in range(10):
         env.begin(seed)
-        other = next(place for place, _ in env._targets if not np.array_equal(place, env.goal))
+        other = next(
+            position for position, _ in env._targets if not np.array_equal(position, env.goal)
+        )
         assert sign * (other[0] - env.goal[0]) > 2 * SUCCESS_DISTANCE
 
 

@@ -39,22 +39,22 @@ def test_up_is_up_and_right_is_right() -> None:
     env.begin(0)
     simulator = env._simulator
     simulator.model.site("goal").size[:] = 0.03
-    places = {
+    positions = {
         "away": (5, 5, -5),
         "here": (0, 0.7, 0.15),
         "higher": (0, 0.7, 0.3),
         "east": (0.15, 0.7, 0.15),
         "north": (0, 0.85, 0.15),
     }
-    pictures = {}
-    for name, place in places.items():
-        simulator.data.site("goal").xpos[:] = place
-        pictures[name] = env.observe()["images"]
+    images = {}
+    for name, position in positions.items():
+        simulator.data.site("goal").xpos[:] = position
+        images[name] = env.observe()["images"]
     for camera in cameras:
-        away = pictures["away"][camera]
+        away = images["away"][camera]
         seen = {
-            name: centre_of_change(away, images[camera])
-            for name, images in pictures.items()
+            name: centre_of_change(away, of_cameras[camera])
+            for name, of_cameras in images.items()
             if name != "away"
         }
         row, column = seen["here"]

@@ -81,8 +81,8 @@ def test_universes_share_no_body_and_no_cell(kind: str) -> None:
 def test_one_draw_in_ten_at_least_is_kept() -> None:
     sizes = np.random.default_rng(0).uniform([0.4, 0.2], [0.9, 0.8], (4000, 2))
     owners = [split_of("walkers-planar", size) for size in sizes]
-    shares = [owners.count(owner) / len(owners) for owner in UNIVERSES.values()]
-    np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.03)
+    fractions = [owners.count(owner) / len(owners) for owner in UNIVERSES.values()]
+    np.testing.assert_allclose(fractions, [0.7, 0.1, 0.2], atol=0.03)
 
 
 def test_walkers_differ_as_they_should() -> None:
@@ -151,7 +151,7 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
         model = mujoco.MjModel.from_xml_string(to_mjcf(morphology))
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
-        torque, share = (
+        torque, force_of_foot = (
             data.qfrc_passive - data.qfrc_bias,
             np.array([0, 0, morphology.mass * 9.81 / len(morphology.legs)]),
         )
@@ -161,9 +161,9 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
             centre = data.geom_xpos[
                 last
             ]  # where a flat foot stands; another leg stands on its lower end
-            place = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
+            foot = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
             mujoco.mj_applyFT(
-                model, data, share, np.zeros(3), place, model.geom_bodyid[last], torque
+                model, data, force_of_foot, np.zeros(3), foot, model.geom_bodyid[last], torque
             )
         names = [model.actuator(index).name for index in range(model.nu)]
         bends = [model.joint(name).dofadr[0] for name in names if name.endswith("_bend")]

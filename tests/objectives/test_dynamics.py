@@ -69,24 +69,24 @@ def steps_of(size: int = 3, **changes: Any) -> Batch:
 def predicted(system: System, batch: Batch) -> torch.Tensor:
     """(b, t, ...)"""
     passes = MODELS[type(system.model.config)].passes(system.model, batch, generator())
-    found = system.objectives["loss"].predict(passes)
-    if isinstance(found, BinnedPrediction):
-        return found.expected
+    prediction = system.objectives["loss"].predict(passes)
+    if isinstance(prediction, BinnedPrediction):
+        return prediction.expected
     return (
-        found
-        if isinstance(found, torch.Tensor)
-        else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
+        prediction
+        if isinstance(prediction, torch.Tensor)
+        else torch.cat(prediction, dim=-1).transpose(0, 1).transpose(1, 2)
     )
 
 
 def test_every_objective_of_a_dynamics_model_is_tested() -> None:
-    known = {
+    expected = {
         (model, objective)
         for model, kind in MODELS.items()
         if issubclass(kind.passes, StepPasses)
         for objective in objectives_for(kind.model)
     }
-    assert {(type(model), type(objective)) for model, objective in CASES.values()} == known
+    assert {(type(model), type(objective)) for model, objective in CASES.values()} == expected
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -132,11 +132,11 @@ def test_padded_steps_do_not_matter(case: str, training: bool) -> None:
         "action": torch.where(mask[..., None, None], batch.action, other.action),
         "reward": torch.where(mask, batch.reward, other.reward),
     }
-    found = [
+    losses = [
         system.losses(each, generator())["loss"] for each in (batch, replace(batch, **changed))
     ]
-    assert found[0].mean().item() == pytest.approx(found[1].mean().item(), rel=1e-5)
-    assert torch.equal(found[0].mask, found[1].mask)
+    assert losses[0].mean().item() == pytest.approx(losses[1].mean().item(), rel=1e-5)
+    assert torch.equal(losses[0].mask, losses[1].mask)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -146,14 +146,14 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         state, action = batch.state.clone(), batch.action.clone()
         state[:, step + 1 :] += 1.0
         action[:, step + 1 :] = -action[:, step + 1 :]
-        found, whole = (
+        hidden, whole = (
             predicted(system, replace(batch, state=state, action=action)),
             predicted(system, batch),
         )
-        torch.testing.assert_close(found[:, :step], whole[:, :step])
+        torch.testing.assert_close(hidden[:, :step], whole[:, :step])
         # "parallel" predicts the reward from what came of the action.
         outcome = slice(-1) if case == "parallel" else slice(None)
-        torch.testing.assert_close(found[:, step, outcome], whole[:, step, outcome])
+        torch.testing.assert_close(hidden[:, step, outcome], whole[:, step, outcome])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
@@ -162,11 +162,13 @@ def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
     for step in range(STEPS):
         action, reward, state = batch.action.clone(), batch.reward.clone(), batch.state.clone()
         action[:, step:], reward[:, step:] = -action[:, step:], reward[:, step:] + 1.0
-        found = predicted(system, replace(batch, action=action, reward=reward))
-        torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+        prediction = predicted(system, replace(batch, action=action, reward=reward))
+        torch.testing.assert_close(
+            prediction[:, : step + 1], predicted(system, batch)[:, : step + 1]
+        )
         state[:, step] += 1.0
         assert not torch.allclose(
-            predicted(system, replace(batch, state=state))[:, step], found[:, step]
+            predicted(system, replace(batch, state=state))[:, step], prediction[:, step]
         )
 
 
@@ -212,14 +214,14 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
 def test_parallel_numbers_learn_square_error() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
-    found, prediction = system.objectives["loss"](passes), passes.prediction
+    loss, prediction = system.objectives["loss"](passes), passes.prediction
     error = (prediction.expected - passes.outcomes).square()
     one = torch.arange(len(batch)), passes.drawn_step
     likelihood = cross_entropy(system.model, prediction.logits, passes.outcomes[one], 1.0)
-    torch.testing.assert_close(found.value[one], error[one] + 0.01 * likelihood)
-    others = torch.ones(found.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
-    torch.testing.assert_close(found.value[others], error[others])
-    torch.testing.assert_close(found.metrics["square_error"], error[passes.outcome_mask].mean())
+    torch.testing.assert_close(loss.value[one], error[one] + 0.01 * likelihood)
+    others = torch.ones(loss.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
+    torch.testing.assert_close(loss.value[others], error[others])
+    torch.testing.assert_close(loss.metrics["square_error"], error[passes.outcome_mask].mean())
     likelihood.sum().backward()
     learns = {name for name, value in system.model.named_parameters() if value.grad is not None}
     assert learns == {
@@ -231,19 +233,21 @@ def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given()
     mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False], [True] * STEPS])
     system, batch = make_system("sequential"), steps_of(mask=mask)
     passes = TransformerPasses(system.model, batch, generator())
-    found, values = system.objectives["loss"](passes), passes.values.flatten(1)
+    loss, values = system.objectives["loss"](passes), passes.values.flatten(1)
     logits = passes.prediction.logits.flatten(1, 2)
     torch.testing.assert_close(
-        found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
+        loss.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
     )
     observed, acted = system.model.state_dimension, system.model.action_dimension
     tokens = system.model.tokens_per_step
-    places = torch.arange(STEPS * tokens)
-    given = (
-        ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()
+    indices = torch.arange(STEPS * tokens)
+    inputs = (
+        ((indices % tokens >= observed) & (indices % tokens < observed + acted))
+        .expand(3, -1)
+        .clone()
     )
-    given[1, (STEPS - 1) * tokens :] = True  # padding
-    assert torch.equal(found.mask > 0, ~given[:, 1:])
+    inputs[1, (STEPS - 1) * tokens :] = True  # padding
+    assert torch.equal(loss.mask > 0, ~inputs[:, 1:])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
@@ -291,7 +295,7 @@ def test_posterior_sees_what_followed() -> None:
     place."""
     system = make_system("recurrent").eval()
     batch = steps_of(2, mask=torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False]]))
-    for step, places in (
+    for step, steps_by_row in (
         (0, [[1], [1]]),
         (STEPS - 2, [[STEPS - 1], [STEPS - 2]]),
         (STEPS - 1, [[STEPS - 1], []]),
@@ -300,7 +304,7 @@ def test_posterior_sees_what_followed() -> None:
         changed.reward[:, step] += 1.0
         before, after = (system.losses(each, generator())["loss"] for each in (batch, changed))
         moved = (before.value != after.value) & before.mask
-        assert [row.nonzero().flatten().tolist() for row in moved] == places
+        assert [row.nonzero().flatten().tolist() for row in moved] == steps_by_row
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])

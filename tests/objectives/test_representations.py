@@ -54,13 +54,13 @@ def test_every_objective_is_tested():
 def spots(size: int) -> Batch:
     """A bright spot at another place in every frame."""
     batch = make_batch(size)
-    frames, places = (
+    frames, corners = (
         torch.zeros_like(batch.images["front"]),
         torch.randint(2, 12, (size, STEPS, 2), generator=generator()),
     )
     for row in range(size):
         for step in range(STEPS):
-            y, x = places[row, step].tolist()
+            y, x = corners[row, step].tolist()
             frames[row, step, :, y : y + 3, x : x + 3] = 255
     return replace(batch, images={"front": frames})
 
@@ -129,18 +129,18 @@ def test_a_prediction_sees_the_frames_that_it_may(name, seen):
     system, batch = only(name).eval(), make_batch()
 
     def predicted(images):
-        found = system.objectives[name].predict(
+        changing = system.objectives[name].predict(
             FramePasses(system.model, replace(batch, images=images), generator())
         )
-        return (found["front"] if isinstance(found, dict) else found)[:, 1]
+        return (changing["front"] if isinstance(changing, dict) else changing)[:, 1]
 
-    base, found = predicted(batch.images), set()
+    base, changing = predicted(batch.images), set()
     for step in range(STEPS):
         frames = batch.images["front"].clone()
         frames[:, step] = 255 - frames[:, step]
         if not torch.allclose(predicted({"front": frames}), base, atol=1e-6):
-            found.add(step)
-    assert found == seen
+            changing.add(step)
+    assert changing == seen
 
 
 def test_static_contrast_uses_no_action():
@@ -156,7 +156,7 @@ def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
     system, batch = only("static").eval(), spots(8)
     seen = []
     embed = system.model.embed
-    system.model.embed = lambda given: seen.append(given.images["front"]) or embed(given)
+    system.model.embed = lambda crops: seen.append(crops.images["front"]) or embed(crops)
     for seed in range(20):
         system.losses(batch, torch.Generator().manual_seed(seed))
     whole = batch.images["front"]
@@ -170,10 +170,10 @@ def test_contrast_and_places_are_in_float32_under_autocast():
     queries, keys, real = torch.randn(64, 16), torch.randn(64, 16), torch.ones(64, dtype=torch.bool)
     exact = info_nce(queries, keys, real, 0.1)
     maps = torch.randn(2, 3, 9, 9)
-    places = SpatialSoftmax(9, 9)(maps)
+    positions = SpatialSoftmax(9, 9)(maps)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(info_nce(queries, keys, real, 0.1), exact)
-        assert torch.equal(SpatialSoftmax(9, 9)(maps), places)
+        assert torch.equal(SpatialSoftmax(9, 9)(maps), positions)
 
 
 def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
@@ -212,12 +212,12 @@ def test_cameras_may_have_dots_in_their_names(name):
         only(name, spec=make_spec(cameras=cameras)).eval()
         for cameras in (("arm.left", "top"), ("front", "top"))
     )
-    pictures = make_batch().images["front"]
+    images = make_batch().images["front"]
     losses = dotted.losses(
-        replace(make_batch(), images={"arm.left": pictures, "top": pictures}), generator()
+        replace(make_batch(), images={"arm.left": images, "top": images}), generator()
     )
     expected = plain.losses(
-        replace(make_batch(), images={"front": pictures, "top": pictures}), generator()
+        replace(make_batch(), images={"front": images, "top": images}), generator()
     )
     assert torch.equal(losses[name].value, expected[name].value)
     assert [key.replace(".arm%2Eleft.", ".front.") for key in dotted.state_dict()] == list(

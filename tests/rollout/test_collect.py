@@ -77,7 +77,7 @@ def test_kill_before_clean_up_is_repaired(reference: Path, tmp_path: Path) -> No
     output, staging = tmp_path / "data", tmp_path / "data.partial"
     collect_small(output, episodes=EPISODES)
     manifest = json.loads((output / "meta" / "collection.json").read_text())
-    del manifest["attempts"]
+    del manifest["tries"]
     staging.mkdir()
     (staging / "manifest.json").write_text(json.dumps(manifest))
     assert collect_small(output, episodes=EPISODES).num_episodes == EPISODES * len(TASKS)
@@ -194,11 +194,11 @@ def test_failures_are_counted_and_kept(tmp_path: Path) -> None:
         )
         for keep in (False, True)
     )
-    counted = json.loads((only.path / "meta" / "collection.json").read_text())["attempts"][TASKS[0]]
+    counted = json.loads((only.path / "meta" / "collection.json").read_text())["tries"][TASKS[0]]
     assert counted["failures"] > 0
-    assert counted["attempts"] == counted["failures"] + 4
+    assert counted["tries"] == counted["failures"] + 4
     assert only.num_episodes == 4
-    assert every.num_episodes == counted["attempts"]
+    assert every.num_episodes == counted["tries"]
     ends = [bool(every.episode(index).success[-1]) for index in range(every.num_episodes)]
     assert sum(ends) == 4
     assert ends[-1]
@@ -217,7 +217,7 @@ def test_collection_gives_up_failing_experts(tmp_path: Path) -> None:
 
 
 def test_no_try_is_made_in_vain() -> None:
-    """Two at a time, the second and fourth attempt fail, results come in the wrong order."""
+    """Two at a time, the second and fourth try fail, results come in the wrong order."""
     outcomes = [True, False, True, False, True, True, True]
     ledger, running, started = Ledger({}), [], 0
     while ledger.missing(3) or running:
@@ -245,7 +245,7 @@ def environment() -> dict[str, str]:
 
 
 def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPISODES) -> int:
-    """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns
+    """Start collecting, kill it after some more tries, and so on, then let it finish. Returns
     the kills that hit."""
     generator = random.Random(seed)
     hit = 0
@@ -272,5 +272,5 @@ def wait_for_tries(
     staging = output.with_name(f"{output.name}.partial")
     deadline = time.monotonic() + timeout_seconds
     while len(list(staging.glob("*/*.npz"))) < max(count, 1) and process.poll() is None:
-        assert time.monotonic() < deadline, f"{count} attempts in {staging} never came"
+        assert time.monotonic() < deadline, f"{count} tries in {staging} never came"
         time.sleep(0.002)

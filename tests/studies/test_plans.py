@@ -116,7 +116,7 @@ def test_primary_comparison_comes_from_one_command(
     assert claim.words in capsys.readouterr().out
     scripts["primary"].main([name, str(tmp_path), "debug"])
     page = capsys.readouterr().out
-    assert "core hours spent" in page and "minus" in page and "not measured" not in page
+    assert "core hours spent" in page and "minus" in page and "not tested" not in page
 
 
 def archived_folders(name: str) -> set[str]:
@@ -129,7 +129,7 @@ def test_second_phase_has_the_archived_recipes() -> None:
     scale = second_phase.scale_of("laptop")
     runs, archived = second_phase.methods(scale, 0), dualmind.methods("laptop", 0)
     names = {second_phase.DUAL: second_phase.ARCHIVED, second_phase.PREFIX_ALL: dualmind.PREFIX}
-    known = archived_folders("dualmind")
+    folders = archived_folders("dualmind")
     for method in (*second_phase.PRIMARY, *second_phase.SECONDARY):
         before = archived.get(names.get(method, method))
         back = second_phase._with_data_of(runs[method], 0)
@@ -138,7 +138,7 @@ def test_second_phase_has_the_archived_recipes() -> None:
             assert back.config.train_only == archived[second_phase.ARCHIVED].config.train_only
         else:
             assert before is not None and back.key == before.key
-            assert f"train-{back.config.phase}-seed0-{back.key}" in known
+            assert f"train-{back.config.phase}-seed0-{back.key}" in folders
 
 
 def test_second_phase_trains_on_fresh_data_in_both_phases() -> None:
@@ -205,10 +205,10 @@ def test_unseen_walkers_are_the_next_of_their_kind() -> None:
 
 
 def test_a_trained_walker_has_no_distance() -> None:
-    known = walkers.training_walkers("laptop")
-    assert walkers.distances(known[:2], known) == dict.fromkeys(known[:2], 0.0)
+    trained = walkers.training_walkers("laptop")
+    assert walkers.distances(trained[:2], trained) == dict.fromkeys(trained[:2], 0.0)
     unseen = walkers.scale_of("laptop").unseen
-    assert min(walkers.distances(unseen, known).values()) > 0.1
+    assert min(walkers.distances(unseen, trained).values()) > 0.1
 
 
 def test_tasks_of_the_primary_comparison_come_from_the_archive(

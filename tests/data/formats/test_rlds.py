@@ -280,8 +280,8 @@ def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None
     assert {dataset.episode(number).instruction for number in ALL} == {
         "toy" if case == "nowhere" else "put it down"
     }
-    found = [finding for finding in check(folder) if finding.check == "instructions"]
-    assert bool(found) == (case == "nowhere")
+    findings = [finding for finding in check(folder) if finding.check == "instructions"]
+    assert bool(findings) == (case == "nowhere")
 
 
 def test_texts_per_episode_read_or_named(tmp_path: Path) -> None:

@@ -132,8 +132,10 @@ def test_outdated_progress_starts_again(
     convert(source, target, format=format, seal_seconds=0)
     printed = capsys.readouterr().err
     assert str(manifest.parent) in printed and "another version of manyparts began it" in printed
-    for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):
-        np.testing.assert_array_equal(found.state, wanted.state)
+    for converted, wanted in zip(
+        EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True
+    ):
+        np.testing.assert_array_equal(converted.state, wanted.state)
 
 
 def test_changed_source_is_not_mixed(
