@@ -80,12 +80,12 @@ def test_equal_episodes_give_equal_bytes(dataset: EpisodeDataset, tmp_path: Path
     assert again.fingerprint == dataset.fingerprint
 
 
-def test_fingerprint_follows_content(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_fingerprint_follows_the_content(dataset: EpisodeDataset, tmp_path: Path) -> None:
     fewer = write(tmp_path / "fewer", EPISODES[:-1])
     assert fewer.fingerprint != dataset.fingerprint
 
 
-def test_layout_is_lerobots(dataset: EpisodeDataset) -> None:
+def test_layout_equals_lerobots_own(dataset: EpisodeDataset) -> None:
     assert contents(dataset.path).keys() == {
         "README.md",
         "meta/info.json",
@@ -147,7 +147,7 @@ def test_one_row_group_per_episode(dataset: EpisodeDataset) -> None:
     assert image["path"] == "frame-000000.png" and image["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
+def test_episodes_carry_indices_and_statistics(dataset: EpisodeDataset) -> None:
     rows = pq.read_table(dataset.path / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     for index, (row, episode) in enumerate(zip(rows, EPISODES, strict=True)):
         assert (

@@ -47,7 +47,7 @@ def rewrite(file: Path, without: tuple[str, ...], row_group_size: int) -> None:
     )
 
 
-def test_spec_is_derived(foreign: EpisodeDataset) -> None:
+def test_spec_is_derived_from_data(foreign: EpisodeDataset) -> None:
     spec = foreign.spec
     actions = np.concatenate(
         [each for episode in EPISODES for each in (episode.action, episode.expert_action)]

@@ -23,7 +23,7 @@ def original():
     env.close()
 
 
-def test_a_step_is_that_of_franka_kitchen(original) -> None:
+def test_step_equals_franka_kitchen(original) -> None:
     env = registry.make("kitchen/microwave", EnvConfig(state="full"))
     env.begin(0)
     original.reset(seed=0)
@@ -39,7 +39,7 @@ def test_a_step_is_that_of_franka_kitchen(original) -> None:
     env.close()
 
 
-def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(original) -> None:
+def test_start_equals_franka_kitchen(original) -> None:
     np.testing.assert_array_equal(original.robot_env.init_qpos, START)
     env = registry.make("kitchen/kettle")
     env.begin(3)
@@ -48,7 +48,7 @@ def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(orig
     assert np.delete(moved, [*range(7), 23, 24]).max() == 0
 
 
-def test_the_same_state_counts_as_done_in_both(original) -> None:
+def test_done_states_equal_franka_kitchen(original) -> None:
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
         OBS_ELEMENT_GOALS,
         OBS_ELEMENT_INDICES,
@@ -77,14 +77,14 @@ def test_the_expert_does_four_subtasks(task: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_expert_does_every_combination_from_many_starts() -> None:
+def test_expert_solves_every_combination() -> None:
     failed = [
         (task, seed) for task in COMBINATIONS for seed in range(8) if not succeeds(task, seed)
     ]
     assert not failed, f"{len(failed)} of {8 * len(COMBINATIONS)}: {failed}"
 
 
-def test_rewards_count_subtasks_and_success_is_all_of_them() -> None:
+def test_rewards_count_completed_subtasks() -> None:
     env = registry.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
     env.begin(1)
     rewards, success = [], False

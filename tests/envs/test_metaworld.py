@@ -49,7 +49,7 @@ def compare(name: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_an_episode_equals_metaworlds_own_to_the_last_bit(name: str) -> None:
+def test_episode_equals_original_metaworld(name: str) -> None:
     compare(name, steps=40)
 
 
@@ -59,7 +59,7 @@ def test_every_tasks_episode_equals_metaworlds_own(name: str) -> None:
     compare(name, steps=150)
 
 
-def test_splits_are_metaworlds() -> None:
+def test_splits_equal_metaworlds_own() -> None:
     from metaworld import env_dict
 
     def names(tasks: Any) -> set[str]:
@@ -72,7 +72,7 @@ def test_splits_are_metaworlds() -> None:
         assert set(registry.expand([f"metaworld/ml45-{split}"])) == names(env_dict.ML45_V3[split])
 
 
-def test_an_action_moves_the_hand_along_its_axis_and_positive_closes_the_gripper() -> None:
+def test_actions_move_hand_and_gripper() -> None:
     env = registry.make("metaworld/reach")
     assert env.embodiment_spec.action.gripper == "positive closes"
     assert env.embodiment_spec.action.control_rate_hz == 1 / env._simulator.dt

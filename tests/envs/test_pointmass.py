@@ -10,7 +10,7 @@ from manyparts.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
-def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
+def test_goal_has_the_named_colour(colour: str) -> None:
     env = registry.make(f"pointmass/reach-{colour}")
     for seed in range(5):
         observation, _ = env.reset(seed=seed)
@@ -27,7 +27,7 @@ def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
 
 
 @pytest.mark.parametrize(("side", "sign"), [("left", 1), ("right", -1)])
-def test_the_goal_is_the_target_of_the_named_side(side: str, sign: int) -> None:
+def test_goal_is_on_named_side(side: str, sign: int) -> None:
     env = registry.make(f"pointmass/reach-{side}")
     for seed in range(10):
         env.begin(seed)
@@ -45,7 +45,7 @@ def test_the_disc_stays_on_the_table() -> None:
     assert np.array_equal(env.observe()["state"], np.ones(2, np.float32))
 
 
-def test_a_force_to_the_right_moves_the_disc_right_in_state_and_picture() -> None:
+def test_right_force_moves_disc_right() -> None:
     env = registry.make("pointmass/reach")
     before, _ = env.reset(seed=1)
     for _ in range(8):

@@ -79,7 +79,7 @@ def predicted(system: System, batch: Batch) -> torch.Tensor:
     )
 
 
-def test_every_objective_of_a_dynamics_model_is_tested() -> None:
+def test_every_dynamics_objective_is_tested() -> None:
     expected = {
         (model, objective)
         for model, kind in MODELS.items()
@@ -90,7 +90,7 @@ def test_every_objective_of_a_dynamics_model_is_tested() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
+def test_training_lowers_a_finite_loss(case: str) -> None:
     system, batch = make_system(case), steps_of(8)
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     losses = []
@@ -140,7 +140,7 @@ def test_padded_steps_do_not_matter(case: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
+def test_prediction_sees_no_later_step(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     for step in range(STEPS - 1):
         state, action = batch.state.clone(), batch.action.clone()
@@ -157,7 +157,7 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
-def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
+def test_policy_sees_no_current_action(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     for step in range(STEPS):
         action, reward, state = batch.action.clone(), batch.reward.clone(), batch.state.clone()
@@ -172,7 +172,7 @@ def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
         )
 
 
-def test_a_policy_needs_its_place_in_the_model() -> None:
+def test_policy_objective_needs_a_policy_head() -> None:
     with pytest.raises(UserError, match=r"model\.policy is False"):
         System.build(
             TRANSFORMER,
@@ -183,14 +183,14 @@ def test_a_policy_needs_its_place_in_the_model() -> None:
 
 
 @pytest.mark.parametrize("case", ["mlp", "ensemble"])
-def test_a_prediction_sees_neither_the_reward_nor_another_step(case: str) -> None:
+def test_prediction_sees_no_reward(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     other = replace(batch, reward=-batch.reward, state=batch.state.clone())
     other.state[:, 0] += 1.0
     torch.testing.assert_close(predicted(system, other)[:, 1:], predicted(system, batch)[:, 1:])
 
 
-def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
+def test_outcomes_are_changes_and_own_rewards() -> None:
     mask = torch.tensor([[True, True, True, False]])
     batch = steps_of(1, mask=mask)
     passes = StepPasses(None, batch, generator())
@@ -200,7 +200,7 @@ def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
     assert passes.outcome_mask[0, :, -1].tolist() == [True, True, True, False]
 
 
-def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
+def test_likelihood_is_of_normal_distribution() -> None:
     system = make_system("ensemble").eval()
     objective, batch = system.objectives["loss"], steps_of()
     passes = StepPasses(system.model, batch, generator())
@@ -229,7 +229,7 @@ def test_parallel_numbers_learn_square_error() -> None:
     }
 
 
-def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given() -> None:
+def test_sequential_numbers_learn_the_likelihood() -> None:
     mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False], [True] * STEPS])
     system, batch = make_system("sequential"), steps_of(mask=mask)
     passes = TransformerPasses(system.model, batch, generator())
@@ -251,7 +251,7 @@ def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given()
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
-def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) -> None:
+def test_policy_learns_actions_without_noise(case: str) -> None:
     system, batch = make_system(case), steps_of()
     assert not torch.equal(batch.action, batch.expert_action)
     passes = TransformerPasses(system.model, batch, generator())
@@ -282,7 +282,7 @@ def test_distribution_is_learned_at_real_steps() -> None:
     assert drawn == {(0, 0), (0, 1), (0, 2)}
 
 
-def test_the_divergence_is_that_of_categorical_variables() -> None:
+def test_divergence_is_of_categorical_variables() -> None:
     first, second = torch.randn(2, 5, 3, 4).log_softmax(dim=-1)
     expected = torch.distributions.kl_divergence(
         *(torch.distributions.Categorical(logits=x) for x in (first, second))
@@ -308,7 +308,7 @@ def test_posterior_sees_what_followed() -> None:
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
-def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str) -> None:
+def test_divergence_moves_prior_and_posterior(balance: float, still: str) -> None:
     """Of a first step, with observations that hardly count."""
     torch.manual_seed(0)
     model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, std=1e6)
@@ -324,7 +324,7 @@ def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str)
     assert moving > 1e-4 and norms[still] < 1e-6 * moving
 
 
-def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
+def test_bootstrap_sample_is_fixed_per_member() -> None:
     batch = replace(steps_of(2000), window=torch.arange(2000) * STEPS)
     times = bootstrap(batch, 3)
     assert torch.equal(times, bootstrap(batch, 3)) and torch.equal(times[:2], bootstrap(batch, 2))
@@ -337,7 +337,7 @@ def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
     assert torch.equal(bootstrap(shifted, 3)[:, :, :-1], times[:, :, 1:])
 
 
-def test_held_out_errors_move_after_a_step_of_training_alone() -> None:
+def test_only_training_changes_held_out_errors() -> None:
     system, batch = make_system("ensemble"), steps_of(8)
     before = system.model.held_out_error.clone()
     system.losses(batch, generator())
@@ -350,7 +350,7 @@ def test_held_out_errors_move_after_a_step_of_training_alone() -> None:
     assert torch.equal(system.model.held_out_error, moved)
 
 
-def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
+def test_elites_have_smallest_held_out_error() -> None:
     system = make_system("ensemble")
     with torch.no_grad():
         system.model.network.layers[-1].bias[:2] += 3.0  # two members are far off
@@ -360,7 +360,7 @@ def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
     assert set(system.model.elites.tolist()) == {2, 3, 4, 5, 6}
 
 
-def test_an_objective_of_another_dynamics_model_is_refused() -> None:
+def test_objective_of_other_model_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
     with pytest.raises(UserError, match="does not train a MlpDynamics; choices: NextStateConfig"):
         System.build(

@@ -80,7 +80,7 @@ def with_images(batch: Batch, seed: int = 3) -> Batch:
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("name", KINDS)
-def test_what_a_body_lacks_changes_no_loss(name: str, conditioning: str) -> None:
+def test_missing_inputs_change_no_loss(name: str, conditioning: str) -> None:
     system = system_of(name, prompt=make_prompt_config(conditioning=conditioning))
     batch = make_mixed_batch(WHOSE)
     loss, other = (system.losses(each, generator())[name] for each in (batch, other_padding(batch)))
@@ -91,7 +91,7 @@ def test_what_a_body_lacks_changes_no_loss(name: str, conditioning: str) -> None
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
+def test_embodiments_train_own_and_common_parts(name: str) -> None:
     for number, embodiment in enumerate(((0, 0), (1, 1))):
         system = system_of(name)
         system.losses(make_mixed_batch(embodiment), generator())[name].mean().backward()
@@ -120,7 +120,7 @@ def test_actions_count_equally_whatever_their_dimensions(name: str) -> None:
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "inverse", "visual", "full", "present"])
-def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditioning: str) -> None:
+def test_missing_tokens_are_never_attended(attention: Any, conditioning: str) -> None:
     model = system_of(
         "behaviour_cloning", prompt=make_prompt_config(conditioning=conditioning)
     ).model
@@ -147,7 +147,7 @@ def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditio
 
 @pytest.mark.parametrize("window", [None, ANY_PROMPT])
 @pytest.mark.parametrize("name", ["behaviour_cloning", "behaviour_cloning_of_the_present"])
-def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any) -> None:
+def test_mixture_does_not_change_a_row(name: str, window: Any) -> None:
     system = system_of(name, **({} if window is None else {"window": window}))
     batch = make_mixed_batch(WHOSE)
     if window is None:
@@ -179,7 +179,7 @@ def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any
         assert not torch.allclose(loss, system.losses(shown, generator())[name].value)
 
 
-def test_which_body_it_is_matters_even_where_all_else_is_equal() -> None:
+def test_embodiment_alone_changes_the_output() -> None:
     twin = replace(ARM, embodiment="twin")
     system = make_system(spec=replace(BOTH, specs=(ARM, twin))).eval()
     batch = make_mixed_batch((0, 0, 0))
@@ -192,7 +192,7 @@ def test_which_body_it_is_matters_even_where_all_else_is_equal() -> None:
     assert system.model.embedding.all_tokens and not torch.allclose(decoded.state, of_twin.state)
 
 
-def test_a_discrete_and_a_continuous_loss_are_those_of_their_own_heads() -> None:
+def test_mixed_losses_equal_own_heads_losses() -> None:
     head = system_of("behaviour_cloning").objectives["behaviour_cloning"].head
     batch, features = make_mixed_batch(WHOSE), torch.randn(4, STEPS, 5 * 16, generator=generator())
     parameters = head(features, batch.embodiment)

@@ -66,7 +66,7 @@ def spots(size: int) -> Batch:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_encoder_and_head_and_falls(name):
+def test_loss_trains_encoder_and_head(name):
     system, batch = only(name), spots(8)
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     losses = []
@@ -124,7 +124,7 @@ def test_actions_are_predicted_from_frames_alone(name):
 @pytest.mark.parametrize(
     ("name", "seen"), [("inverse", {1, 2}), ("cloning", {1}), ("contrast", {1}), ("pixels", {1})]
 )
-def test_a_prediction_sees_the_frames_that_it_may(name, seen):
+def test_prediction_sees_only_allowed_frames(name, seen):
     """Of step 1, when one frame at a time is another."""
     system, batch = only(name).eval(), make_batch()
 
@@ -152,7 +152,7 @@ def test_static_contrast_uses_no_action():
     assert losses[0] == losses[1]
 
 
-def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
+def test_static_contrast_takes_two_crops():
     system, batch = only("static").eval(), spots(8)
     seen = []
     embed = system.model.embed
@@ -165,7 +165,7 @@ def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
     assert len(seen) == 40 and one > 0.9 and abs(one - other) < 0.05  # 24 of 25 shifts move
 
 
-def test_contrast_and_places_are_in_float32_under_autocast():
+def test_contrast_stays_float32_under_autocast():
     torch.manual_seed(0)
     queries, keys, real = torch.randn(64, 16), torch.randn(64, 16), torch.ones(64, dtype=torch.bool)
     exact = info_nce(queries, keys, real, 0.1)
@@ -176,7 +176,7 @@ def test_contrast_and_places_are_in_float32_under_autocast():
         assert torch.equal(SpatialSoftmax(9, 9)(maps), positions)
 
 
-def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
+def test_warm_info_nce_stays_near_chance():
     """The paper's setting: perfect and perfectly apart keys are no better than this."""
     keys, real = torch.eye(64), torch.ones(64, dtype=torch.bool)
     perfect = {
@@ -188,7 +188,7 @@ def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
     assert float(info_nce(keys, keys.roll(1, 0), real, 0.1).mean()) > chance
 
 
-def test_the_true_state_stands_in_for_an_embedding():
+def test_true_state_replaces_the_embedding():
     system = only("cloning", replace(MODEL, sees="state"))
     assert system.model.embedding_dimension == STATE and not list(system.model.parameters())
     assert torch.equal(system.model.embed(make_batch()), make_batch().state)
@@ -196,7 +196,7 @@ def test_the_true_state_stands_in_for_an_embedding():
         only("pixels", replace(MODEL, sees="state"))
 
 
-def test_an_encoders_own_features_are_read_without_a_map():
+def test_own_features_need_no_map():
     model = Representation(
         replace(MODEL, width=0), EmbodimentSet((make_spec(cameras=("a", "b")),)), chunk=1, steps=1
     )
@@ -206,7 +206,7 @@ def test_an_encoders_own_features_are_read_without_a_map():
 
 
 @pytest.mark.parametrize("name", ["pixels", "inverse"])
-def test_cameras_may_have_dots_in_their_names(name):
+def test_camera_names_may_have_dots(name):
     """As those of others' LeRobot datasets; the parameters of one without are named as ever."""
     dotted, plain = (
         only(name, spec=make_spec(cameras=cameras)).eval()
@@ -226,13 +226,13 @@ def test_cameras_may_have_dots_in_their_names(name):
     assert any(key.startswith("model.encoders.front.") for key in plain.state_dict())
 
 
-def test_a_spatial_softmax_tells_where_a_map_is_large():
+def test_spatial_softmax_finds_the_maximum():
     maps = torch.full((1, 2, 5, 9), -50.0)
     maps[0, 0, 0, 8], maps[0, 1, 4, 4] = 50.0, 50.0
     torch.testing.assert_close(SpatialSoftmax(5, 9)(maps), torch.tensor([[1.0, 0.0, -1.0, 1.0]]))
 
 
-def test_an_objective_of_another_model_is_refused():
+def test_objective_of_other_model_refused():
     with pytest.raises(
         UserError, match=r"'cloning' \(EmbeddingCloningConfig\) does not train a ControlTransformer"
     ):

@@ -36,7 +36,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: Path) -> None:
+def test_dataset_holds_every_tasks_successes(reference: Path, tmp_path: Path) -> None:
     dataset = collect_small(tmp_path / "data", episodes=EPISODES)
     assert [entry.name for entry in dataset.tasks] == list(TASKS)
     assert dataset.num_episodes == EPISODES * len(TASKS)
@@ -47,7 +47,7 @@ def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
-def test_any_number_of_workers_writes_equal_bytes(reference: Path, tmp_path: Path) -> None:
+def test_worker_count_changes_no_byte(reference: Path, tmp_path: Path) -> None:
     collect_small(tmp_path / "data", workers=3, episodes=EPISODES)
     assert digest(tmp_path / "data") == digest(reference)
 
@@ -57,7 +57,7 @@ def test_another_seed_gives_other_episodes(reference: Path, tmp_path: Path) -> N
     assert dataset.fingerprint != EpisodeDataset.open(reference).fingerprint
 
 
-def test_collecting_after_kills_gives_the_same_bytes(reference: Path, tmp_path: Path) -> None:
+def test_kills_change_no_collected_byte(reference: Path, tmp_path: Path) -> None:
     kills = kill_until_done(tmp_path / "data", kills=2, seed=0)
     assert kills == 2
     assert digest(tmp_path / "data") == digest(reference)
@@ -65,7 +65,7 @@ def test_collecting_after_kills_gives_the_same_bytes(reference: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_collecting_after_twenty_kills_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_twenty_kills_change_no_byte(tmp_path: Path) -> None:
     collect_small(tmp_path / "whole", workers=2, episodes=200)
     kills = kill_until_done(tmp_path / "data", kills=20, seed=1, episodes=200)
     assert kills == 20
@@ -230,7 +230,7 @@ def test_no_try_is_made_in_vain() -> None:
     assert ledger.finished == dict(enumerate(outcomes[:5]))
 
 
-def test_a_resumed_ledger_fills_its_holes_first() -> None:
+def test_resumed_ledger_fills_holes_first() -> None:
     ledger = Ledger({0: True, 3: False})
     assert [ledger.start_next() for _ in range(3)] == [1, 2, 4]
 

@@ -170,7 +170,7 @@ def test_a_killed_study_gives_equal_results(finished: Path, tmp_path: Path) -> N
         assert path.read_bytes() == (finished / path.relative_to(output)).read_bytes()
 
 
-def test_list_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_runs_no_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["study", "dualmind", "--list", "--output", str(tmp_path / "none")]) == 0
     page = capsys.readouterr().out
     assert "0 done" in page and f"for {DUAL}" in page

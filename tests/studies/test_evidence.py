@@ -83,7 +83,7 @@ def test_every_measurement_is_in_the_archives(
         assert result.provenance["mismatches"] == []
 
 
-def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
+def test_dualmind_tables_equal_the_archive(dualmind: StudyResult) -> None:
     goals, held_out = (
         table("dualmind.md", "unseen goals"),
         table("dualmind.md", "instruction alone"),
@@ -112,7 +112,7 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
     holds(held_out, dualmind, {name: name for name in few}, settings)
 
 
-def test_the_table_of_embodiments_is_that_of_the_archive(embodiments: StudyResult) -> None:
+def test_embodiments_table_equals_the_archive(embodiments: StudyResult) -> None:
     page = table("embodiments.md", MANIPULATION)
     assert page.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
     by = {(row.method, row.setting): row for row in embodiments.rows}
@@ -136,7 +136,7 @@ def test_the_table_of_embodiments_is_that_of_the_archive(embodiments: StudyResul
     assert page.rows["one agent for both minus the specialist"] == (*differences, "", "")
 
 
-def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_representations_table_equals_the_archive(of_archive: Gather) -> None:
     result = of_archive("representations")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("representations").measurements("laptop", SEEDS)
@@ -164,7 +164,7 @@ def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather)
         ), name
 
 
-def test_the_table_of_models_to_plan_with_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_planning_table_equals_the_archive(of_archive: Gather) -> None:
     result = of_archive("dynamics-specialist")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-specialist").measurements("laptop", SEEDS)
@@ -184,7 +184,7 @@ def test_the_table_of_models_to_plan_with_is_that_of_the_archive(of_archive: Gat
         assert page.rows[name] == cells, name
 
 
-def test_the_table_of_unseen_walkers_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_walkers_table_equals_the_archive(of_archive: Gather) -> None:
     result, seeds = of_archive("dynamics-generalist", SEEDS_OF_WALKERS), SEEDS_OF_WALKERS
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-generalist").measurements("laptop", seeds)
@@ -207,7 +207,7 @@ def test_the_table_of_unseen_walkers_is_that_of_the_archive(of_archive: Gather) 
     } == expected
 
 
-def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
+def test_papers_size_equals_its_archive(tmp_path: Path) -> None:
     with tarfile.open(DOCS / "evidence" / "representations-paper.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     expected = {}
@@ -306,7 +306,7 @@ def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
             )
 
 
-def test_dualminds_verdicts_are_those_of_the_archive(dualmind: StudyResult) -> None:
+def test_dualmind_verdicts_equal_the_archive(dualmind: StudyResult) -> None:
     page = table("dualmind.md", "difference on unseen goals")
     expected: dict[str, tuple[str, ...]] = {}
     for setting in (UNSEEN, few_shot(10)):
@@ -317,7 +317,7 @@ def test_dualminds_verdicts_are_those_of_the_archive(dualmind: StudyResult) -> N
     assert page.rows == expected
 
 
-def test_the_verdicts_on_representations_are_those_of_the_archive(of_archive: Gather) -> None:
+def test_representations_verdicts_equal_the_archive(of_archive: Gather) -> None:
     result = of_archive("representations")
     settings = {"point mass, 2": "pointmass, 2", "point mass, 10": "pointmass, 10"}
     settings |= {head: head for head in ("pick-place, 5", "doors, 10")}

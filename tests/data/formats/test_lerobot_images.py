@@ -124,7 +124,7 @@ def test_depth_among_images_refused_when_read(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", ORDINARY)
-def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
+def test_ordinary_images_stay_cameras(case: str, tmp_path: Path) -> None:
     cell = ORDINARY[case]
     dataset = EpisodeDataset.open(
         write_images(tmp_path / "set", lambda *which: {"bytes": cell(*which), "path": None})
@@ -213,7 +213,7 @@ def test_cameras_with_equal_short_names(tmp_path: Path) -> None:
     assert_own_rows(dataset, range(3))
 
 
-def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
+def test_images_of_several_sizes_refused(tmp_path: Path) -> None:
     cell = {"bytes": encoded(image(1, 2, 9)), "path": None}
     folder = write_images(
         tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which)

@@ -84,7 +84,7 @@ def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
         EpisodeDataset.open(folder)
 
 
-def test_rewards_of_two_columns_refused_when_read(
+def test_rewards_of_two_columns_refused(
     dataset: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For formats that read numbers only then."""

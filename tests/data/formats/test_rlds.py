@@ -212,7 +212,7 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     ],
     ids=["sides unset", "no shape", "grey", "raw"],
 )
-def test_eight_bit_pictures_are_cameras(
+def test_eight_bit_images_are_cameras(
     feature: Mapping[str, Any], values: Make, tmp_path: Path
 ) -> None:
     dataset = EpisodeDataset.open(write(tmp_path, "observation/front", feature, values))

@@ -79,7 +79,7 @@ def test_a_stopped_conversion_goes_on(
 @pytest.mark.parametrize(
     "make", [lambda path: foreign.robomimic(path.with_suffix(".hdf5")), foreign.npz, foreign.rlds]
 )
-def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
+def test_foreign_datasets_become_our_format(make: Any, tmp_path: Path) -> None:
     source = EpisodeDataset.open(make(tmp_path / "source"))
     convert(source.path, tmp_path / "target")
     target = EpisodeDataset.open(tmp_path / "target")
