@@ -118,8 +118,8 @@ def window() -> Canvas:
             x + 52, 216, "o" + f"(t + {index * chunk})" * bool(index) + "(t)" * (not index), size=12
         )
         state = episode.state[frame]
-        for place, value in enumerate(state):
-            canvas.text(x + 146, 120 + 22 * place, f"{value:.2f}", size=11, anchor="end", code=True)
+        for row, value in enumerate(state):
+            canvas.text(x + 146, 120 + 22 * row, f"{value:.2f}", size=11, anchor="end", code=True)
         canvas.text(x + 146, 120 + 22 * len(state), "state", size=11, colour=MUTED, anchor="end")
         _chunk(canvas, x + 4, 228, episode.action[frame : frame + chunk])
         canvas.text(x + 74, 306, "chunk: 4 actions", size=11, colour=ORANGE)
@@ -375,8 +375,8 @@ def embodiments() -> Canvas:
     canvas.box(348, 46, 132, 272, colour=PURPLE)
     shared = ["image encoders,", "state encoder,", "transformer,", "prompt encoder"]
     canvas.lines(414, 182, shared, size=12)
-    for y, picture, name, seen, done, colour in rows:
-        canvas.image(60, y, 84, picture, frame=colour)
+    for y, image, name, seen, done, colour in rows:
+        canvas.image(60, y, 84, image, frame=colour)
         canvas.text(102, y + 101, name, size=13, bold=True)
         canvas.lines(102, y + 114, seen, size=11, colour=MUTED)
         own = ["scales of states", "and actions,", "embeddings of", "its tokens"]
@@ -478,9 +478,9 @@ def _errors(
         level = y + height * (1 - (value + 0.1) / (top + 0.1))
         canvas.path([(x, level), (x + width, level)], colour="#d5dae0", width=1)
         canvas.text(x - 6, level + 4, label, size=11, colour=MUTED, anchor="end")
-    places = [x + 14 + (width - 28) * index / (len(counts) - 1) for index in range(len(counts))]
-    for place, count in zip(places, counts, strict=True):
-        canvas.text(place, y + height + 16, str(count), size=11, colour=MUTED)
+    columns = [x + 14 + (width - 28) * index / (len(counts) - 1) for index in range(len(counts))]
+    for column, count in zip(columns, counts, strict=True):
+        canvas.text(column, y + height + 16, str(count), size=11, colour=MUTED)
     canvas.text(x + width / 2, y + height + 33, "demonstrated frames", size=11, colour=MUTED)
     canvas.text(
         x + width - 6, y + 16, "error of the tuned policy", size=11, colour=MUTED, anchor="end"
@@ -495,7 +495,7 @@ def _errors(
     )
     for name, mean in means.items():
         levels = y + height * (1 - (np.minimum(mean, top) + 0.1) / (top + 0.1))
-        line = list(zip(places, levels.tolist(), strict=True))
+        line = list(zip(columns, levels.tolist(), strict=True))
         thick = 5 if name == "inverse dynamics" else 2.5
         canvas.path(line, colour=colours[name], width=thick, dashed=name == "position itself")
 

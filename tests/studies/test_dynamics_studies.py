@@ -132,6 +132,6 @@ def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     )
 
 
-def test_all_models_learn_from_the_same_episodes() -> None:
+def test_all_models_learn_equal_episodes() -> None:
     stages = stages_of(find_study("dynamics-specialist").measurements("laptop", 3))
     assert len({stage.key for stage in stages if isinstance(stage, Collect)}) == 3

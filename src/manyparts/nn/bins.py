@@ -97,7 +97,7 @@ class Bins(nn.Module):
         edge = (self.position(values) + 0.5).clamp(0, self.num_bins)  # in cells from the left end
         cell = edge.long().clamp(max=self.num_bins - 1)
         within = probabilities.gather(-1, cell[..., None])[..., 0]
-        # The sum over all cells up to this one, less this one: an exclusive cumulative sum.
+        # The sum over all cells up to this one, minus this one: an exclusive cumulative sum.
         before = probabilities.cumsum(dim=-1).gather(-1, cell[..., None])[..., 0] - within
         return (before + within * (edge - cell)).clamp(0, 1)
 

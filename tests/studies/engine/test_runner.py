@@ -170,7 +170,7 @@ def test_time_before_a_kill_counts(tmp_path: Path) -> None:
     )
 
 
-def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
+def test_second_runner_in_folder_refused(tmp_path: Path) -> None:
     with (
         locked_folder(tmp_path, MANIFEST),
         pytest.raises(UserError, match="in use by another process"),
@@ -178,7 +178,7 @@ def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
         run_stages([DATA], tmp_path, manifest=MANIFEST)
 
 
-def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_of_other_study_refused(tmp_path: Path) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
     with pytest.raises(UserError, match="study: toy, other"):
         run_stages([DATA], tmp_path, manifest={"study": "other"})
