@@ -292,7 +292,7 @@ def _debug(config: TrainConfig) -> TrainConfig:
 
 # Hours of `laptop` are means over the runs in docs/evidence/dualmind-laptop.tar.xz, in bfloat16;
 # scores, the sizes of `base` and the hours of the prompts stand in README.md,
-# docs/explanation/dualmind.md and docs/log/dualmind.md.
+# docs/results/dualmind.md and docs/log/dualmind.md.
 FACTS = {
     "phase1-debug": PresetFacts("Phase I in seconds, for tests."),
     "phase1-laptop": PresetFacts(
