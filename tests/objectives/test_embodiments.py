@@ -61,7 +61,7 @@ def other_padding(batch: Batch) -> Batch:
 
 
 def with_images(batch: Batch, seed: int = 3) -> Batch:
-    draw, count = generator(seed), ANY_PROMPT.prompt_images
+    draw, count = generator(seed), ANY_PROMPT.prompt_layout.count
     shape = (len(batch), count)
     return replace(
         batch,
