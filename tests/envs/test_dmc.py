@@ -132,7 +132,12 @@ def test_planning_on_simulator_beats_chance(name: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("finger-spin", 60), ("point_mass-easy", 100), ("ball_in_cup-catch", 70)]
+    ("name", "steps"),
+    [
+        ("finger-spin", 60),
+        pytest.param("point_mass-easy", 100, marks=pytest.mark.slow),
+        pytest.param("ball_in_cup-catch", 70, marks=pytest.mark.slow),
+    ],
 )
 def test_task_without_array_rewards_is_planned(name: str, steps: int) -> None:
     env = registry.make(f"dmc/{name}")

@@ -69,6 +69,7 @@ def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None =
     ).success_any
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", HELD_OUT)
 def test_the_expert_does_four_subtasks(task: str) -> None:
     for seed, split in enumerate(("train", "validation", "evaluation")):

@@ -308,6 +308,7 @@ def test_camera_follows_the_walker() -> None:
     env.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_shared_layout_moves_walkers_equally(kind: str) -> None:
     names = [

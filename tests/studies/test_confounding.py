@@ -24,6 +24,7 @@ def test_hidden_goals_do_not_confound_cloning() -> None:
     assert error["cloning"] < 0.05 and error["inverse dynamics"] < 0.05 and error["random"] > 0.8
 
 
+@pytest.mark.slow
 def test_figure_is_drawn_the_same(tmp_path: Path) -> None:
     for name in ("once", "twice"):
         draw(str(tmp_path / name))

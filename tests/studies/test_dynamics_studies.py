@@ -69,6 +69,7 @@ def test_planning_and_following_share_weights() -> None:
     assert len(pretrained - scratch) == 1
 
 
+@pytest.mark.slow
 def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
     assert (
@@ -113,6 +114,7 @@ def test_methods_meet_the_same_episodes(name: str) -> None:
         assert trained == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
@@ -38,6 +39,7 @@ from manyparts.studies.library.representation_contexts import (
     published_pretraining,
 )
 from manyparts.studies.library.settings import demonstrations
+from manyparts.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -282,10 +284,21 @@ def policy_of(
         few: Demonstrations of the task.
         steps: Optimiser steps of pretraining; None for those of `size`.
     """
+    pretraining, tuning = _configs(method, size, seed, steps)
+    if pretraining is None:
+        return Train(tuning, few)
+    return Train(tuning, few, start_from=Train(pretraining, many))
+
+
+@cache  # a paper's study has thousands of runs, which differ in their data alone
+def _configs(
+    method: str, size: Size, seed: int, steps: int | None
+) -> tuple[TrainConfig | None, TrainConfig]:
+    """Return the configs of pretraining, None for a method without it, and of tuning."""
     if method == STATES:
-        return Train(one_process(finetune_states(size), seed=seed), few)
+        return None, one_process(finetune_states(size), seed=seed)
     if method == SCRATCH:
-        return Train(one_process(from_scratch(size), seed=seed), few)
+        return None, one_process(from_scratch(size), seed=seed)
     if method == RANDOM:
         config = untrained(size)
     elif method == IMAGENET:
@@ -294,9 +307,8 @@ def policy_of(
         config = pretrain(method, size)
         if steps is not None:
             config = replace(config, steps=steps, checkpoint_every_steps=max(1, steps // 4))
-    start = Train(one_process(config, seed=seed), many)
     tuning = replace(finetune(size), model=config.model)
-    return Train(one_process(tuning, seed=seed), few, start_from=start)
+    return one_process(config, seed=seed), one_process(tuning, seed=seed)
 
 
 def _environment(preset: str, context: Context, hidden_goal: int | None) -> EnvConfig:
