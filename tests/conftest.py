@@ -48,13 +48,13 @@ FLAGS += [
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """A real Chromium, in which pages are looked at."""
-    found = next(
+    executable = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
-    if found is None:
+    if executable is None:
         pytest.skip("no Chromium: sudo apt-get install -y chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield opened
         opened.close()

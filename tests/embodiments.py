@@ -30,7 +30,7 @@ BOTH = EmbodimentSet((ARM, CRAWLER))
 
 
 def write_arm(
-    path: Path, episodes: int = 24, *, seed: int = 0, size: int = SIZE, **given: Any
+    path: Path, episodes: int = 24, *, seed: int = 0, size: int = SIZE, **options: Any
 ) -> EpisodeDataset:
     spec = replace(make_arm(size), embodiment="arm")
     return _write(
@@ -38,7 +38,7 @@ def write_arm(
         spec,
         [make_episode(seed + number, 16, spec) for number in range(episodes)],
         TASKS,
-        **given,
+        **options,
     )
 
 

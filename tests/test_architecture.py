@@ -67,7 +67,7 @@ def imported_layers(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_its_own_layer_or_a_lower_one(path: Path) -> None:
+def test_files_import_no_higher_layer(path: Path) -> None:
     if path == PACKAGE / "__init__.py" or path == PACKAGE / "__main__.py":
         pytest.skip("the package's front names every layer, lazily")
     layer = layer_of(path)
@@ -117,7 +117,7 @@ def test_a_file_is_not_too_long(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_opens_with_a_sentence_that_says_what_it_is(path: Path) -> None:
+def test_every_module_has_a_docstring(path: Path) -> None:
     source = path.read_text()
     if source.strip():
         docstring = ast.get_docstring(ast.parse(source))
@@ -148,7 +148,7 @@ def test_dense_code_gives_its_reasons(package: str) -> None:
     )
 
 
-def test_states_and_actions_are_normalised_in_one_place() -> None:
+def test_normalisation_is_in_one_module() -> None:
     """The codec is the one way; formats of files that store scaled actions are the exception."""
     others = [
         path.relative_to(PACKAGE)
@@ -190,11 +190,11 @@ def modules_loaded_by(statement: str) -> set[str]:
         ),
     ],
 )
-def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
+def test_importing_the_package_stays_light(statement: str, too_heavy: set[str]) -> None:
     assert not modules_loaded_by(statement) & too_heavy
 
 
-def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
+def test_importing_has_no_side_effects() -> None:
     code = (
         "import gymnasium  # which sets a variable of its own\n"
         "import os, numpy as np, torch\n"

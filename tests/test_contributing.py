@@ -104,7 +104,7 @@ def episode_bytes(env: Any, seed: int) -> bytes:
     return shown
 
 
-def test_the_suite_example_is_found_and_listed(
+def test_suite_example_is_listed(
     add_file: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_file(SUITE, code_below("An environment"))

@@ -32,12 +32,20 @@ NAMES = {
     "RandomShootingConfig",
     "TaskEntry",
     "UserError",
+    "Comparison",
+    "EpisodeResult",
+    "Forecast",
+    "LearnedAgent",
+    "Step",
+    "append",
     "collect",
     "compare",
+    "difference_over_seeds",
     "evaluate",
     "evaluate_reference",
     "load",
     "make",
+    "mean_over_seeds",
     "open_loop",
     "preset",
     "preset_names",
@@ -55,6 +63,8 @@ def test_public_names_are_these() -> None:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_public_name_has_a_docstring(name: str) -> None:
     value = getattr(manyparts, name)
+    if name == "LearnedAgent":  # a union, which Python gives no docstring of its own
+        return
     assert callable(value)
     assert value.__doc__ and not value.__doc__.startswith(f"{name}("), "dataclass's own signature"
 

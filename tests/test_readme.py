@@ -72,14 +72,16 @@ def test_citation_and_changelog_name_this_version() -> None:
     assert f"\n## {manyparts.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_workflow_installs_extras_that_there_are() -> None:
+def test_workflow_installs_existing_extras() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     rows = workflow["jobs"]["test"]["strategy"]["matrix"]["include"]
     assert [row["python"] for row in rows] == ["3.11", "3.12", "3.13"]
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     assert {
         extra for row in rows for extra in row.get("extras", "").split(",") if extra
-    } <= known.keys()
+    } <= extras.keys()
     for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         assert yaml.safe_load(form.read_text())["body"]
 
@@ -135,9 +137,7 @@ def command_lines() -> list[str]:
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_every_command_line_has_a_command_and_flags_that_exist(
-    line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_documented_flag_exists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
     assert name in cli.COMMANDS
     action = words[:1] if name in ("data", "train") else []
@@ -151,7 +151,7 @@ def test_every_command_line_has_a_command_and_flags_that_exist(
     assert {word for word in words if word.startswith("--")} <= set(flags)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_to_existing_pages() -> None:
     """Anchors are looked at by `make docs`, in the built pages."""
     for path in DOCUMENTS:
         text = re.sub(

@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
+def test_wheel_holds_exactly_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     kept = (
@@ -57,7 +57,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> 
     assert "manyparts/weights/metaworld45-small/model.safetensors" in names
 
 
-def test_the_wheel_is_called_manyparts_and_brings_one_command(wheel: Path) -> None:
+def test_wheel_brings_one_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         commands = archive.read(entry_points).decode().split()
@@ -66,7 +66,7 @@ def test_the_wheel_is_called_manyparts_and_brings_one_command(wheel: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_installed_wheel_runs_the_shipped_agent(wheel: Path, tmp_path: Path) -> None:
+def test_installed_wheel_runs_shipped_agent(wheel: Path, tmp_path: Path) -> None:
     """In an empty environment, from an empty folder; packages come from the index that pip
     knows."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)

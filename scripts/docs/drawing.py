@@ -103,9 +103,9 @@ class Canvas:
         """A polyline, with an arrow head at its end if asked for."""
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         marker = f' marker-end="url(#head-{colour[1:]})"' if arrow else ""
-        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self._parts.append(
-            f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="{width:g}" '
+            f'<polyline points="{corners}" fill="none" stroke="{colour}" stroke-width="{width:g}" '
             f'stroke-linejoin="round" stroke-linecap="round" opacity="{opacity:g}"{dash}{marker}/>'
         )
 
@@ -122,12 +122,10 @@ class Canvas:
             f'opacity="{opacity:g}"/>'
         )
 
-    def image(
-        self, x: float, y: float, side: float, picture: np.ndarray, frame: str = LINE
-    ) -> None:
+    def image(self, x: float, y: float, side: float, pixels: np.ndarray, frame: str = LINE) -> None:
         """A square image, uint8 (h, w, 3), with its pixels visible and a thin frame."""
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()
         self._parts.append(
             f'<image x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" '

@@ -1,8 +1,8 @@
 """The six figures of docs/start/concepts.md: `python scripts/docs/figures.py docs/images/start`.
 
 It takes about a minute. Frames are rendered by the simulators, plans come from a small dynamics
-model that is trained here, errors under confounding from `manyparts.studies.confounding`. Needs the
-extras metaworld and navigation.
+model that is trained here, errors under confounding from `manyparts.studies.library.confounding`.
+Needs the extras metaworld and navigation.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def window() -> Canvas:
             x + 52, 216, "o" + f"(t + {index * chunk})" * bool(index) + "(t)" * (not index), size=12
         )
         state = episode.state[frame]
-        for place, value in enumerate(state):
-            canvas.text(x + 146, 120 + 22 * place, f"{value:.2f}", size=11, anchor="end", code=True)
+        for row, value in enumerate(state):
+            canvas.text(x + 146, 120 + 22 * row, f"{value:.2f}", size=11, anchor="end", code=True)
         canvas.text(x + 146, 120 + 22 * len(state), "state", size=11, colour=MUTED, anchor="end")
         _chunk(canvas, x + 4, 228, episode.action[frame : frame + chunk])
         canvas.text(x + 74, 306, "chunk: 4 actions", size=11, colour=ORANGE)
@@ -235,7 +235,7 @@ class Planned(NamedTuple):
 def planned() -> Planned:
     """Train a perceptron on 100 noisy episodes of the point mass and plan in an unseen scene."""
     from manyparts import EpisodeDataset, collect, preset, train
-    from manyparts.agents.expert_agent import Noise
+    from manyparts.agents.expert import Noise
     from manyparts.envs.base import EnvConfig
 
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def planned_with(run: str, steps_before: int = 10, seed: int = 1) -> Planned:
 
     from manyparts import load, make
     from manyparts.envs.base import EnvConfig
-    from manyparts.models.world_model import step_by_step
+    from manyparts.models.dynamics.world_model import step_by_step
     from manyparts.planners import MppiConfig
     from manyparts.planners.plans import candidates, predicted_reward, returns
 
@@ -375,8 +375,8 @@ def embodiments() -> Canvas:
     canvas.box(348, 46, 132, 272, colour=PURPLE)
     shared = ["image encoders,", "state encoder,", "transformer,", "prompt encoder"]
     canvas.lines(414, 182, shared, size=12)
-    for y, picture, name, seen, done, colour in rows:
-        canvas.image(60, y, 84, picture, frame=colour)
+    for y, image, name, seen, done, colour in rows:
+        canvas.image(60, y, 84, image, frame=colour)
         canvas.text(102, y + 101, name, size=13, bold=True)
         canvas.lines(102, y + 114, seen, size=11, colour=MUTED)
         own = ["scales of states", "and actions,", "embeddings of", "its tokens"]
@@ -392,7 +392,7 @@ def embodiments() -> Canvas:
 
 def confounding() -> Canvas:
     """Two worlds with a hidden context, and the error of a policy on frozen encoders in each."""
-    from manyparts.studies.confounding import DEMONSTRATIONS, errors
+    from manyparts.studies.library.confounding import DEMONSTRATIONS, errors
 
     canvas = Canvas(548, "When a hidden context confounds cloning, and when it does not")
     colours = {
@@ -470,7 +470,7 @@ def _errors(
     colours: dict[str, str],
 ) -> None:
     """Error against demonstrated frames, log axis; 0 is the expert, 1 is predicting nothing."""
-    from manyparts.studies.confounding import DEMONSTRATIONS
+    from manyparts.studies.library.confounding import DEMONSTRATIONS
 
     top, counts = 1.6, DEMONSTRATIONS[1:]
     canvas.rectangle(x, y, width, height, "white", LINE)
@@ -478,9 +478,9 @@ def _errors(
         level = y + height * (1 - (value + 0.1) / (top + 0.1))
         canvas.path([(x, level), (x + width, level)], colour="#d5dae0", width=1)
         canvas.text(x - 6, level + 4, label, size=11, colour=MUTED, anchor="end")
-    places = [x + 14 + (width - 28) * index / (len(counts) - 1) for index in range(len(counts))]
-    for place, count in zip(places, counts, strict=True):
-        canvas.text(place, y + height + 16, str(count), size=11, colour=MUTED)
+    columns = [x + 14 + (width - 28) * index / (len(counts) - 1) for index in range(len(counts))]
+    for column, count in zip(columns, counts, strict=True):
+        canvas.text(column, y + height + 16, str(count), size=11, colour=MUTED)
     canvas.text(x + width / 2, y + height + 33, "demonstrated frames", size=11, colour=MUTED)
     canvas.text(
         x + width - 6, y + 16, "error of the tuned policy", size=11, colour=MUTED, anchor="end"
@@ -495,7 +495,7 @@ def _errors(
     )
     for name, mean in means.items():
         levels = y + height * (1 - (np.minimum(mean, top) + 0.1) / (top + 0.1))
-        line = list(zip(places, levels.tolist(), strict=True))
+        line = list(zip(columns, levels.tolist(), strict=True))
         thick = 5 if name == "inverse dynamics" else 2.5
         canvas.path(line, colour=colours[name], width=thick, dashed=name == "position itself")
 

@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+import importlib.util
+
 from pages import page
 
 import manyparts
@@ -55,4 +57,7 @@ def _group(name: str) -> str:
 
 
 def _entry(name: str) -> str:
+    """The directive of a public name. A function with the name of a package has its full path."""
+    if importlib.util.find_spec(f"manyparts.{name}") is not None:
+        return f"::: manyparts.{manyparts._MODULE_OF[name]}.{name}"
     return f"::: manyparts.{name}"

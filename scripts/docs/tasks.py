@@ -188,7 +188,7 @@ def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
                     name: {"code": codes[name.partition("/")[0]], "fact": fact}
                     for name, fact in facts.items()
                 }
-        known.write_text(json.dumps(drawn, indent=1))
+        record.write_text(json.dumps(drawn, indent=1))
     return {name: entry["fact"] for name, entry in drawn.items()}
 
 

@@ -21,16 +21,16 @@ CELL = 150
 def strip(rows: Sequence[tuple[str, Sequence[np.ndarray]]], path: Path) -> None:
     """Film strips, one a row, under a line of text each; JPEG."""
     columns, caption = len(rows[0][1]), 24
-    picture = Image.new("RGB", (columns * CELL, len(rows) * (CELL + caption)), "white")
-    draw, font = ImageDraw.Draw(picture), _font(14)
+    sheet = Image.new("RGB", (columns * CELL, len(rows) * (CELL + caption)), "white")
+    draw, font = ImageDraw.Draw(sheet), _font(14)
     for row, (words, frames) in enumerate(rows):
         top = row * (CELL + caption)
         draw.text((6, top + 4), words, fill=INK, font=font)
         for column, frame in enumerate(frames):
             small = Image.fromarray(frame).resize((CELL - 2, CELL - 2), Image.Resampling.LANCZOS)
-            picture.paste(small, (column * CELL + 1, top + caption + 1))
+            sheet.paste(small, (column * CELL + 1, top + caption + 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=85, optimize=True)
+    sheet.save(path, quality=85, optimize=True)
 
 
 def _font(size: int) -> Any:
@@ -118,7 +118,7 @@ def losses(work: Path, output: Path) -> None:
             )
             canvas.text(x + 270 * part, 220, f"{steps * part:.0f}", size=11, colour=MUTED)
         canvas.text(x + 135, 236, "optimiser step", size=11, colour=MUTED)
-        for place, (name, colour) in enumerate(names.items()):
+        for line, (name, colour) in enumerate(names.items()):
             points = [
                 (x + 270 * row["step"] / steps, 204 - 160 * min(row[f"loss/{name}"] / top, 1))
                 for row in rows
@@ -126,7 +126,7 @@ def losses(work: Path, output: Path) -> None:
             canvas.path(points, colour=colour, width=2)
             words = name.replace("_", " ")
             canvas.text(
-                x + 262, 64 + 16 * place, words, size=11, colour=colour, anchor="end", bold=True
+                x + 262, 64 + 16 * line, words, size=11, colour=colour, anchor="end", bold=True
             )
     canvas.save(output / "losses.svg")
 

@@ -28,8 +28,8 @@ _HEAD = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 def heads() -> dict[str, dict[str, Any]]:
     """Return the head of every plan, by the name of its study."""
-    found = [head_of(path.read_text()) for path in sorted(PLANS.glob("*.md"))]
-    return {head["study"]: head for head in found}
+    all_heads = [head_of(path.read_text()) for path in sorted(PLANS.glob("*.md"))]
+    return {head["study"]: head for head in all_heads}
 
 
 def head_of(page: str) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def head_of_study(name: str) -> dict[str, Any]:
     first: Claim = study.claims[0]
     evaluations = [stage for stage in stages if isinstance(stage, Evaluate | EvaluateReference)]
     tasks = [task for each in stages if isinstance(each, Collect) for task in each.tasks]
-    known = {task.partition("/")[2] for task in tasks}
-    known |= {task.partition("/")[2] for task in _before(name)}
+    used = {task.partition("/")[2] for task in tasks}
+    used |= {task.partition("/")[2] for task in _before(name)}
     asked = {task for each in evaluations for task in each.tasks if task.startswith("walkers/")}
     seeds = {
         "training": {stage.config.seed for stage in stages if isinstance(stage, Train)},
@@ -60,7 +60,7 @@ def head_of_study(name: str) -> dict[str, Any]:
         "preset": "laptop",
         "primary": [first.better, first.worse, PRIMARY_SETTING[name]],
         "seeds": {purpose: sorted(numbers) for purpose, numbers in seeds.items()},
-        "walkers": sorted({task.partition("/")[2] for task in asked} - known),
+        "walkers": sorted({task.partition("/")[2] for task in asked} - used),
         "methods": _methods(measured),
         "settings": _settings(measured),
         "stages": len(stages),

@@ -116,7 +116,7 @@ def texts() -> Iterator[str]:
     yield (ROOT / "README.md").read_text(encoding="utf-8")
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
-            planned = any(path.is_relative_to(place) for place in PLANNED)
+            planned = any(path.is_relative_to(planned_path) for planned_path in PLANNED)
             if path.suffix in (".md", ".py") and not planned and path.name not in own:
                 yield path.read_text(encoding="utf-8")
 
@@ -169,13 +169,13 @@ def problems(head: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
         record: What was used. What belongs to the plan's own study does not count.
     """
     by_seed, by_walker = _by_source(record, head["study"])
-    found = [
+    used_before = [
         f"{purpose} seed {seed} was used: {by_seed[seed]}"
         for purpose in PURPOSES
         for seed in head["seeds"][purpose]
         if seed in by_seed
     ]
-    return found + [
+    return used_before + [
         f"walker {walker} was used: {by_walker[walker]}"
         for walker in head["walkers"]
         if walker in by_walker

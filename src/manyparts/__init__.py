@@ -10,42 +10,44 @@ from manyparts.core.naming import VERSION as __version__
 
 if TYPE_CHECKING:
     from manyparts.agents.expert import Noise
-    from manyparts.agents.loading import load
+    from manyparts.agents.loading import LearnedAgent, load
     from manyparts.core.errors import UserError
     from manyparts.core.records import Batch, Demonstration, Episode, Loss, Observation, Prompt
     from manyparts.core.spec import ActionContract, Spec, TaskEntry
-    from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+    from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
     from manyparts.envs.base import EnvConfig, Environment
     from manyparts.envs.registry import make
+    from manyparts.evaluation.prediction.forecast import Forecast
     from manyparts.evaluation.prediction.open_loop import open_loop
     from manyparts.evaluation.protocol import evaluate, evaluate_reference
-    from manyparts.evaluation.results import Result, compare
-    from manyparts.evaluation.statistics import Interval
+    from manyparts.evaluation.results import Comparison, Result, compare
+    from manyparts.evaluation.statistics import Interval, difference_over_seeds, mean_over_seeds
     from manyparts.methods import preset, preset_names
     from manyparts.planners import CemConfig, MppiConfig, RandomShootingConfig
     from manyparts.report.html import write_report
     from manyparts.rollout.collect import collect
-    from manyparts.rollout.loop import rollout
+    from manyparts.rollout.loop import EpisodeResult, Step, rollout
     from manyparts.training.train import train
 
 _MODULES = {
     "agents.expert": ("Noise",),
-    "agents.loading": ("load",),
+    "agents.loading": ("LearnedAgent", "load"),
     "core.errors": ("UserError",),
     "core.records": ("Batch", "Demonstration", "Episode", "Loss", "Observation", "Prompt"),
     "core.spec": ("ActionContract", "Spec", "TaskEntry"),
-    "data.dataset": ("DatasetWriter", "EpisodeDataset"),
+    "data.dataset": ("DatasetWriter", "EpisodeDataset", "append"),
     "envs.base": ("EnvConfig", "Environment"),
     "envs.registry": ("make",),
+    "evaluation.prediction.forecast": ("Forecast",),
     "evaluation.prediction.open_loop": ("open_loop",),
     "evaluation.protocol": ("evaluate", "evaluate_reference"),
-    "evaluation.results": ("Result", "compare"),
-    "evaluation.statistics": ("Interval",),
+    "evaluation.results": ("Comparison", "Result", "compare"),
+    "evaluation.statistics": ("Interval", "difference_over_seeds", "mean_over_seeds"),
     "methods": ("preset", "preset_names"),
     "planners": ("CemConfig", "MppiConfig", "RandomShootingConfig"),
     "report.html": ("write_report",),
     "rollout.collect": ("collect",),
-    "rollout.loop": ("rollout",),
+    "rollout.loop": ("EpisodeResult", "Step", "rollout"),
     "training.train": ("train",),
 }
 _MODULE_OF: dict[str, str] = {}

@@ -99,7 +99,7 @@ def test_memory_reaches_back_one_window():
     assert not np.array_equal(last_action(steps - STEPS * CHUNK), plain)
 
 
-def test_carry_is_never_changed_in_place():
+def test_carry_is_never_mutated():
     agent = make_agent()
     first, *rest = make_observations(6)
     _, carry = agent.act(None, first, OPEN, explore=False)

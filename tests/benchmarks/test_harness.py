@@ -13,7 +13,7 @@ from benchmarks.harness import Row, append, in_turns, one_core, rate
 from manyparts.core.errors import UserError
 
 
-def test_sides_take_turns() -> None:
+def test_sides_run_in_turns() -> None:
     order: list[str] = []
     figures = {"library": iter([10.0, 1.0, 12.0]), "peer": iter([2.0, 3.0, 100.0])}
 
@@ -25,7 +25,7 @@ def test_sides_take_turns() -> None:
     assert order == ["library", "peer"] * 3
 
 
-def test_rate_counts_units() -> None:
+def test_rate_counts_units_per_second() -> None:
     calls: list[int] = []
     assert rate(lambda: calls.append(1), calls=7, units=3) > 0
     assert len(calls) == 7

@@ -12,7 +12,7 @@ from benchmarks.memory import available_bytes
 
 
 @pytest.mark.parametrize(("memory", "disk", "frames"), [(20, 1000, 39_857), (1000, 20, 44_286)])
-def test_the_scarcer_of_memory_and_disk_decides(
+def test_scarcer_of_memory_and_disk_decides(
     memory: int, disk: int, frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -21,5 +21,5 @@ def test_the_scarcer_of_memory_and_disk_decides(
     assert windows_peers._fitting(224) == pytest.approx(frames, abs=10)
 
 
-def test_available_memory_is_a_part_of_all() -> None:
+def test_available_memory_is_below_all() -> None:
     assert 2**27 < available_bytes() < 2**44

@@ -149,7 +149,7 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("flag", FORMER_FLAGS)
-def test_former_flag_is_taken_with_a_note(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_former_flag_works_with_note(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     former = FORMER_FLAGS[flag]
     name = next(name for name, kind in every_command().items() if flag in flags(kind))
     kind, required = every_command()[name], REQUIRED[name.partition(" ")[0]]
@@ -162,7 +162,7 @@ def test_former_flag_is_taken_with_a_note(flag: str, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
-def test_former_flag_is_taken_with_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
+def test_former_flag_works_with_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["pointmass/reach", "--output", "set", "--noise-deviation=0.25"]
     assert parse(collect.Options, words, command="collect").noise_std == 0.25
     assert len(capsys.readouterr().err.splitlines()) == 1

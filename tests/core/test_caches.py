@@ -39,7 +39,7 @@ def test_without_a_home_caches_are_temporary(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/nobody"])
-def test_a_home_that_cannot_be_written_is_left(bare: Path, monkeypatch, home: str) -> None:
+def test_read_only_home_is_left(bare: Path, monkeypatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)
     monkeypatch.setattr(
         os, "access", lambda path, mode: str(path).startswith(str(bare))
@@ -48,7 +48,7 @@ def test_a_home_that_cannot_be_written_is_left(bare: Path, monkeypatch, home: st
         assert cache_root().parent == bare
 
 
-def test_a_chosen_folder_is_used_without_a_warning(bare: Path, monkeypatch) -> None:
+def test_chosen_folder_gives_no_warning(bare: Path, monkeypatch) -> None:
     monkeypatch.setenv("MANYPARTS_CACHE", "/proc/mine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -61,7 +61,7 @@ def test_another_users_temporary_folder_is_refused(bare: Path, monkeypatch) -> N
         cache_root()
 
 
-def test_a_tilde_without_a_home_is_a_line(bare: Path, monkeypatch) -> None:
+def test_tilde_without_home_is_refused(bare: Path, monkeypatch) -> None:
     monkeypatch.setenv("MANYPARTS_CACHE", "~/caches")
     with pytest.raises(UserError, match=r"~/caches cannot be found: there is no home folder"):
         cache_root()

@@ -27,7 +27,7 @@ from manyparts.evaluation.prediction.chart import write_chart
     ],
     ids=["missing", "broken", "a part is missing", "a part is too old"],
 )
-def test_a_package_that_does_not_load_is_named(
+def test_package_that_fails_is_named(
     tmp_path: Path, monkeypatch, source: str | None, message: str
 ) -> None:
     if source is not None:

@@ -48,7 +48,7 @@ def ended_process() -> int:
     return process.pid
 
 
-def test_without_locks_one_holder_at_a_time(tmp_path: Path, without_locks: None) -> None:
+def test_one_holder_without_locks(tmp_path: Path, without_locks: None) -> None:
     assert not knows_locks(tmp_path)
     with hold(tmp_path / LOCK, what="the folder"):
         assert {path.name for path in tmp_path.iterdir()} == LOCK_FILES
@@ -63,7 +63,7 @@ def test_without_locks_one_holder_at_a_time(tmp_path: Path, without_locks: None)
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_without_locks_a_dead_holder_is_followed(
+def test_dead_holder_is_followed_without_locks(
     tmp_path: Path, without_locks: None, wait: bool
 ) -> None:
     (tmp_path / f"{LOCK}.owner").write_text(
@@ -73,7 +73,7 @@ def test_without_locks_a_dead_holder_is_followed(
         pass
 
 
-def test_without_locks_a_reused_number_is_free(tmp_path: Path, without_locks: None) -> None:
+def test_reused_pid_is_free_without_locks(tmp_path: Path, without_locks: None) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("this system does not say when a process began")
     (tmp_path / f"{LOCK}.owner").write_text(f"process {os.getpid()} of {socket.gethostname()} 1")
@@ -93,7 +93,7 @@ def test_without_locks_another_machine_is_believed(
         pass
 
 
-def test_hdf5_is_written_and_read_without_locks(tmp_path: Path) -> None:
+def test_hdf5_works_without_locks(tmp_path: Path) -> None:
     """Its library asks for locks itself, past Python."""
     compiler = shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
@@ -120,7 +120,7 @@ def test_hdf5_is_written_and_read_without_locks(tmp_path: Path) -> None:
     assert result.stdout == "1\n", result.stderr
 
 
-def test_files_locked_by_others_can_be_locked(tmp_path: Path) -> None:
+def test_foreign_locks_do_not_block(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert can_be_locked(tmp_path / "file")

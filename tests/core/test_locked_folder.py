@@ -32,7 +32,7 @@ def test_folders_continue_with_equal_settings(tmp_path: Path) -> None:
     assert (folder / "result").exists()
 
 
-def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+def test_one_process_holds_a_folder(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from manyparts.core.storage.locked_folder import locked_folder\n"
         f"with locked_folder(Path({str(tmp_path / 'work')!r}), {{}}): pass"
@@ -85,6 +85,6 @@ def test_many_other_settings_are_counted(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_that_cannot_be_written_is_named() -> None:
+def test_unwritable_file_is_named() -> None:
     with pytest.raises(UserError, match="cannot write /proc/manifest"):
         write_atomically(Path("/proc/manifest"), b"")

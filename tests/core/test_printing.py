@@ -100,9 +100,7 @@ def test_facts_fit_narrow_terminals(columns: int, capsys: pytest.CaptureFixture[
         assert name in printed and value in joined(printed)
 
 
-def test_tables_print_brackets_and_escapes_as_text(
-    columns: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_print_markup_as_text(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", HOSTILE), [(HOSTILE, HOSTILE)], title=HOSTILE)
     print_facts([(HOSTILE, HOSTILE)])
     printed = printed_text(capsys)
@@ -120,7 +118,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("action", ["info", "check", "view", "convert", "check --fix"])
-def test_odd_paths_are_printed_as_they_are(
+def test_odd_paths_print_unchanged(
     action: str,
     odd: Path,
     tmp_path: Path,

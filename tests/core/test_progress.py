@@ -23,7 +23,7 @@ def run(steps: int = 3) -> None:
         bar.summary = "all steps done"
 
 
-def test_a_log_has_a_line_now_and_then(capsys, monkeypatch) -> None:
+def test_log_gets_occasional_lines(capsys, monkeypatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as many build servers do
     monkeypatch.setattr(progress, "SECONDS_BEFORE_LINES", 0)
     run()
@@ -40,7 +40,7 @@ def test_short_work_needs_no_line(capsys) -> None:
 
 
 @pytest.mark.parametrize(("kind", "moves"), [("xterm", True), ("dumb", False)])
-def test_a_terminal_that_can_move_gets_a_bar(monkeypatch, kind: str, moves: bool) -> None:
+def test_capable_terminal_gets_a_bar(monkeypatch, kind: str, moves: bool) -> None:
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("TERM", kind)

@@ -36,6 +36,6 @@ def test_neighbours_are_scattered_and_keys_differ() -> None:
         assert abs(np.corrcoef(np.arange(size), order)[0, 1]) < 0.02
 
 
-def test_mixed_numbers_are_even_over_small_ranges() -> None:
+def test_mixed_numbers_are_evenly_spread() -> None:
     counts = np.bincount((mix(np.arange(60_000), 7) % np.uint64(6)).astype(int), minlength=6)
     assert counts.min() > 9_600 and counts.max() < 10_400

@@ -42,7 +42,7 @@ def make_episode(
         task=entry.name,
         instruction=entry.instruction,
         seed=seed,
-        images={camera: _pictures(rng, length, size) for camera, size in spec.cameras.items()},
+        images={camera: _images(rng, length, size) for camera, size in spec.cameras.items()},
         state=rng.normal(size=(length, spec.state_dimension)).astype(np.float32),
         action=action,
         expert_action=(action - noise).astype(np.float32),
@@ -76,7 +76,7 @@ def assert_equal(one: Episode, other: Episode) -> None:
         np.testing.assert_array_equal(one.images[camera], other.images[camera])
 
 
-def _pictures(rng: np.random.Generator, length: int, size: tuple[int, int]) -> np.ndarray:
+def _images(rng: np.random.Generator, length: int, size: tuple[int, int]) -> np.ndarray:
     """A slope in green and blue; red tells the step by more than compression changes."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]

@@ -51,8 +51,8 @@ def test_dataset_is_sequence_of_episodes(dataset: EpisodeDataset) -> None:
     assert len(dataset) == 5
     assert_equal(dataset[-1], EPISODES[4])
     assert_equal(dataset.episode(-5), EPISODES[0])
-    for found, expected in zip(dataset, EPISODES, strict=True):
-        assert_equal(found, expected)
+    for episode, expected in zip(dataset, EPISODES, strict=True):
+        assert_equal(episode, expected)
     assert dataset.length(-1) == len(EPISODES[4]) and dataset.seed(-1) == EPISODES[4].seed
     np.testing.assert_array_equal(
         dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3]
@@ -80,12 +80,12 @@ def test_equal_episodes_give_equal_bytes(dataset: EpisodeDataset, tmp_path: Path
     assert again.fingerprint == dataset.fingerprint
 
 
-def test_fingerprint_follows_content(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_fingerprint_follows_the_content(dataset: EpisodeDataset, tmp_path: Path) -> None:
     fewer = write(tmp_path / "fewer", EPISODES[:-1])
     assert fewer.fingerprint != dataset.fingerprint
 
 
-def test_layout_is_lerobots(dataset: EpisodeDataset) -> None:
+def test_layout_equals_lerobots_own(dataset: EpisodeDataset) -> None:
     assert contents(dataset.path).keys() == {
         "README.md",
         "meta/info.json",
@@ -147,7 +147,7 @@ def test_one_row_group_per_episode(dataset: EpisodeDataset) -> None:
     assert image["path"] == "frame-000000.png" and image["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
+def test_episodes_carry_indices_and_statistics(dataset: EpisodeDataset) -> None:
     rows = pq.read_table(dataset.path / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     for index, (row, episode) in enumerate(zip(rows, EPISODES, strict=True)):
         assert (
@@ -169,11 +169,11 @@ def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
 
 def test_statistics_are_those_of_all_frames(dataset: EpisodeDataset) -> None:
     states = np.concatenate([episode.state for episode in EPISODES]).astype(np.float64)
-    found = dataset.statistics["observation.state"]
-    np.testing.assert_allclose(found.mean, states.mean(0), rtol=1e-9)
-    np.testing.assert_allclose(found.std, states.std(0), rtol=1e-9)
-    np.testing.assert_allclose(found.q99, np.quantile(states, 0.99, axis=0), rtol=1e-9)
-    assert found.count == dataset.num_frames
+    statistics = dataset.statistics["observation.state"]
+    np.testing.assert_allclose(statistics.mean, states.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(statistics.std, states.std(0), rtol=1e-9)
+    np.testing.assert_allclose(statistics.q99, np.quantile(states, 0.99, axis=0), rtol=1e-9)
+    assert statistics.count == dataset.num_frames
 
 
 def test_files_roll_over_at_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

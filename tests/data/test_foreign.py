@@ -47,7 +47,7 @@ def rewrite(file: Path, without: tuple[str, ...], row_group_size: int) -> None:
     )
 
 
-def test_spec_is_derived(foreign: EpisodeDataset) -> None:
+def test_spec_is_derived_from_data(foreign: EpisodeDataset) -> None:
     spec = foreign.spec
     actions = np.concatenate(
         [each for episode in EPISODES for each in (episode.action, episode.expert_action)]
@@ -64,12 +64,12 @@ def test_spec_is_derived(foreign: EpisodeDataset) -> None:
 
 def test_episodes_are_read_across_row_groups(foreign: EpisodeDataset) -> None:
     for index, expected in enumerate(EPISODES):
-        found = foreign.episode(index)
-        assert found.instruction == expected.instruction and found.seed == -1
-        np.testing.assert_array_equal(found.images["front"], expected.images["front"])
-        np.testing.assert_array_equal(found.state, expected.state)
-        np.testing.assert_array_equal(found.expert_action, expected.action)
-        assert not found.reward.any() and not found.success.any()
+        read = foreign.episode(index)
+        assert read.instruction == expected.instruction and read.seed == -1
+        np.testing.assert_array_equal(read.images["front"], expected.images["front"])
+        np.testing.assert_array_equal(read.state, expected.state)
+        np.testing.assert_array_equal(read.expert_action, expected.action)
+        assert not read.reward.any() and not read.success.any()
     assert foreign.summary()["tasks"][0]["success"] is None
 
 

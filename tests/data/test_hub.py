@@ -127,11 +127,11 @@ def test_hub_dataset_is_opened(
 ) -> None:
     done = info(location)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["frames"] == source.num_frames and found["fingerprint"] == source.fingerprint
+    opened = json.loads(done.stdout)
+    assert opened["frames"] == source.num_frames and opened["fingerprint"] == source.fingerprint
     closed = Info(CLOSED, tmp_path)(location)  # what was fetched is there without a network
-    assert closed.returncode == 0 and json.loads(closed.stdout) == found, closed.stderr
-    dataset = EpisodeDataset.open(found["path"])
+    assert closed.returncode == 0 and json.loads(closed.stdout) == opened, closed.stderr
+    dataset = EpisodeDataset.open(opened["path"])
     assert (dataset.episode(1).images["front"] == source.episode(1).images["front"]).all()
 
 

@@ -99,8 +99,8 @@ def test_instructions_differ_beyond_the_last_place() -> None:
     ],
 )
 def test_tasks_taken_for_one_another(one: str, other: str, equal: bool) -> None:
-    found = taken_for_equal({"a": [one], "b": [other, "something else"]})
-    assert found == ([(("a", one), ("b", other))] if equal else [])
+    pairs = taken_for_equal({"a": [one], "b": [other, "something else"]})
+    assert pairs == ([(("a", one), ("b", other))] if equal else [])
     assert taken_for_equal({"a": [one, other]}) == []
 
 

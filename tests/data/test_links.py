@@ -147,7 +147,7 @@ def test_cache_of_earlier_format_is_unused(tmp_path: Path) -> None:
     former.mkdir(parents=True)
     for name in os.listdir(fresh.folder):
         (former / name).write_bytes(bytes((fresh.folder / name).stat().st_size))
-    found = FrameCache.open(dataset, tmp_path / "cache")
-    assert found.folder.name == f"{dataset.fingerprint[:32]}-{FORMAT}"
-    np.testing.assert_array_equal(found.numbers.read(0, 15), fresh.numbers.read(0, 15))
-    assert found.numbers.read(0, 15).any()
+    cache = FrameCache.open(dataset, tmp_path / "cache")
+    assert cache.folder.name == f"{dataset.fingerprint[:32]}-{FORMAT}"
+    np.testing.assert_array_equal(cache.numbers.read(0, 15), fresh.numbers.read(0, 15))
+    assert cache.numbers.read(0, 15).any()

@@ -16,7 +16,7 @@ from manyparts.data.png import decode_png, encode_png
     seed=st.integers(0, 99),
     step=st.sampled_from([1, 2, -1]),
 )
-def test_pictures_come_back(height: int, width: int, seed: int, step: int) -> None:
+def test_images_are_decoded_exactly(height: int, width: int, seed: int, step: int) -> None:
     whole = np.random.default_rng(seed).integers(0, 256, (height, 2 * width, 3), dtype=np.uint8)
     frame = whole[:, ::step]
     np.testing.assert_array_equal(decode_png(encode_png(frame)), frame)
@@ -24,7 +24,7 @@ def test_pictures_come_back(height: int, width: int, seed: int, step: int) -> No
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9])
-def test_torn_pictures_are_refused(fraction: float) -> None:
+def test_torn_images_are_refused(fraction: float) -> None:
     content = encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     with pytest.raises((OSError, ValueError, SyntaxError)):
         decode_png(content[: int(len(content) * fraction)])

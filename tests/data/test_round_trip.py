@@ -63,7 +63,7 @@ def episodes(column: np.ndarray) -> list[Episode]:
     return [replace(each, reward=column[::-1].copy(), **numbers) for each in made]
 
 
-def ours(folder: Path, column: np.ndarray) -> Path:
+def declared(folder: Path, column: np.ndarray) -> Path:
     """With bounds that somebody wrote down, and which not all actions keep."""
     return write(folder, episodes(column)).path
 
@@ -92,16 +92,16 @@ def foreign(folder: Path, column: np.ndarray) -> Path:
     return folder
 
 
-def assert_same_bits(found: EpisodeDataset, wanted: EpisodeDataset) -> None:
-    assert found.num_episodes == wanted.num_episodes
-    for one, other in zip(found, wanted, strict=True):
+def assert_same_bits(read: EpisodeDataset, wanted: EpisodeDataset) -> None:
+    assert read.num_episodes == wanted.num_episodes
+    for one, other in zip(read, wanted, strict=True):
         for name in NUMBERS:
             left, right = getattr(one, name), getattr(other, name)
             assert left.dtype == right.dtype and left.shape == right.shape, name
             assert left.tobytes() == right.tobytes(), (name, left, right)
 
 
-@pytest.mark.parametrize("make", [ours, measured, foreign])
+@pytest.mark.parametrize("make", [declared, measured, foreign])
 @pytest.mark.parametrize("column", FAR)
 def test_round_trip_keeps_every_bit(make: Any, column: str, tmp_path: Path) -> None:
     """From format to format, each of which the next one is made of."""
@@ -151,9 +151,9 @@ def test_files_without_recorded_actions_are_read(tmp_path: Path) -> None:
                 file[f"data/demo_{number}/actions_recorded"],
                 file[f"data/demo_{number}/actions_expert_recorded"],
             )
-    for found, (action, expert) in zip(EpisodeDataset.open(path), wanted, strict=True):
-        np.testing.assert_allclose(found.action, action, atol=3e-7)
-        np.testing.assert_allclose(found.expert_action, expert, atol=3e-7)
+    for episode, (action, expert) in zip(EpisodeDataset.open(path), wanted, strict=True):
+        np.testing.assert_allclose(episode.action, action, atol=3e-7)
+        np.testing.assert_allclose(episode.expert_action, expert, atol=3e-7)
 
 
 SPOILT: dict[str, tuple[str, Any, str]] = {

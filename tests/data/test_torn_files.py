@@ -64,9 +64,9 @@ def test_statistics_that_are_lost_are_computed(
     with pytest.warns(
         DatasetWarning, match=r"meta/stats.json is (torn|missing); the statistics were computed"
     ):
-        found = EpisodeDataset.open(folder).statistics["action"]
+        statistics = EpisodeDataset.open(folder).statistics["action"]
     np.testing.assert_allclose(
-        found.mean, EpisodeDataset.open(whole).statistics["action"].mean, rtol=1e-6
+        statistics.mean, EpisodeDataset.open(whole).statistics["action"].mean, rtol=1e-6
     )
 
 

@@ -24,9 +24,9 @@ VIDEO = "videos/observation.images.front/chunk-000/file-{:03d}.mp4"
 
 def assert_close(dataset: EpisodeDataset) -> None:
     for index, episode in enumerate(EPISODES):
-        found = dataset.episode(index)
-        np.testing.assert_array_equal(found.action, episode.action)
-        shown, meant = found.images["front"].astype(int), episode.images["front"].astype(int)
+        read = dataset.episode(index)
+        np.testing.assert_array_equal(read.action, episode.action)
+        shown, meant = read.images["front"].astype(int), episode.images["front"].astype(int)
         assert shown.shape == meant.shape and np.abs(shown - meant).mean() < 4
         order = [int(np.abs(meant - frame).mean(axis=(1, 2, 3)).argmin()) for frame in shown]
         assert order == list(range(len(episode)))

@@ -104,13 +104,13 @@ def longest_stretch(text: str) -> int:
 
 
 @pytest.mark.parametrize("path", pages(), ids=named)
-def test_sentences_are_short(path: Path) -> None:
+def test_sentences_of_pages_are_short(path: Path) -> None:
     prose = measured(path.read_text(encoding="utf-8"))
     assert prose.words_per_sentence <= WORDS_PER_SENTENCE
     assert prose.semicolons <= max(1, SEMICOLONS_PER_1000_WORDS * prose.words / 1000)
 
 
-def test_all_pages_together_are_easy_to_read() -> None:
+def test_all_pages_are_easy_reading() -> None:
     prose = sum((measured(path.read_text(encoding="utf-8")) for path in pages()), Prose(0, 0, 0))
     assert prose.words_per_sentence <= WORDS_PER_SENTENCE
     assert prose.semicolons_per_1000_words <= SEMICOLONS_PER_1000_WORDS

@@ -91,7 +91,7 @@ def test_every_command_is_on_the_page(generated: Path) -> None:
     assert "| `--output` | `PATH` | required | Folder of the new dataset. |" in text
 
 
-def test_every_preset_task_study_and_public_name_has_its_entry(generated: Path) -> None:
+def test_every_public_name_is_documented(generated: Path) -> None:
     presets = (generated / "presets.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in presets for name in preset_names())
     tasks = (generated / "tasks.md").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_every_preset_task_study_and_public_name_has_its_entry(generated: Path) 
     assert sorted(names) == sorted(manyparts.__all__)
 
 
-def test_presets_have_the_cost_of_archived_runs(generated: Path) -> None:
+def test_presets_have_archived_costs(generated: Path) -> None:
     rows = re.findall(
         r"^\| `(\S+)` \|.*\| ([\d.]+) \|$", (generated / "presets.md").read_text(), re.MULTILINE
     )
@@ -117,7 +117,7 @@ def test_presets_have_the_cost_of_archived_runs(generated: Path) -> None:
     assert {"dualmind/phase2-laptop", "dynamics/parallel-laptop"} <= measured.keys()
 
 
-def test_every_field_of_a_run_stands_in_the_configuration(generated: Path) -> None:
+def test_every_run_field_is_documented(generated: Path) -> None:
     text = (generated / "configuration.md").read_text(encoding="utf-8")
     section = text.partition("\n### TrainConfig\n")[2].partition("\n### ")[0]
     assert all(f"| `{item.name}` |" in section for item in fields(TrainConfig))

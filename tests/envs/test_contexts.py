@@ -16,7 +16,7 @@ HIDDEN = EnvConfig(image_size=16, goal="hidden", state="full", context=3)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
+def test_context_has_one_unseen_goal(task: str) -> None:
     goals, starts = [], []
     for split in ("train", "evaluation"):
         env = registry.make(task, HIDDEN, split=split)
@@ -35,7 +35,7 @@ def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
     other.close()
 
 
-def test_a_hidden_goal_is_neither_in_the_picture_nor_in_the_state() -> None:
+def test_hidden_goal_stays_out_of_observations() -> None:
     seen = []
     for context in (0, 1):
         env = registry.make(

@@ -33,9 +33,7 @@ def pushed(env: Environment, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("task", "state"), DRAWN)
-def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(
-    task: str, state: StateKind
-) -> None:
+def test_scene_from_state_equals_observed_scene(task: str, state: StateKind) -> None:
     """All but where along the floor a walker is, which its state does not tell."""
     env, other = make(task, state), make(task, state)
     seen = []
@@ -53,7 +51,7 @@ def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(
 @pytest.mark.parametrize(
     ("task", "state"), [*DRAWN, ("dmc/quadruped-walk", "full")]
 )  # which feels its feet
-def test_the_episode_goes_on_as_if_nothing_had_been_drawn(task: str, state: StateKind) -> None:
+def test_drawing_leaves_the_episode_unchanged(task: str, state: StateKind) -> None:
     env, other = make(task, state), make(task, state)
     first = env.observe()["state"]
     pushed(env, 5)

@@ -64,7 +64,7 @@ def test_observations_and_actions_are_as_declared(task: str, state: str) -> None
     env.close()
 
 
-def test_same_seed_same_episode_to_the_last_byte_whatever_ran_before(task: str) -> None:
+def test_seed_gives_episode_after_other_episodes(task: str) -> None:
     env = registry.make(task)
     first = fingerprint(env, seed=7)
     assert fingerprint(env, seed=8) != first
@@ -78,7 +78,7 @@ def test_same_seed_same_episode_to_the_last_byte_whatever_ran_before(task: str) 
     other.close()
 
 
-def test_same_seed_same_episode_in_another_process(task: str) -> None:
+def test_seed_gives_episode_across_processes(task: str) -> None:
     env = registry.make(task)
     code = f"""
 import sys; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
@@ -107,7 +107,7 @@ def test_resets_vary_with_seed_and_split(task: str) -> None:
     assert len(goals) == 12
 
 
-def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
+def test_expert_succeeds_and_chance_fails(task: str) -> None:
     env = registry.make(task)
     generator = np.random.default_rng(0)
     solved = {"expert": 0, "chance": 0}
@@ -129,7 +129,7 @@ def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
     env.close()
 
 
-def test_an_episode_is_truncated_at_its_horizon_and_never_ends_on_success(task: str) -> None:
+def test_horizon_truncates_and_success_continues(task: str) -> None:
     env = registry.make(task, EnvConfig(max_steps=60))
     env.begin(0)
     ends = [env.advance(env.expert_action())[1:] for _ in range(60)]
@@ -156,7 +156,7 @@ def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
     env.close()
 
 
-def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
+def test_action_beyond_bounds_is_clipped(task: str) -> None:
     env = registry.make(task)
     env.begin(0)
     high = np.asarray(env.embodiment_spec.action.high)
@@ -166,7 +166,7 @@ def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
     env.close()
 
 
-def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
+def test_hidden_goal_stays_out_of_observations(task: str) -> None:
     if task.startswith(("kitchen", "dmc", "walkers")):
         pytest.skip("there is no goal to hide")
     cameras = (
@@ -195,7 +195,7 @@ def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
     hidden.close()
 
 
-def test_reset_without_a_seed_draws_another_and_says_which() -> None:
+def test_reset_without_seed_reports_its_seed() -> None:
     env = registry.make("pointmass/reach")
     env.reset(seed=1)
     first, second = env.reset()[1]["seed"], env.reset()[1]["seed"]
@@ -226,13 +226,13 @@ def test_reset_without_a_seed_draws_another_and_says_which() -> None:
         (lambda: EnvConfig(max_steps=0), "0"),
     ],
 )
-def test_a_wrong_name_is_an_error_of_one_line_with_the_choices(call, says: str) -> None:
+def test_wrong_name_lists_near_names(call, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         call()
     assert "\n" not in str(error.value)
 
 
-def test_a_wrong_choice_is_an_error_with_the_choices() -> None:
+def test_wrong_choice_lists_the_choices() -> None:
     """In a process of its own: under pytest the type checker would be first to refuse."""
     code = """
 from manyparts.envs import registry
@@ -291,7 +291,11 @@ def test_splits_expand_in_order_without_repeats() -> None:
     assert sorted(train + test) == sorted(registry.expand(["metaworld/mt50"]))
 
 
-def test_versions_name_the_simulator_and_what_renders() -> None:
+def test_versions_name_simulator_and_renderer() -> None:
     assert registry.versions("pointmass/reach")["renderer"] == "numpy"
-    found = registry.versions("metaworld")
-    assert found["mujoco"] and found["metaworld"] and found["renderer"] in ("egl", "osmesa", "glfw")
+    versions = registry.versions("metaworld")
+    assert (
+        versions["mujoco"]
+        and versions["metaworld"]
+        and versions["renderer"] in ("egl", "osmesa", "glfw")
+    )

@@ -27,19 +27,19 @@ def cell(goal: np.ndarray) -> tuple[int, ...]:
     return tuple(np.floor(goal / CELL_METRES).astype(int).tolist())
 
 
-def test_every_suite_says_how_long_its_demonstrations_go_on() -> None:
-    found = {
+def test_suites_declare_steps_after_success() -> None:
+    steps = {
         name: registry.steps_after_success(registry.expand([f"{name}/all"]))
         for name in ("navigation", "pointmass")
     }
-    assert found == {"navigation": 0, "pointmass": 20}
+    assert steps == {"navigation": 0, "pointmass": 20}
     assert registry.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
     with pytest.raises(UserError, match=r"differ by suite .*'navigation': 0.*give one number"):
         registry.steps_after_success(["metaworld/reach", "navigation/hallway"])
 
 
 @pytest.mark.parametrize("task", SIMULATED)
-def test_goals_of_two_splits_share_no_cell(task: str) -> None:
+def test_splits_have_no_common_cell(task: str) -> None:
     cells = {}
     for split in SPLITS_OF_GOALS:
         env = registry.make(task, split=split)
@@ -55,7 +55,7 @@ def test_goals_of_two_splits_share_no_cell(task: str) -> None:
 
 
 @pytest.mark.slow
-def test_every_metaworld_task_has_goals_for_every_split() -> None:
+def test_every_metaworld_split_has_goals() -> None:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     for task in registry.expand(["metaworld/mt50"]):
@@ -74,27 +74,27 @@ def test_every_metaworld_task_has_goals_for_every_split() -> None:
         assert len(cells["validation"]) >= 1, task
 
 
-def test_ten_neighbouring_cells_are_shared_out_seven_to_one_to_two() -> None:
+def test_ten_cells_split_seven_one_two() -> None:
     for row in range(20):
         owners = Counter(
-            split_of("a/b", [0.3, (10 * row + place + 0.5) * CELL_METRES]) for place in range(10)
+            split_of("a/b", [0.3, (10 * row + column + 0.5) * CELL_METRES]) for column in range(10)
         )
         assert owners == {"train": 7, "validation": 1, "evaluation": 2}
     orders = {
-        tuple(split_of(task, [(place + 0.5) * CELL_METRES]) for place in range(10))
+        tuple(split_of(task, [(column + 0.5) * CELL_METRES]) for column in range(10))
         for task in map(str, range(9))
     }
     assert len(orders) > 5
 
 
-def test_the_place_of_the_goal_decides_not_the_object_beside_it() -> None:
+def test_goal_position_decides_the_split() -> None:
     env = registry.make("metaworld/push", split="evaluation")
     env.begin(0)
     assert np.allclose(env.goal, env._simulator._target_pos[:2])
     env.close()
 
 
-def test_an_episode_generator_depends_on_task_split_and_seed_only() -> None:
+def test_generator_depends_on_task_split_seed() -> None:
     def draw(*arguments) -> float:
         return episode_generator(*arguments).random()
 

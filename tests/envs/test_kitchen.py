@@ -15,7 +15,7 @@ from manyparts.rollout.loop import rollout
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def original():
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv
 
     env = KitchenEnv(robot_noise_ratio=0.0, object_noise_ratio=0.0)
@@ -23,24 +23,24 @@ def theirs():
     env.close()
 
 
-def test_a_step_is_that_of_franka_kitchen(theirs) -> None:
-    ours = registry.make("kitchen/microwave", EnvConfig(state="full"))
-    ours.begin(0)
-    theirs.reset(seed=0)
-    theirs.robot_env.set_state(ours.data.qpos, ours.data.qvel)
-    theirs.robot_env._get_obs()
+def test_step_equals_franka_kitchen(original) -> None:
+    env = registry.make("kitchen/microwave", EnvConfig(state="full"))
+    env.begin(0)
+    original.reset(seed=0)
+    original.robot_env.set_state(env.data.qpos, env.data.qvel)
+    original.robot_env._get_obs()
     generator = np.random.default_rng(0)
     for _ in range(40):
         action = generator.uniform(-1, 1, JOINTS).astype(np.float32)
-        ours.advance(action)
-        observation, *_ = theirs.step(action.astype(np.float64))
-        np.testing.assert_allclose(ours.data.qpos, theirs.data.qpos, atol=1e-10)
-        np.testing.assert_allclose(ours._state(), observation["observation"], atol=1e-6)
-    ours.close()
+        env.advance(action)
+        observation, *_ = original.step(action.astype(np.float64))
+        np.testing.assert_allclose(env.data.qpos, original.data.qpos, atol=1e-10)
+        np.testing.assert_allclose(env._state(), observation["observation"], atol=1e-6)
+    env.close()
 
 
-def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(theirs) -> None:
-    np.testing.assert_array_equal(theirs.robot_env.init_qpos, START)
+def test_start_equals_franka_kitchen(original) -> None:
+    np.testing.assert_array_equal(original.robot_env.init_qpos, START)
     env = registry.make("kitchen/kettle")
     env.begin(3)
     moved = np.abs(env.data.qpos - START)
@@ -48,7 +48,7 @@ def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(thei
     assert np.delete(moved, [*range(7), 23, 24]).max() == 0
 
 
-def test_the_same_state_counts_as_done_in_both(theirs) -> None:
+def test_done_states_equal_franka_kitchen(original) -> None:
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
         OBS_ELEMENT_GOALS,
         OBS_ELEMENT_INDICES,
@@ -56,9 +56,9 @@ def test_the_same_state_counts_as_done_in_both(theirs) -> None:
 
     assert {name.replace(" ", "-") for name in OBS_ELEMENT_GOALS} == set(SUBTASKS)
     for name, goal in OBS_ELEMENT_GOALS.items():
-        where, ours = SUBTASKS[name.replace(" ", "-")]
+        where, own_goal = SUBTASKS[name.replace(" ", "-")]
         np.testing.assert_array_equal(np.arange(30)[where], OBS_ELEMENT_INDICES[name])
-        np.testing.assert_array_equal(ours, goal)
+        np.testing.assert_array_equal(own_goal, goal)
 
 
 def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None = None) -> bool:
@@ -69,6 +69,7 @@ def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None =
     ).success_any
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", HELD_OUT)
 def test_the_expert_does_four_subtasks(task: str) -> None:
     for seed, split in enumerate(("train", "validation", "evaluation")):
@@ -77,14 +78,14 @@ def test_the_expert_does_four_subtasks(task: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_expert_does_every_combination_from_many_starts() -> None:
+def test_expert_solves_every_combination() -> None:
     failed = [
         (task, seed) for task in COMBINATIONS for seed in range(8) if not succeeds(task, seed)
     ]
     assert not failed, f"{len(failed)} of {8 * len(COMBINATIONS)}: {failed}"
 
 
-def test_rewards_count_subtasks_and_success_is_all_of_them() -> None:
+def test_rewards_count_completed_subtasks() -> None:
     env = registry.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
     env.begin(1)
     rewards, success = [], False

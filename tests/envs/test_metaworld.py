@@ -28,28 +28,28 @@ def original(name: str, goal_vector: np.ndarray) -> Any:
 
 
 def compare(name: str, steps: int) -> None:
-    ours = registry.make(f"metaworld/{name}", EnvConfig(state="full"))
+    env = registry.make(f"metaworld/{name}", EnvConfig(state="full"))
     generator = np.random.default_rng(0)
     for seed in (5, 2):  # the second follows another episode in the same simulator
-        ours.begin(seed)
-        theirs = original(name, ours._vector)
-        observation, _ = theirs.reset()
-        assert np.array_equal(observation, ours._observation), "reset"
+        env.begin(seed)
+        simulator = original(name, env._vector)
+        observation, _ = simulator.reset()
+        assert np.array_equal(observation, env._observation), "reset"
         for step in range(steps):
-            noisy = ours.expert_action() + 0.3 * generator.standard_normal(4)
+            noisy = env.expert_action() + 0.3 * generator.standard_normal(4)
             action = np.clip(noisy, -1, 1).astype(np.float32)
-            observation, reward, _, _, info = theirs.step(action)
-            our_reward, _, _, our_info = ours.advance(action)
-            assert np.array_equal(observation, ours._observation), f"observation after step {step}"
-            assert np.array_equal(observation.astype(np.float32), ours._state())
+            observation, reward, _, _, info = simulator.step(action)
+            our_reward, _, _, our_info = env.advance(action)
+            assert np.array_equal(observation, env._observation), f"observation after step {step}"
+            assert np.array_equal(observation.astype(np.float32), env._state())
             assert reward == our_reward, f"reward of step {step}"
             assert bool(info["success"]) == our_info["success"], f"success of step {step}"
-        theirs.close()
-    ours.close()
+        simulator.close()
+    env.close()
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_an_episode_equals_metaworlds_own_to_the_last_bit(name: str) -> None:
+def test_episode_equals_original_metaworld(name: str) -> None:
     compare(name, steps=40)
 
 
@@ -59,7 +59,7 @@ def test_every_tasks_episode_equals_metaworlds_own(name: str) -> None:
     compare(name, steps=150)
 
 
-def test_splits_are_metaworlds() -> None:
+def test_splits_equal_metaworlds_own() -> None:
     from metaworld import env_dict
 
     def names(tasks: Any) -> set[str]:
@@ -72,7 +72,7 @@ def test_splits_are_metaworlds() -> None:
         assert set(registry.expand([f"metaworld/ml45-{split}"])) == names(env_dict.ML45_V3[split])
 
 
-def test_an_action_moves_the_hand_along_its_axis_and_positive_closes_the_gripper() -> None:
+def test_actions_move_hand_and_gripper() -> None:
     env = registry.make("metaworld/reach")
     assert env.embodiment_spec.action.gripper == "positive closes"
     assert env.embodiment_spec.action.control_rate_hz == 1 / env._simulator.dt

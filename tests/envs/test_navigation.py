@@ -66,7 +66,7 @@ def test_the_expert_succeeds_nearly_always(task: str) -> None:
     assert success_of_expert(task, episodes=20) >= 0.95
 
 
-def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
+def test_expert_stops_at_goal_image() -> None:
     env = make("navigation/one-room")
     env.begin(3)
     for _ in range(120):
@@ -76,7 +76,7 @@ def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
     assert math.cos(env.heading - env.goal_heading) >= math.cos(math.radians(7.6))
 
 
-def test_worlds_that_are_held_out_are_not_trained_on() -> None:
+def test_held_out_worlds_are_not_trained() -> None:
     train, held_out = (
         set(registry.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out")
     )
@@ -85,7 +85,7 @@ def test_worlds_that_are_held_out_are_not_trained_on() -> None:
 
 
 @pytest.mark.parametrize("task", ["navigation/hallway", "navigation/y-maze", "navigation/maze-s3"])
-def test_no_goal_of_the_evaluation_is_reached_where_training_has_one(task: str) -> None:
+def test_evaluation_goals_avoid_training_goals(task: str) -> None:
     goals = {}
     for split in SPLITS_OF_GOALS:
         env, goals[split] = make(task, split=split), []
@@ -98,26 +98,26 @@ def test_no_goal_of_the_evaluation_is_reached_where_training_has_one(task: str) 
     assert np.linalg.norm(apart, axis=-1).min() > SUCCESS_METRES
 
 
-def test_places_are_split_in_stripes_that_keep_their_distance() -> None:
+def test_positions_are_split_in_stripes() -> None:
     positions = np.stack(
         np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1
     ).reshape(-1, 2)
     owners = np.array([split_of_position(position) for position in positions])
-    shares = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
-    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
+    fractions = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
+    np.testing.assert_allclose(fractions, [0.6, 0.2, 0.2], atol=0.03)
     evaluation, train = positions[owners == "evaluation"][::7], positions[owners == "train"]
     apart = min(np.linalg.norm(train - position, axis=1).min() for position in evaluation)
     assert SUCCESS_METRES <= apart < SUCCESS_METRES + 0.3
 
 
 @pytest.mark.parametrize("task", [task for task in WORLDS if task != "navigation/maze"])
-def test_every_world_has_places_for_the_goals_of_every_split(task: str) -> None:
+def test_every_world_has_goals_per_split(task: str) -> None:
     scene, generator = make(task).scene, np.random.default_rng(0)
     owners = [split_of_position(scene.sample(generator)) for _ in range(150)]
     assert min(owners.count(split) for split in SPLITS_OF_GOALS) >= 9
 
 
-def test_the_goals_picture_is_what_is_seen_from_there() -> None:
+def test_goal_image_is_seen_from_goal() -> None:
     env = make(config=EnvConfig(goal="hidden"))
     before, _ = env.reset(seed=4)
     env.position, env.heading = env.goal, env.goal_heading
@@ -127,7 +127,7 @@ def test_the_goals_picture_is_what_is_seen_from_there() -> None:
     assert (before["images"]["first_person"] != there["first_person"]).any()
 
 
-def test_actions_turn_and_move_as_their_names_say() -> None:
+def test_actions_do_what_names_say() -> None:
     env = make(config=EnvConfig(image_size=64))
     env.begin(0)
     env.position, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([6.0, 0.0])
@@ -145,7 +145,7 @@ def test_actions_turn_and_move_as_their_names_say() -> None:
     np.testing.assert_allclose(env.position, [2 + STEP_METRES, 0], atol=1e-9)
 
 
-def test_a_wall_stops_and_is_felt_and_the_marker_is_not() -> None:
+def test_walls_stop_and_markers_do_not() -> None:
     env = make()
     env.begin(0)
     env.position, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([4.0, 0.0])
@@ -172,7 +172,7 @@ def test_spl_is_that_of_the_paper(
     assert success_weighted_path_length(success, shortest, travelled) == expected
 
 
-def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
+def test_spl_stops_counting_at_success() -> None:
     env = make()
     env.begin(0)
     env.position, env.heading, env.goal, env._shortest = (
@@ -195,21 +195,21 @@ def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
     assert env.metrics() == {"spl": pytest.approx(4.9 / 8.0)}
 
 
-def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
+def test_images_ignore_other_renderers() -> None:
     pytest.importorskip("metaworld")
     alone, other = make("navigation/maze-s3"), registry.make("metaworld/reach", SMALL)
-    first, theirs = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
+    first, others = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
     between = make("navigation/hallway")
     between.reset(seed=2)
     np.testing.assert_array_equal(
         alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"]
     )
     for name, image in other.reset(seed=1)[0]["images"].items():
-        np.testing.assert_array_equal(image, theirs[name])
+        np.testing.assert_array_equal(image, others[name])
     other.close()
 
 
-def test_an_unknown_camera_is_refused_with_the_choices() -> None:
+def test_unknown_camera_lists_the_choices() -> None:
     with pytest.raises(UserError, match="'top' of navigation; choices: first_person, goal"):
         make(config=EnvConfig(cameras=("top",)))
 

@@ -10,7 +10,7 @@ from manyparts.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
-def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
+def test_goal_has_the_named_colour(colour: str) -> None:
     env = registry.make(f"pointmass/reach-{colour}")
     for seed in range(5):
         observation, _ = env.reset(seed=seed)
@@ -27,11 +27,13 @@ def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
 
 
 @pytest.mark.parametrize(("side", "sign"), [("left", 1), ("right", -1)])
-def test_the_goal_is_the_target_of_the_named_side(side: str, sign: int) -> None:
+def test_goal_is_on_named_side(side: str, sign: int) -> None:
     env = registry.make(f"pointmass/reach-{side}")
     for seed in range(10):
         env.begin(seed)
-        other = next(place for place, _ in env._targets if not np.array_equal(place, env.goal))
+        other = next(
+            position for position, _ in env._targets if not np.array_equal(position, env.goal)
+        )
         assert sign * (other[0] - env.goal[0]) > 2 * SUCCESS_DISTANCE
 
 
@@ -43,7 +45,7 @@ def test_the_disc_stays_on_the_table() -> None:
     assert np.array_equal(env.observe()["state"], np.ones(2, np.float32))
 
 
-def test_a_force_to_the_right_moves_the_disc_right_in_state_and_picture() -> None:
+def test_right_force_moves_disc_right() -> None:
     env = registry.make("pointmass/reach")
     before, _ = env.reset(seed=1)
     for _ in range(8):

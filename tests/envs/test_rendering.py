@@ -17,7 +17,7 @@ from manyparts.envs.rendering import cluster_meshes, cluster_metres
 from manyparts.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
 
-def test_every_camera_has_a_picture_of_its_own() -> None:
+def test_every_camera_has_own_image() -> None:
     env = registry.make("metaworld/reach", EnvConfig(cameras=CAMERAS, image_size=48))
     images = env.reset(seed=0)[0]["images"]
     assert list(images) == list(CAMERAS)
@@ -31,7 +31,7 @@ def centre_of_change(before: np.ndarray, after: np.ndarray) -> tuple[float, floa
     return rows.mean(), columns.mean()
 
 
-def test_up_is_up_and_right_is_right() -> None:
+def test_images_are_not_flipped() -> None:
     """Move the goal marker: up in the world is up in the picture, and east is on the camera's own
     east side."""
     cameras = (*FREE_CAMERAS, "topview", "corner", "corner2", "corner3", "corner4")
@@ -39,22 +39,22 @@ def test_up_is_up_and_right_is_right() -> None:
     env.begin(0)
     simulator = env._simulator
     simulator.model.site("goal").size[:] = 0.03
-    places = {
+    positions = {
         "away": (5, 5, -5),
         "here": (0, 0.7, 0.15),
         "higher": (0, 0.7, 0.3),
         "east": (0.15, 0.7, 0.15),
         "north": (0, 0.85, 0.15),
     }
-    pictures = {}
-    for name, place in places.items():
-        simulator.data.site("goal").xpos[:] = place
-        pictures[name] = env.observe()["images"]
+    images = {}
+    for name, position in positions.items():
+        simulator.data.site("goal").xpos[:] = position
+        images[name] = env.observe()["images"]
     for camera in cameras:
-        away = pictures["away"][camera]
+        away = images["away"][camera]
         seen = {
-            name: centre_of_change(away, images[camera])
-            for name, images in pictures.items()
+            name: centre_of_change(away, of_cameras[camera])
+            for name, of_cameras in images.items()
             if name != "away"
         }
         row, column = seen["here"]
@@ -64,7 +64,7 @@ def test_up_is_up_and_right_is_right() -> None:
     env.close()
 
 
-def test_a_faithful_picture_is_the_simulators_own() -> None:
+def test_faithful_image_is_the_simulators() -> None:
     import mujoco
 
     env = registry.make(
@@ -77,7 +77,7 @@ def test_a_faithful_picture_is_the_simulators_own() -> None:
     env.close()
 
 
-def test_a_fast_picture_shows_the_same_scene() -> None:
+def test_fast_image_shows_equal_scene() -> None:
     fast, faithful = (
         registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag))
         for flag in (False, True)
@@ -91,7 +91,7 @@ def test_a_fast_picture_shows_the_same_scene() -> None:
     faithful.close()
 
 
-def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes() -> None:
+def test_clustering_simplifies_large_meshes_only() -> None:
     env = registry.make("metaworld/coffee-pull")
     model = env._simulator.model
     small = copy.copy(model)
@@ -109,7 +109,7 @@ def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes(
     env.close()
 
 
-def test_a_closed_environment_can_be_observed_again() -> None:
+def test_closed_environment_works_after_reset() -> None:
     env = registry.make("metaworld/reach")
     first = env.reset(seed=0)[0]["images"]["workspace"]
     env.close()
@@ -118,7 +118,7 @@ def test_a_closed_environment_can_be_observed_again() -> None:
     env.close()
 
 
-def test_no_renderer_is_an_error_that_names_the_packages() -> None:
+def test_missing_renderer_names_the_packages() -> None:
     code = (
         "import ctypes\n"
         "real = ctypes.CDLL.__init__\n"
@@ -143,14 +143,14 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
     assert "sudo apt-get update && sudo apt-get install -y libegl1" in result.stdout
 
 
-def test_model_cameras_are_those_of_the_model() -> None:
+def test_model_cameras_come_from_model() -> None:
     env = registry.make("metaworld/reach")
     model = env._simulator.model
     assert {model.camera(index).name for index in range(model.ncam)} == set(MODEL_CAMERAS)
     env.close()
 
 
-def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
+def test_viewer_image_keeps_agent_images() -> None:
     env = registry.make("metaworld/reach")
     first = env.reset(seed=0)[0]["images"]["workspace"]
     assert env.render().shape == (256, 256, 3)
@@ -161,7 +161,7 @@ def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
 @pytest.mark.skipif(
     find_spec("triton") is None, reason="PyTorch for CUDA, which brings triton, is not installed"
 )
-def test_triton_may_be_loaded_after_a_picture_was_drawn() -> None:
+def test_triton_loads_after_drawing() -> None:
     """Both hold an LLVM; in the other order the process died."""
     script = (
         "from manyparts.envs.registry import make\n"

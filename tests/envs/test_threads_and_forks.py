@@ -12,36 +12,38 @@ import pytest
 from manyparts.core.host.renderer import egl_loads
 
 SCRIPT = """
-import os, sys, threading
+import os, sys, threading, warnings
+# From Python 3.12 on, a fork of a process with threads is warned of.
+warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
 import numpy as np
 from manyparts.envs import rendering
 from manyparts.envs.registry import make
 from manyparts.core.errors import UserError
 
-def picture(env, seed):
+def image(env, seed):
     return np.stack(list(env.reset(seed=seed)[0]["images"].values()))
 
 def elsewhere(work):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(work()))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work()))
     thread.start(); thread.join()
-    return found[0]
+    return results[0]
 
 task = sys.argv[1]
 env = make(task)
 assert not rendering._drew, "to be made is not to draw: a fork is still possible"
-before = [picture(env, seed) for seed in range(2)]
-moved = elsewhere(lambda: picture(env, 1))
+before = [image(env, seed) for seed in range(2)]
+moved = elsewhere(lambda: image(env, 1))
 assert np.array_equal(moved, before[1]), "an environment moves to another thread"
 other = elsewhere(lambda: make(task))
-moved = elsewhere(lambda: picture(other, 0))
+moved = elsewhere(lambda: image(other, 0))
 assert np.array_equal(moved, before[0]), "one that was made in another thread"
-assert np.array_equal(picture(other, 1), before[1]), "and back"
-assert np.array_equal(picture(env, 0), before[0]), "and back"
+assert np.array_equal(image(other, 1), before[1]), "and back"
+assert np.array_equal(image(env, 0), before[0]), "and back"
 sys.stdout.flush()
 child = os.fork()
 if child == 0:
-    for work in (lambda: picture(env, 0), lambda: picture(make(task), 0)):
+    for work in (lambda: image(env, 0), lambda: image(make(task), 0)):
         try:
             work()
         except UserError as error:
@@ -49,7 +51,7 @@ if child == 0:
     env.close()
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0
-assert np.array_equal(picture(env, 1), before[1]), "the parent goes on"
+assert np.array_equal(image(env, 1), before[1]), "the parent goes on"
 """
 
 

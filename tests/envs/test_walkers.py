@@ -32,7 +32,7 @@ def morphologies(family: str, count: int) -> list[Morphology]:
     return [draw_morphology(f"{family}-{index:04d}") for index in range(count)]
 
 
-def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
+def test_every_universe_index_is_a_task() -> None:
     assert (
         registry.make("walkers/test-planar-12345").embodiment_spec.embodiment
         == "walkers-test-planar-12345"
@@ -58,14 +58,14 @@ def test_another_name_is_refused(name: str) -> None:
         draw_morphology(name)
 
 
-def test_a_body_is_a_function_of_its_name() -> None:
+def test_name_determines_the_morphology() -> None:
     first = to_mjcf(draw_morphology("train-free-0007"))
     assert to_mjcf(draw_morphology("train-free-0008")) != first
     assert to_mjcf(draw_morphology("train-free-0007")) == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_universes_share_no_body_and_no_cell(kind: str) -> None:
+def test_universes_have_no_common_walker(kind: str) -> None:
     cells = {
         universe: {
             (int(morphology.torso / CELL_METRES), int(morphology.hips_height / CELL_METRES))
@@ -78,11 +78,11 @@ def test_universes_share_no_body_and_no_cell(kind: str) -> None:
     assert not cells["validation"] & cells["test"]
 
 
-def test_one_draw_in_ten_at_least_is_kept() -> None:
+def test_splits_keep_their_fractions() -> None:
     sizes = np.random.default_rng(0).uniform([0.4, 0.2], [0.9, 0.8], (4000, 2))
     owners = [split_of("walkers-planar", size) for size in sizes]
-    shares = [owners.count(owner) / len(owners) for owner in UNIVERSES.values()]
-    np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.03)
+    fractions = [owners.count(owner) / len(owners) for owner in UNIVERSES.values()]
+    np.testing.assert_allclose(fractions, [0.7, 0.1, 0.2], atol=0.03)
 
 
 def test_walkers_differ_as_they_should() -> None:
@@ -142,7 +142,7 @@ def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
+def test_springs_bear_the_standing_weight(family: str) -> None:
     """By MuJoCo's own sums: spring, weight, and the ground's equal share at each foot come to
     nothing at every bend."""
     import mujoco
@@ -151,7 +151,7 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
         model = mujoco.MjModel.from_xml_string(to_mjcf(morphology))
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
-        torque, share = (
+        torque, force_of_foot = (
             data.qfrc_passive - data.qfrc_bias,
             np.array([0, 0, morphology.mass * 9.81 / len(morphology.legs)]),
         )
@@ -161,9 +161,9 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
             centre = data.geom_xpos[
                 last
             ]  # where a flat foot stands; another leg stands on its lower end
-            place = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
+            foot = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
             mujoco.mj_applyFT(
-                model, data, share, np.zeros(3), place, model.geom_bodyid[last], torque
+                model, data, force_of_foot, np.zeros(3), foot, model.geom_bodyid[last], torque
             )
         names = [model.actuator(index).name for index in range(model.nu)]
         bends = [model.joint(name).dofadr[0] for name in names if name.endswith("_bend")]
@@ -173,7 +173,7 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_body_stands_by_itself(family: str) -> None:
+def test_every_walker_stands_by_itself(family: str) -> None:
     for index in range(MORPHOLOGIES_PER_FAMILY):
         env = registry.make(f"walkers/{family}-{index:04d}", split="evaluation")
         env.begin(index)
@@ -186,7 +186,7 @@ def test_every_body_stands_by_itself(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_body_explodes_and_every_body_moves(family: str) -> None:
+def test_walkers_move_and_never_explode(family: str) -> None:
     generator, time = np.random.default_rng(0), np.arange(500) * 0.008
     for index in range(MORPHOLOGIES_PER_FAMILY):
         env = registry.make(f"walkers/{family}-{index:04d}")
@@ -207,7 +207,7 @@ def test_no_body_explodes_and_every_body_moves(family: str) -> None:
         assert lowest.min() > -0.1, (env.task, lowest.min())
 
 
-def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unstable_walker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its log here
     env = registry.make("walkers/train-planar-0003")
     env.begin(0)
@@ -218,7 +218,7 @@ def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["test-planar-0001", "test-free-0001"])
-def test_the_reward_follows_from_the_full_state(name: str) -> None:
+def test_reward_follows_from_full_state(name: str) -> None:
     env = registry.make(f"walkers/{name}", EnvConfig(state="full", image_size=16))
     env.begin(0)
     generator = np.random.default_rng(0)
@@ -238,7 +238,7 @@ def test_the_reward_follows_from_the_full_state(name: str) -> None:
         assert reward == pytest.approx(again, abs=1e-5)
 
 
-def test_rewards_rise_from_standing_to_walking_and_not_beyond() -> None:
+def test_rewards_rise_up_to_walking() -> None:
     morphology = draw_morphology("test-planar-0000")
     speed = morphology.speed * np.array([-1, 0, 0.4, 1, 3])
     stands = rewards(
@@ -269,13 +269,13 @@ def episode_return(name: str, steps: int, *, expert: bool) -> float:
 
 
 @pytest.mark.parametrize("name", ["test-planar-0000", "test-planar-0001", "test-free-0000"])
-def test_planning_on_the_true_simulator_beats_chance(name: str) -> None:
+def test_planning_on_simulator_beats_chance(name: str) -> None:
     planned, chance = (episode_return(name, 80, expert=expert) for expert in (True, False))
     assert planned > 2 * chance
 
 
 @pytest.mark.parametrize("name", ["train-planar-0001", "validation-planar-0002"])
-def test_the_expert_of_a_level_body_on_two_legs_walks_and_does_not_shuffle(name: str) -> None:
+def test_expert_walks_on_two_legs(name: str) -> None:
     assert episode_return(name, 100, expert=True) > 60
 
 
@@ -292,12 +292,12 @@ def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [EnvConfig(goal="hidden"), EnvConfig(context=1)])
-def test_there_is_no_goal_to_hide_or_to_fix(config: EnvConfig) -> None:
+def test_hidden_or_fixed_goal_is_refused(config: EnvConfig) -> None:
     with pytest.raises(UserError, match="no goals"):
         registry.make("walkers/train-free-0000", config)
 
 
-def test_the_camera_follows() -> None:
+def test_camera_follows_the_walker() -> None:
     env = registry.make("walkers/train-planar-0000", EnvConfig(image_size=48))
     env.reset(seed=0)
     env.data.qpos[0] += 50.0
@@ -308,6 +308,7 @@ def test_the_camera_follows() -> None:
     env.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_shared_layout_moves_walkers_equally(kind: str) -> None:
     names = [
@@ -353,6 +354,6 @@ def test_shared_layout_moves_walkers_equally(kind: str) -> None:
         assert not expert[[env.embodiment_spec.action.names.index(joint) for joint in absent]].any()
 
 
-def test_a_shared_state_is_for_suites_of_many_bodies() -> None:
+def test_common_state_needs_many_embodiments() -> None:
     with pytest.raises(UserError, match="pointmass has no layout of the state"):
         registry.make("pointmass/reach", EnvConfig(state="shared"))

@@ -181,7 +181,7 @@ def test_own_environment_gets_its_trained_instruction(slider: Path) -> None:
     assert {record.prompt for record in other.episodes} == {"go to the mark"}
 
 
-def test_prompts_that_were_not_trained_are_refused(slider: Path) -> None:
+def test_untrained_prompts_are_refused(slider: Path) -> None:
     with pytest.raises(UserError, match=r"was not trained on prompts of 'goal_image'"):
         evaluate(slider, env=Slide("evaluation"), episodes=1, prompts="goal_image")
 
@@ -207,7 +207,7 @@ def test_any_agent_is_evaluated_on_environments(tmp_path: Path) -> None:
     assert still.provenance["agent_class"].endswith(".Still")
 
 
-def test_saved_results_of_environments_are_not_continued(tmp_path: Path) -> None:
+def test_saved_environment_results_are_not_continued(tmp_path: Path) -> None:
     """A user's code may have changed between two calls, which no manifest can say."""
     env = Slide("evaluation")
     evaluate(Still(), env=env, episodes=1, output=tmp_path / "out")

@@ -84,7 +84,7 @@ def test_agents_workers_cannot_load_are_refused(run: Path, tmp_path: Path) -> No
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_own_instruction_is_used_for_all_tasks(run: Path, tmp_path: Path) -> None:
+def test_own_instruction_applies_to_all_tasks(run: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 1, "workers": 1, "max_steps": 3}
     instructed = evaluate(
         run, prompts="go to the left, please", output=tmp_path / "one", **settings

@@ -43,7 +43,7 @@ def test_wilson_rejects_impossible_counts(successes: int, trials: int) -> None:
         wilson(successes, trials)
 
 
-def test_bootstrap_of_one_stratum_agrees_with_scipy() -> None:
+def test_bootstrap_of_one_stratum_equals_scipys() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=40)
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
@@ -58,7 +58,7 @@ def test_bootstrap_never_draws_across_tasks() -> None:
     assert (estimate.mean, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
 
 
-def test_bootstrap_is_reproducible() -> None:
+def test_bootstrap_gives_reproducible_intervals() -> None:
     strata = [np.arange(5.0), np.arange(9.0)]
     assert stratified_bootstrap(strata, seed=3) == stratified_bootstrap(strata, seed=3)
     assert stratified_bootstrap(strata, seed=3) != stratified_bootstrap(strata, seed=4)

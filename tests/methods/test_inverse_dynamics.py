@@ -57,7 +57,7 @@ def tuned(pretrained: Path, few: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_trains(objective: str, many: Path, tmp_path: Path) -> None:
+def test_every_objective_can_train(objective: str, many: Path, tmp_path: Path) -> None:
     run = train(
         methods.preset(f"inverse_dynamics/{objective}-debug"), data=many, output=tmp_path / "run"
     )
@@ -121,7 +121,7 @@ def test_pretraining_holds_out_no_trajectory(objective: str, size: Size) -> None
     )
 
 
-def test_the_paper_encoder_has_the_papers_sizes() -> None:
+def test_paper_encoder_has_papers_sizes() -> None:
     config = pretrain("inverse-dynamics", "paper")
     assert (config.batch_size, config.steps, config.optimizer.learning_rate) == (256, 100_000, 1e-3)
     assert config.model.encoder.maps == 256 and config.model.width == 64

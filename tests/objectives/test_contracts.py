@@ -57,7 +57,7 @@ def test_every_objective_is_tested():
 
 @pytest.mark.parametrize("actions", SPECS)
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_is_finite_and_trains_head_and_model(name, actions):
+def test_loss_trains_head_and_model(name, actions):
     system = only(name, spec=SPECS[actions])
     loss = system.losses(make_batch(spec=SPECS[actions]), generator())[name]
     assert loss.value.isfinite().all() and loss.mean() > 0
@@ -88,7 +88,7 @@ def test_loss_falls_when_trained(name, actions):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_padded_steps_and_dimensions_do_not_matter(name):
+def test_padding_does_not_change_losses(name):
     spec = make_spec(action=3)
     system = only(name, spec=spec).eval()
     mask = torch.tensor(
@@ -113,7 +113,7 @@ def test_padded_steps_and_dimensions_do_not_matter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_share_no_memory_with_what_is_trained(name):
+def test_targets_have_their_own_memory(name):
     system = only(name)
     trained = {parameter.data_ptr() for parameter in system.parameters() if parameter.requires_grad}
     frozen = {
@@ -123,7 +123,7 @@ def test_targets_share_no_memory_with_what_is_trained(name):
 
 
 @pytest.mark.parametrize("name", ["inverse_dynamics", "behaviour_cloning"])
-def test_a_discrete_action_is_not_seen_where_it_is_predicted(name):
+def test_predicted_discrete_action_is_hidden(name):
     """Choices have no gradient: other ones, from a step on, change no prediction up to there."""
     spec = make_discrete_spec()
     system, batch, step = only(name, spec=spec).eval(), make_batch(spec=spec), 1
@@ -136,7 +136,7 @@ def test_a_discrete_action_is_not_seen_where_it_is_predicted(name):
     torch.testing.assert_close(predicted[:, : step + 1], changed[:, : step + 1])
 
 
-def test_forward_dynamics_cannot_see_the_next_observation():
+def test_forward_dynamics_cannot_see_next_observation():
     system, batch = only("forward_dynamics"), differentiable(make_batch())
     predicted = system.objectives["forward_dynamics"].predict(
         Passes(system.model, batch, generator())
@@ -163,7 +163,7 @@ def test_inverse_dynamics_cannot_see_its_action(attention):
         )
 
 
-def test_inverse_dynamics_refuses_an_attention_that_shows_its_answer():
+def test_inverse_dynamics_refuses_revealing_attention():
     with pytest.raises(ValueError, match="would show inverse dynamics its answer"):
         make_system(
             objectives={
@@ -172,7 +172,7 @@ def test_inverse_dynamics_refuses_an_attention_that_shows_its_answer():
         )
 
 
-def test_masked_hindsight_cannot_see_what_is_hidden():
+def test_masked_hindsight_cannot_see_hidden_tokens():
     system, batch = only("masked_hindsight"), differentiable(make_batch())
     objective = system.objectives["masked_hindsight"]
     hidden_actions = torch.tensor([False, True, False, True]).expand(3, -1)
@@ -186,7 +186,7 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "present"])
-def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditioning):
+def test_behaviour_cloning_sees_past_and_prompt(attention, conditioning):
     system = make_system(
         objectives={
             "behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)
@@ -210,7 +210,7 @@ def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditi
 
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
-def test_the_present_alone_is_a_window_of_one_step(conditioning):
+def test_present_is_a_one_step_window(conditioning):
     system, batch = make_system(prompt=make_prompt_config(conditioning=conditioning)), make_batch()
     tokens = system.model.embed(batch)
     prompt = system.model.encode_prompt(batch.prompt)
@@ -223,7 +223,7 @@ def test_the_present_alone_is_a_window_of_one_step(conditioning):
         torch.testing.assert_close(together[:, step : step + 1], expected)
 
 
-def test_cameras_may_have_dots_in_their_names():
+def test_camera_names_may_have_dots():
     system = make_system(spec=make_spec(cameras=("arm.left",)))
     batch = make_batch()
     losses = system.losses(replace(batch, images={"arm.left": batch.images["front"]}), generator())

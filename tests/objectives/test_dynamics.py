@@ -69,28 +69,28 @@ def steps_of(size: int = 3, **changes: Any) -> Batch:
 def predicted(system: System, batch: Batch) -> torch.Tensor:
     """(b, t, ...)"""
     passes = MODELS[type(system.model.config)].passes(system.model, batch, generator())
-    found = system.objectives["loss"].predict(passes)
-    if isinstance(found, BinnedPrediction):
-        return found.expected
+    prediction = system.objectives["loss"].predict(passes)
+    if isinstance(prediction, BinnedPrediction):
+        return prediction.expected
     return (
-        found
-        if isinstance(found, torch.Tensor)
-        else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
+        prediction
+        if isinstance(prediction, torch.Tensor)
+        else torch.cat(prediction, dim=-1).transpose(0, 1).transpose(1, 2)
     )
 
 
-def test_every_objective_of_a_dynamics_model_is_tested() -> None:
-    known = {
+def test_every_dynamics_objective_is_tested() -> None:
+    expected = {
         (model, objective)
         for model, kind in MODELS.items()
         if issubclass(kind.passes, StepPasses)
         for objective in objectives_for(kind.model)
     }
-    assert {(type(model), type(objective)) for model, objective in CASES.values()} == known
+    assert {(type(model), type(objective)) for model, objective in CASES.values()} == expected
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
+def test_training_lowers_a_finite_loss(case: str) -> None:
     system, batch = make_system(case), steps_of(8)
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     losses = []
@@ -132,45 +132,47 @@ def test_padded_steps_do_not_matter(case: str, training: bool) -> None:
         "action": torch.where(mask[..., None, None], batch.action, other.action),
         "reward": torch.where(mask, batch.reward, other.reward),
     }
-    found = [
+    losses = [
         system.losses(each, generator())["loss"] for each in (batch, replace(batch, **changed))
     ]
-    assert found[0].mean().item() == pytest.approx(found[1].mean().item(), rel=1e-5)
-    assert torch.equal(found[0].mask, found[1].mask)
+    assert losses[0].mean().item() == pytest.approx(losses[1].mean().item(), rel=1e-5)
+    assert torch.equal(losses[0].mask, losses[1].mask)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
+def test_prediction_sees_no_later_step(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     for step in range(STEPS - 1):
         state, action = batch.state.clone(), batch.action.clone()
         state[:, step + 1 :] += 1.0
         action[:, step + 1 :] = -action[:, step + 1 :]
-        found, whole = (
+        hidden, whole = (
             predicted(system, replace(batch, state=state, action=action)),
             predicted(system, batch),
         )
-        torch.testing.assert_close(found[:, :step], whole[:, :step])
+        torch.testing.assert_close(hidden[:, :step], whole[:, :step])
         # "parallel" predicts the reward from what came of the action.
         outcome = slice(-1) if case == "parallel" else slice(None)
-        torch.testing.assert_close(found[:, step, outcome], whole[:, step, outcome])
+        torch.testing.assert_close(hidden[:, step, outcome], whole[:, step, outcome])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
-def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
+def test_policy_sees_no_current_action(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     for step in range(STEPS):
         action, reward, state = batch.action.clone(), batch.reward.clone(), batch.state.clone()
         action[:, step:], reward[:, step:] = -action[:, step:], reward[:, step:] + 1.0
-        found = predicted(system, replace(batch, action=action, reward=reward))
-        torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+        prediction = predicted(system, replace(batch, action=action, reward=reward))
+        torch.testing.assert_close(
+            prediction[:, : step + 1], predicted(system, batch)[:, : step + 1]
+        )
         state[:, step] += 1.0
         assert not torch.allclose(
-            predicted(system, replace(batch, state=state))[:, step], found[:, step]
+            predicted(system, replace(batch, state=state))[:, step], prediction[:, step]
         )
 
 
-def test_a_policy_needs_its_place_in_the_model() -> None:
+def test_policy_objective_needs_a_policy_head() -> None:
     with pytest.raises(UserError, match=r"model\.policy is False"):
         System.build(
             TRANSFORMER,
@@ -181,14 +183,14 @@ def test_a_policy_needs_its_place_in_the_model() -> None:
 
 
 @pytest.mark.parametrize("case", ["mlp", "ensemble"])
-def test_a_prediction_sees_neither_the_reward_nor_another_step(case: str) -> None:
+def test_prediction_sees_no_reward(case: str) -> None:
     system, batch = make_system(case).eval(), steps_of()
     other = replace(batch, reward=-batch.reward, state=batch.state.clone())
     other.state[:, 0] += 1.0
     torch.testing.assert_close(predicted(system, other)[:, 1:], predicted(system, batch)[:, 1:])
 
 
-def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
+def test_outcomes_are_changes_and_own_rewards() -> None:
     mask = torch.tensor([[True, True, True, False]])
     batch = steps_of(1, mask=mask)
     passes = StepPasses(None, batch, generator())
@@ -198,7 +200,7 @@ def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
     assert passes.outcome_mask[0, :, -1].tolist() == [True, True, True, False]
 
 
-def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
+def test_likelihood_is_of_normal_distribution() -> None:
     system = make_system("ensemble").eval()
     objective, batch = system.objectives["loss"], steps_of()
     passes = StepPasses(system.model, batch, generator())
@@ -212,14 +214,14 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
 def test_parallel_numbers_learn_square_error() -> None:
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
-    found, prediction = system.objectives["loss"](passes), passes.prediction
+    loss, prediction = system.objectives["loss"](passes), passes.prediction
     error = (prediction.expected - passes.outcomes).square()
     one = torch.arange(len(batch)), passes.drawn_step
     likelihood = cross_entropy(system.model, prediction.logits, passes.outcomes[one], 1.0)
-    torch.testing.assert_close(found.value[one], error[one] + 0.01 * likelihood)
-    others = torch.ones(found.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
-    torch.testing.assert_close(found.value[others], error[others])
-    torch.testing.assert_close(found.metrics["square_error"], error[passes.outcome_mask].mean())
+    torch.testing.assert_close(loss.value[one], error[one] + 0.01 * likelihood)
+    others = torch.ones(loss.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
+    torch.testing.assert_close(loss.value[others], error[others])
+    torch.testing.assert_close(loss.metrics["square_error"], error[passes.outcome_mask].mean())
     likelihood.sum().backward()
     learns = {name for name, value in system.model.named_parameters() if value.grad is not None}
     assert learns == {
@@ -227,27 +229,29 @@ def test_parallel_numbers_learn_square_error() -> None:
     }
 
 
-def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given() -> None:
+def test_sequential_numbers_learn_the_likelihood() -> None:
     mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False], [True] * STEPS])
     system, batch = make_system("sequential"), steps_of(mask=mask)
     passes = TransformerPasses(system.model, batch, generator())
-    found, values = system.objectives["loss"](passes), passes.values.flatten(1)
+    loss, values = system.objectives["loss"](passes), passes.values.flatten(1)
     logits = passes.prediction.logits.flatten(1, 2)
     torch.testing.assert_close(
-        found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
+        loss.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
     )
     observed, acted = system.model.state_dimension, system.model.action_dimension
     tokens = system.model.tokens_per_step
-    places = torch.arange(STEPS * tokens)
-    given = (
-        ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()
+    indices = torch.arange(STEPS * tokens)
+    inputs = (
+        ((indices % tokens >= observed) & (indices % tokens < observed + acted))
+        .expand(3, -1)
+        .clone()
     )
-    given[1, (STEPS - 1) * tokens :] = True  # padding
-    assert torch.equal(found.mask > 0, ~given[:, 1:])
+    inputs[1, (STEPS - 1) * tokens :] = True  # padding
+    assert torch.equal(loss.mask > 0, ~inputs[:, 1:])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
-def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) -> None:
+def test_policy_learns_actions_without_noise(case: str) -> None:
     system, batch = make_system(case), steps_of()
     assert not torch.equal(batch.action, batch.expert_action)
     passes = TransformerPasses(system.model, batch, generator())
@@ -283,7 +287,7 @@ def test_posterior_sees_what_followed() -> None:
     place."""
     system = make_system("recurrent").eval()
     batch = steps_of(2, mask=torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False]]))
-    for step, places in (
+    for step, steps_by_row in (
         (0, [[1], [1]]),
         (STEPS - 2, [[STEPS - 1], [STEPS - 2]]),
         (STEPS - 1, [[STEPS - 1], []]),
@@ -292,11 +296,11 @@ def test_posterior_sees_what_followed() -> None:
         changed.reward[:, step] += 1.0
         before, after = (system.losses(each, generator())["loss"] for each in (batch, changed))
         moved = (before.value != after.value) & before.mask
-        assert [row.nonzero().flatten().tolist() for row in moved] == places
+        assert [row.nonzero().flatten().tolist() for row in moved] == steps_by_row
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
-def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str) -> None:
+def test_divergence_moves_prior_and_posterior(balance: float, still: str) -> None:
     """Of a first step, with observations that hardly count."""
     torch.manual_seed(0)
     model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, std=1e6)
@@ -312,7 +316,7 @@ def test_divergence_moves_prior_and_posterior_as_set(balance: float, still: str)
     assert moving > 1e-4 and norms[still] < 1e-6 * moving
 
 
-def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
+def test_bootstrap_sample_is_fixed_per_member() -> None:
     batch = replace(steps_of(2000), window=torch.arange(2000) * STEPS)
     times = bootstrap(batch, 3)
     assert torch.equal(times, bootstrap(batch, 3)) and torch.equal(times[:2], bootstrap(batch, 2))
@@ -325,7 +329,7 @@ def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
     assert torch.equal(bootstrap(shifted, 3)[:, :, :-1], times[:, :, 1:])
 
 
-def test_held_out_errors_move_after_a_step_of_training_alone() -> None:
+def test_only_training_changes_held_out_errors() -> None:
     system, batch = make_system("ensemble"), steps_of(8)
     before = system.model.held_out_error.clone()
     system.losses(batch, generator())
@@ -338,7 +342,7 @@ def test_held_out_errors_move_after_a_step_of_training_alone() -> None:
     assert torch.equal(system.model.held_out_error, moved)
 
 
-def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
+def test_elites_have_smallest_held_out_error() -> None:
     system = make_system("ensemble")
     with torch.no_grad():
         system.model.network.layers[-1].bias[:2] += 3.0  # two members are far off
@@ -348,7 +352,7 @@ def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
     assert set(system.model.elites.tolist()) == {2, 3, 4, 5, 6}
 
 
-def test_an_objective_of_another_dynamics_model_is_refused() -> None:
+def test_objective_of_other_model_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
     with pytest.raises(UserError, match="does not train a MlpDynamics; choices: NextStateConfig"):
         System.build(

@@ -60,9 +60,9 @@ def other_padding(batch: Batch) -> Batch:
     )
 
 
-def with_pictures(batch: Batch, seed: int = 3) -> Batch:
-    draw, places = generator(seed), ANY_PROMPT.prompt_images
-    shape = (len(batch), places)
+def with_images(batch: Batch, seed: int = 3) -> Batch:
+    draw, count = generator(seed), ANY_PROMPT.prompt_layout.count
+    shape = (len(batch), count)
     return replace(
         batch,
         prompt_images=PromptImages(
@@ -80,20 +80,18 @@ def with_pictures(batch: Batch, seed: int = 3) -> Batch:
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("name", KINDS)
-def test_what_a_body_lacks_changes_no_loss(name: str, conditioning: str) -> None:
+def test_missing_inputs_change_no_loss(name: str, conditioning: str) -> None:
     system = system_of(name, prompt=make_prompt_config(conditioning=conditioning))
     batch = make_mixed_batch(WHOSE)
-    ours, theirs = (
-        system.losses(each, generator())[name] for each in (batch, other_padding(batch))
-    )
-    assert ours.value.isfinite().all()
-    assert torch.equal(ours.value * ours.mask, theirs.value * theirs.mask) and torch.equal(
-        ours.mask, theirs.mask
+    loss, other = (system.losses(each, generator())[name] for each in (batch, other_padding(batch)))
+    assert loss.value.isfinite().all()
+    assert torch.equal(loss.value * loss.mask, other.value * other.mask) and torch.equal(
+        loss.mask, other.mask
     )
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
+def test_embodiments_train_own_and_common_parts(name: str) -> None:
     for number, embodiment in enumerate(((0, 0), (1, 1))):
         system = system_of(name)
         system.losses(make_mixed_batch(embodiment), generator())[name].mean().backward()
@@ -122,7 +120,7 @@ def test_actions_count_equally_whatever_their_dimensions(name: str) -> None:
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "inverse", "visual", "full", "present"])
-def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditioning: str) -> None:
+def test_missing_tokens_are_never_attended(attention: Any, conditioning: str) -> None:
     model = system_of(
         "behaviour_cloning", prompt=make_prompt_config(conditioning=conditioning)
     ).model
@@ -141,15 +139,15 @@ def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditio
         )
         return torch.cat([decoded.observation, decoded.action[:, :, None]], dim=2)
 
-    ours, theirs = outputs(tokens.observation), outputs(changed)
-    assert torch.equal(ours, theirs)
-    absent = ours[:, :, : real.shape[1]][(~real)[:, None].expand(-1, STEPS, -1)]
+    output, other = outputs(tokens.observation), outputs(changed)
+    assert torch.equal(output, other)
+    absent = output[:, :, : real.shape[1]][(~real)[:, None].expand(-1, STEPS, -1)]
     assert len(absent) and not absent.any()
 
 
 @pytest.mark.parametrize("window", [None, ANY_PROMPT])
 @pytest.mark.parametrize("name", ["behaviour_cloning", "behaviour_cloning_of_the_present"])
-def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any) -> None:
+def test_mixture_does_not_change_a_row(name: str, window: Any) -> None:
     system = system_of(name, **({} if window is None else {"window": window}))
     batch = make_mixed_batch(WHOSE)
     if window is None:
@@ -160,37 +158,41 @@ def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any
             )
             torch.testing.assert_close(own, mixed[rows])
     else:
-        prompted = with_pictures(batch)
-        pictures = prompted.prompt_images
-        images = dict(pictures.images)
+        prompted = with_images(batch)
+        prompt_images = prompted.prompt_images
+        images = dict(prompt_images.images)
         images["slot1"] = torch.where(
             prompted.embodiment[:, None, None, None, None] == 1, images["slot1"], 0
         )
-        action = torch.where(prompted.action_mask[:, None, None], pictures.action, 7.0)
-        padded = replace(prompted, prompt_images=replace(pictures, images=images, action=action))
-        ours, theirs = (system.losses(each, generator())[name].value for each in (prompted, padded))
-        assert torch.equal(ours, theirs)
+        action = torch.where(prompted.action_mask[:, None, None], prompt_images.action, 7.0)
+        padded = replace(
+            prompted, prompt_images=replace(prompt_images, images=images, action=action)
+        )
+        loss, padded_loss = (
+            system.losses(each, generator())[name].value for each in (prompted, padded)
+        )
+        assert torch.equal(loss, padded_loss)
         shown = replace(
             prompted,
-            prompt_images=replace(pictures, images={**images, "slot0": 255 - images["slot0"]}),
+            prompt_images=replace(prompt_images, images={**images, "slot0": 255 - images["slot0"]}),
         )
-        assert not torch.allclose(ours, system.losses(shown, generator())[name].value)
+        assert not torch.allclose(loss, system.losses(shown, generator())[name].value)
 
 
-def test_which_body_it_is_matters_even_where_all_else_is_equal() -> None:
+def test_embodiment_alone_changes_the_output() -> None:
     twin = replace(ARM, embodiment="twin")
     system = make_system(spec=replace(BOTH, specs=(ARM, twin))).eval()
     batch = make_mixed_batch((0, 0, 0))
     batch = replace(batch, images={"slot0": batch.images["slot0"]})
     other = replace(batch, embodiment=torch.ones(3, dtype=torch.int64))
-    ours, theirs = (
+    decoded, of_twin = (
         system.model.decode(system.model.embed(each), "full", embodiment=each.embodiment)
         for each in (batch, other)
     )
-    assert system.model.embedding.all_tokens and not torch.allclose(ours.state, theirs.state)
+    assert system.model.embedding.all_tokens and not torch.allclose(decoded.state, of_twin.state)
 
 
-def test_a_discrete_and_a_continuous_loss_are_those_of_their_own_heads() -> None:
+def test_mixed_losses_equal_own_heads_losses() -> None:
     head = system_of("behaviour_cloning").objectives["behaviour_cloning"].head
     batch, features = make_mixed_batch(WHOSE), torch.randn(4, STEPS, 5 * 16, generator=generator())
     parameters = head(features, batch.embodiment)

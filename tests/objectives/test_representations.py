@@ -54,19 +54,19 @@ def test_every_objective_is_tested():
 def spots(size: int) -> Batch:
     """A bright spot at another place in every frame."""
     batch = make_batch(size)
-    frames, places = (
+    frames, corners = (
         torch.zeros_like(batch.images["front"]),
         torch.randint(2, 12, (size, STEPS, 2), generator=generator()),
     )
     for row in range(size):
         for step in range(STEPS):
-            y, x = places[row, step].tolist()
+            y, x = corners[row, step].tolist()
             frames[row, step, :, y : y + 3, x : x + 3] = 255
     return replace(batch, images={"front": frames})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_encoder_and_head_and_falls(name):
+def test_loss_trains_encoder_and_head(name):
     system, batch = only(name), spots(8)
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     losses = []
@@ -124,23 +124,23 @@ def test_actions_are_predicted_from_frames_alone(name):
 @pytest.mark.parametrize(
     ("name", "seen"), [("inverse", {1, 2}), ("cloning", {1}), ("contrast", {1}), ("pixels", {1})]
 )
-def test_a_prediction_sees_the_frames_that_it_may(name, seen):
+def test_prediction_sees_only_allowed_frames(name, seen):
     """Of step 1, when one frame at a time is another."""
     system, batch = only(name).eval(), make_batch()
 
     def predicted(images):
-        found = system.objectives[name].predict(
+        changing = system.objectives[name].predict(
             FramePasses(system.model, replace(batch, images=images), generator())
         )
-        return (found["front"] if isinstance(found, dict) else found)[:, 1]
+        return (changing["front"] if isinstance(changing, dict) else changing)[:, 1]
 
-    base, found = predicted(batch.images), set()
+    base, changing = predicted(batch.images), set()
     for step in range(STEPS):
         frames = batch.images["front"].clone()
         frames[:, step] = 255 - frames[:, step]
         if not torch.allclose(predicted({"front": frames}), base, atol=1e-6):
-            found.add(step)
-    assert found == seen
+            changing.add(step)
+    assert changing == seen
 
 
 def test_static_contrast_uses_no_action():
@@ -152,11 +152,11 @@ def test_static_contrast_uses_no_action():
     assert losses[0] == losses[1]
 
 
-def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
+def test_static_contrast_takes_two_crops():
     system, batch = only("static").eval(), spots(8)
     seen = []
     embed = system.model.embed
-    system.model.embed = lambda given: seen.append(given.images["front"]) or embed(given)
+    system.model.embed = lambda crops: seen.append(crops.images["front"]) or embed(crops)
     for seed in range(20):
         system.losses(batch, torch.Generator().manual_seed(seed))
     whole = batch.images["front"]
@@ -165,18 +165,18 @@ def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
     assert len(seen) == 40 and one > 0.9 and abs(one - other) < 0.05  # 24 of 25 shifts move
 
 
-def test_contrast_and_places_are_in_float32_under_autocast():
+def test_contrast_stays_float32_under_autocast():
     torch.manual_seed(0)
     queries, keys, real = torch.randn(64, 16), torch.randn(64, 16), torch.ones(64, dtype=torch.bool)
     exact = info_nce(queries, keys, real, 0.1)
     maps = torch.randn(2, 3, 9, 9)
-    places = SpatialSoftmax(9, 9)(maps)
+    positions = SpatialSoftmax(9, 9)(maps)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(info_nce(queries, keys, real, 0.1), exact)
-        assert torch.equal(SpatialSoftmax(9, 9)(maps), places)
+        assert torch.equal(SpatialSoftmax(9, 9)(maps), positions)
 
 
-def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
+def test_warm_info_nce_stays_near_chance():
     """The paper's setting: perfect and perfectly apart keys are no better than this."""
     keys, real = torch.eye(64), torch.ones(64, dtype=torch.bool)
     perfect = {
@@ -188,7 +188,7 @@ def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
     assert float(info_nce(keys, keys.roll(1, 0), real, 0.1).mean()) > chance
 
 
-def test_the_true_state_stands_in_for_an_embedding():
+def test_true_state_replaces_the_embedding():
     system = only("cloning", replace(MODEL, sees="state"))
     assert system.model.embedding_dimension == STATE and not list(system.model.parameters())
     assert torch.equal(system.model.embed(make_batch()), make_batch().state)
@@ -196,7 +196,7 @@ def test_the_true_state_stands_in_for_an_embedding():
         only("pixels", replace(MODEL, sees="state"))
 
 
-def test_an_encoders_own_features_are_read_without_a_map():
+def test_own_features_need_no_map():
     model = Representation(
         replace(MODEL, width=0), EmbodimentSet((make_spec(cameras=("a", "b")),)), chunk=1, steps=1
     )
@@ -206,18 +206,18 @@ def test_an_encoders_own_features_are_read_without_a_map():
 
 
 @pytest.mark.parametrize("name", ["pixels", "inverse"])
-def test_cameras_may_have_dots_in_their_names(name):
+def test_camera_names_may_have_dots(name):
     """As those of others' LeRobot datasets; the parameters of one without are named as ever."""
     dotted, plain = (
         only(name, spec=make_spec(cameras=cameras)).eval()
         for cameras in (("arm.left", "top"), ("front", "top"))
     )
-    pictures = make_batch().images["front"]
+    images = make_batch().images["front"]
     losses = dotted.losses(
-        replace(make_batch(), images={"arm.left": pictures, "top": pictures}), generator()
+        replace(make_batch(), images={"arm.left": images, "top": images}), generator()
     )
     expected = plain.losses(
-        replace(make_batch(), images={"front": pictures, "top": pictures}), generator()
+        replace(make_batch(), images={"front": images, "top": images}), generator()
     )
     assert torch.equal(losses[name].value, expected[name].value)
     assert [key.replace(".arm%2Eleft.", ".front.") for key in dotted.state_dict()] == list(
@@ -226,13 +226,13 @@ def test_cameras_may_have_dots_in_their_names(name):
     assert any(key.startswith("model.encoders.front.") for key in plain.state_dict())
 
 
-def test_a_spatial_softmax_tells_where_a_map_is_large():
+def test_spatial_softmax_finds_the_maximum():
     maps = torch.full((1, 2, 5, 9), -50.0)
     maps[0, 0, 0, 8], maps[0, 1, 4, 4] = 50.0, 50.0
     torch.testing.assert_close(SpatialSoftmax(5, 9)(maps), torch.tensor([[1.0, 0.0, -1.0, 1.0]]))
 
 
-def test_an_objective_of_another_model_is_refused():
+def test_objective_of_other_model_refused():
     with pytest.raises(
         UserError, match=r"'cloning' \(EmbeddingCloningConfig\) does not train a ControlTransformer"
     ):

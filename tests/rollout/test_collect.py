@@ -36,7 +36,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: Path) -> None:
+def test_dataset_holds_every_tasks_successes(reference: Path, tmp_path: Path) -> None:
     dataset = collect_small(tmp_path / "data", episodes=EPISODES)
     assert [entry.name for entry in dataset.tasks] == list(TASKS)
     assert dataset.num_episodes == EPISODES * len(TASKS)
@@ -47,7 +47,7 @@ def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
-def test_any_number_of_workers_writes_equal_bytes(reference: Path, tmp_path: Path) -> None:
+def test_worker_count_changes_no_byte(reference: Path, tmp_path: Path) -> None:
     collect_small(tmp_path / "data", workers=3, episodes=EPISODES)
     assert digest(tmp_path / "data") == digest(reference)
 
@@ -57,7 +57,7 @@ def test_another_seed_gives_other_episodes(reference: Path, tmp_path: Path) -> N
     assert dataset.fingerprint != EpisodeDataset.open(reference).fingerprint
 
 
-def test_collecting_after_kills_gives_the_same_bytes(reference: Path, tmp_path: Path) -> None:
+def test_kills_change_no_collected_byte(reference: Path, tmp_path: Path) -> None:
     kills = kill_until_done(tmp_path / "data", kills=2, seed=0)
     assert kills == 2
     assert digest(tmp_path / "data") == digest(reference)
@@ -65,7 +65,7 @@ def test_collecting_after_kills_gives_the_same_bytes(reference: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_collecting_after_twenty_kills_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_twenty_kills_change_no_byte(tmp_path: Path) -> None:
     collect_small(tmp_path / "whole", workers=2, episodes=200)
     kills = kill_until_done(tmp_path / "data", kills=20, seed=1, episodes=200)
     assert kills == 20
@@ -77,7 +77,7 @@ def test_kill_before_clean_up_is_repaired(reference: Path, tmp_path: Path) -> No
     output, staging = tmp_path / "data", tmp_path / "data.partial"
     collect_small(output, episodes=EPISODES)
     manifest = json.loads((output / "meta" / "collection.json").read_text())
-    del manifest["attempts"]
+    del manifest["tries"]
     staging.mkdir()
     (staging / "manifest.json").write_text(json.dumps(manifest))
     assert collect_small(output, episodes=EPISODES).num_episodes == EPISODES * len(TASKS)
@@ -194,11 +194,11 @@ def test_failures_are_counted_and_kept(tmp_path: Path) -> None:
         )
         for keep in (False, True)
     )
-    counted = json.loads((only.path / "meta" / "collection.json").read_text())["attempts"][TASKS[0]]
+    counted = json.loads((only.path / "meta" / "collection.json").read_text())["tries"][TASKS[0]]
     assert counted["failures"] > 0
-    assert counted["attempts"] == counted["failures"] + 4
+    assert counted["tries"] == counted["failures"] + 4
     assert only.num_episodes == 4
-    assert every.num_episodes == counted["attempts"]
+    assert every.num_episodes == counted["tries"]
     ends = [bool(every.episode(index).success[-1]) for index in range(every.num_episodes)]
     assert sum(ends) == 4
     assert ends[-1]
@@ -217,7 +217,7 @@ def test_collection_gives_up_failing_experts(tmp_path: Path) -> None:
 
 
 def test_no_try_is_made_in_vain() -> None:
-    """Two at a time, the second and fourth attempt fail, results come in the wrong order."""
+    """Two at a time, the second and fourth try fail, results come in the wrong order."""
     outcomes = [True, False, True, False, True, True, True]
     ledger, running, started = Ledger({}), [], 0
     while ledger.missing(3) or running:
@@ -230,7 +230,7 @@ def test_no_try_is_made_in_vain() -> None:
     assert ledger.finished == dict(enumerate(outcomes[:5]))
 
 
-def test_a_resumed_ledger_fills_its_holes_first() -> None:
+def test_resumed_ledger_fills_holes_first() -> None:
     ledger = Ledger({0: True, 3: False})
     assert [ledger.start_next() for _ in range(3)] == [1, 2, 4]
 
@@ -245,7 +245,7 @@ def environment() -> dict[str, str]:
 
 
 def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPISODES) -> int:
-    """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns
+    """Start collecting, kill it after some more tries, and so on, then let it finish. Returns
     the kills that hit."""
     generator = random.Random(seed)
     hit = 0
@@ -272,5 +272,5 @@ def wait_for_tries(
     staging = output.with_name(f"{output.name}.partial")
     deadline = time.monotonic() + timeout_seconds
     while len(list(staging.glob("*/*.npz"))) < max(count, 1) and process.poll() is None:
-        assert time.monotonic() < deadline, f"{count} attempts in {staging} never came"
+        assert time.monotonic() < deadline, f"{count} tries in {staging} never came"
         time.sleep(0.002)

@@ -71,7 +71,7 @@ def test_goal_images_and_choices_are_columns(dataset: EpisodeDataset) -> None:
         }
 
 
-def test_any_number_of_workers_writes_equal_bytes(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_worker_count_changes_no_byte(dataset: EpisodeDataset, tmp_path: Path) -> None:
     collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
     assert digest(tmp_path / "data") == digest(dataset.path)
 

@@ -19,11 +19,12 @@ def test_latent_drift_confounds_cloning_alone() -> None:
     assert error["cloning"][1] == pytest.approx(error["random"][1], abs=0.15)
 
 
-def test_hidden_goals_alone_do_not_confound_cloning() -> None:
+def test_hidden_goals_do_not_confound_cloning() -> None:
     error = {method: values.mean() for method, values in errors("goals", (16,), seeds=10).items()}
     assert error["cloning"] < 0.05 and error["inverse dynamics"] < 0.05 and error["random"] > 0.8
 
 
+@pytest.mark.slow
 def test_figure_is_drawn_the_same(tmp_path: Path) -> None:
     for name in ("once", "twice"):
         draw(str(tmp_path / name))

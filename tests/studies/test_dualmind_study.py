@@ -131,15 +131,15 @@ def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFix
         "one seed cannot tell"
     }
     assert {each["verdict"] for each in measured["verdicts"] if each["worse"] == GATO} == {
-        "not measured"
+        "not tested"
     }
     assert measured["provenance"]["mismatches"] == []
     page = (finished / "report.html").read_text()
     assert (
         all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
     )
-    decided = {each["words"] for each in measured["verdicts"] if each["verdict"] != "not measured"}
-    assert page.count('<tr class="group">') == len(decided) and "Not measured: " in page
+    decided = {each["words"] for each in measured["verdicts"] if each["verdict"] != "not tested"}
+    assert page.count('<tr class="group">') == len(decided) and "Not tested: " in page
     assert all(each["words"] in page for each in measured["verdicts"])
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
@@ -170,7 +170,7 @@ def test_a_killed_study_gives_equal_results(finished: Path, tmp_path: Path) -> N
         assert path.read_bytes() == (finished / path.relative_to(output)).read_bytes()
 
 
-def test_list_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_runs_no_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["study", "dualmind", "--list", "--output", str(tmp_path / "none")]) == 0
     page = capsys.readouterr().out
     assert "0 done" in page and f"for {DUAL}" in page

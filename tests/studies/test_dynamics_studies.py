@@ -69,6 +69,7 @@ def test_planning_and_following_share_weights() -> None:
     assert len(pretrained - scratch) == 1
 
 
+@pytest.mark.slow
 def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
     assert (
@@ -113,6 +114,7 @@ def test_methods_meet_the_same_episodes(name: str) -> None:
         assert trained == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert (
@@ -132,6 +134,6 @@ def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     )
 
 
-def test_all_models_learn_from_the_same_episodes() -> None:
+def test_all_models_learn_equal_episodes() -> None:
     stages = stages_of(find_study("dynamics-specialist").measurements("laptop", 3))
     assert len({stage.key for stage in stages if isinstance(stage, Collect)}) == 3

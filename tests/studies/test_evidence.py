@@ -36,12 +36,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SEEDS, SEEDS_OF_WALKERS = 3, 5
 NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
-SAID = {
-    "shows": "shows",
-    "the opposite shows": "opposite",
-    "does not show": "not told apart",
-    "not measured": "not tested",
-}  # a verdict, and what the pages say
 
 
 def script(name: str) -> ModuleType:
@@ -82,26 +76,26 @@ def embodiments(of_archive: Gather) -> StudyResult:
 def test_every_measurement_is_in_the_archives(
     dualmind: StudyResult, embodiments: StudyResult
 ) -> None:
-    for name, found in (("dualmind", dualmind), ("embodiments", embodiments)):
-        assert sum(len(row.seeds) for row in found.rows) == len(
+    for name, result in (("dualmind", dualmind), ("embodiments", embodiments)):
+        assert sum(len(row.seeds) for row in result.rows) == len(
             find_study(name).measurements("laptop", SEEDS)
         )
-        assert found.provenance["mismatches"] == []
+        assert result.provenance["mismatches"] == []
 
 
-def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
+def test_dualmind_tables_equal_the_archive(dualmind: StudyResult) -> None:
     goals, held_out = (
         table("dualmind.md", "unseen goals"),
         table("dualmind.md", "instruction alone"),
     )
     methods = {NAMED.get(name, name): name for name in goals.rows}
     same = {"phase II variant 3", "visual tokens 4"}  # dual-phase by other names
-    found = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
+    rows = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
     assert (
         goals.heads == ("unseen goals", "dual-phase minus this", "core hours")
-        and methods.keys() == found.keys()
+        and methods.keys() == rows.keys()
     )
-    for method, row in found.items():
+    for method, row in rows.items():
         less = dualmind.comparison(DUAL, method, UNSEEN)
         assert goals.rows[methods[method]] == (
             as_cell(row),
@@ -118,31 +112,31 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
     holds(held_out, dualmind, {name: name for name in few}, settings)
 
 
-def test_the_table_of_embodiments_is_that_of_the_archive(embodiments: StudyResult) -> None:
-    found = table("embodiments.md", MANIPULATION)
-    assert found.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
+def test_embodiments_table_equals_the_archive(embodiments: StudyResult) -> None:
+    page = table("embodiments.md", MANIPULATION)
+    assert page.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
     by = {(row.method, row.setting): row for row in embodiments.rows}
-    special = [by[specialist(place), place] for place in (MANIPULATION, NAVIGATION)]
+    special = [by[specialist(setting), setting] for setting in (MANIPULATION, NAVIGATION)]
     joint, half = (
-        [by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (BOTH, HALF)
+        [by[method, setting] for setting in (MANIPULATION, NAVIGATION)] for method in (BOTH, HALF)
     )
     lines = {BOTH: joint, "its specialist": special, HALF: half}
-    assert found.rows.keys() == {*lines, "one agent for both minus the specialist"}
+    assert page.rows.keys() == {*lines, "one agent for both minus the specialist"}
     for name, rows in lines.items():
         steps = dict.fromkeys(f"{row.training_steps}" for row in rows)
         hours = dict.fromkeys(number(row.core_hours, 2) for row in rows)
         each = " each" if name == "its specialist" else ""
-        assert found.rows[name] == (
+        assert page.rows[name] == (
             *map(as_cell, rows),
             ", ".join(steps) + each,
             ", ".join(hours),
         ), name
     less = [embodiments.comparison(BOTH, row.method, row.setting) for row in special]
     differences = [as_cell(each.difference, sign="+") for each in less if each is not None]
-    assert found.rows["one agent for both minus the specialist"] == (*differences, "", "")
+    assert page.rows["one agent for both minus the specialist"] == (*differences, "", "")
 
 
-def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_representations_table_equals_the_archive(of_archive: Gather) -> None:
     result = of_archive("representations")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("representations").measurements("laptop", SEEDS)
@@ -156,8 +150,8 @@ def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather)
     assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(
         settings.values()
     )
-    found = table("representations.md", "point mass, 2 demonstrations")
-    holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
+    scores = table("representations.md", "point mass, 2 demonstrations")
+    holds(scores, result, {method: f"`{method}`" for method in METHODS}, settings, decimals=2)
     less = table("representations.md", "point mass after 2")
     assert less.heads == ("point mass after 2", "pick-place after 5", "doors after 10")
     for name, cells in less.rows.items():
@@ -166,57 +160,57 @@ def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather)
             for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
         ]
         assert cells == tuple(
-            as_cell(each.difference, places=2, sign="+") for each in compared if each is not None
+            as_cell(each.difference, decimals=2, sign="+") for each in compared if each is not None
         ), name
 
 
-def test_the_table_of_models_to_plan_with_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_planning_table_equals_the_archive(of_archive: Gather) -> None:
     result = of_archive("dynamics-specialist")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-specialist").measurements("laptop", SEEDS)
     )
-    found = table("dynamics.md", "cartpole-swingup")
+    page = table("dynamics.md", "cartpole-swingup")
     less = {f"{TRANSFORMER} minus {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
     scores = Table(
-        found.heads, {name: cells for name, cells in found.rows.items() if name not in less}
+        page.heads, {name: cells for name, cells in page.rows.items() if name not in less}
     )
     methods = {row.method: row.method for row in result.rows}
-    holds(scores, result, methods, {task: task for task in result.settings}, places=2)
+    holds(scores, result, methods, {task: task for task in result.settings}, decimals=2)
     for name, rival in less.items():
         compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
         cells = tuple(
-            as_cell(each.difference, places=2, sign="+") for each in compared if each is not None
+            as_cell(each.difference, decimals=2, sign="+") for each in compared if each is not None
         )
-        assert found.rows[name] == cells, name
+        assert page.rows[name] == cells, name
 
 
-def test_the_table_of_unseen_walkers_is_that_of_the_archive(of_archive: Gather) -> None:
+def test_walkers_table_equals_the_archive(of_archive: Gather) -> None:
     result, seeds = of_archive("dynamics-generalist", SEEDS_OF_WALKERS), SEEDS_OF_WALKERS
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-generalist").measurements("laptop", seeds)
     )
     assert result.provenance["mismatches"] == []
-    found = table("dynamics.md", "zero-shot")
+    page = table("dynamics.md", "zero-shot")
     settings = {"zero-shot": ZERO_SHOT_EMBODIMENTS, "1 episode": few_shot_embodiments(1)}
     settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
-    expected = {(row.method, row.setting): as_cell(row, places=2) for row in result.rows}
+    expected = {(row.method, row.setting): as_cell(row, decimals=2) for row in result.rows}
     for rival in (ALONE, POLICY, SCRATCH):
         for setting in settings.values():
             compared = result.comparison(PLANNING, rival, setting)
             if compared is not None:
-                less = as_cell(compared.difference, places=2, sign="+")
+                less = as_cell(compared.difference, decimals=2, sign="+")
                 expected[f"{PLANNING} minus {rival}", setting] = less
-    assert found.heads == tuple(settings)
-    cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
+    assert page.heads == tuple(settings)
+    cells = {name: zip(settings.values(), cells, strict=True) for name, cells in page.rows.items()}
     assert {
         (name, setting): cell for name, row in cells.items() for setting, cell in row if cell
     } == expected
 
 
-def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
+def test_papers_size_equals_its_archive(tmp_path: Path) -> None:
     with tarfile.open(DOCS / "evidence" / "representations-paper.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    found = {}
+    expected = {}
     for choice in (
         Choice(("pointmass",), (INVERSE,), (1000,), (1, 2, 5, 10), 27_000),
         Choice(("pick-place",), (INVERSE,), (1000,), (5,), 22_000),
@@ -225,17 +219,19 @@ def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
     ):
         chosen = representations(choice)
         result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
-        found |= {
-            (row.method, row.setting.removesuffix("s")): as_cell(row, places=2)
+        expected |= {
+            (row.method, row.setting.removesuffix("s")): as_cell(row, decimals=2)
             for row in result.rows
         }
     cells = {}
     for name, (_, here) in table("representations.md", "the paper").rows.items():
         named = re.fullmatch(r"`(.*)`, (.*), (\d+)(?: demonstrations?)?", name)
         assert named is not None, name
-        method, place, shots = named.groups()
-        cells[method, f"{place.replace('point mass', 'pointmass')}, {shots} demonstration"] = here
-    assert cells == found
+        method, environment, shots = named.groups()
+        cells[
+            method, f"{environment.replace('point mass', 'pointmass')}, {shots} demonstration"
+        ] = here
+    assert cells == expected
 
 
 @dataclass(frozen=True)
@@ -253,40 +249,42 @@ def table(page: str, head: str) -> Table:
         [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]
         for block in blocks
     ]
-    ((heads, _, *rows),) = [found for found in lines if found[0][1] == head]
+    ((heads, _, *rows),) = [rows_of_table for rows_of_table in lines if rows_of_table[0][1] == head]
     assert len({row[0] for row in rows}) == len(rows) and len(set(heads)) == len(heads)
     assert all(len(row) == len(heads) for row in rows)
     return Table(heads[1:], {row[0]: row[1:] for row in rows})
 
 
 def holds(
-    found: Table,
+    page: Table,
     result: StudyResult,
     methods: Mapping[str, str],
     settings: Mapping[str, str],
     *,
-    places: int = 3,
+    decimals: int = 3,
 ) -> None:
     """Every cell of a table is the score of the method of its line in the setting of its column,
     and no method that was measured there is left out. methods: to the names of their lines;
     settings: of each column's head."""
-    assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
+    assert page.heads == tuple(settings) and page.rows.keys() == set(methods.values())
     rows = {(row.method, row.setting): row for row in result.rows}
     for method, name in methods.items():
         expected = tuple(
-            as_cell(rows[method, setting], places=places) for setting in settings.values()
+            as_cell(rows[method, setting], decimals=decimals) for setting in settings.values()
         )
-        assert found.rows[name] == expected, name
+        assert page.rows[name] == expected, name
 
 
-def as_cell(found: Row | Difference, *, places: int = 3, sign: Literal["", "+"] = "") -> str:
-    mean, low, high = (number(value, places, sign) for value in (found.mean, found.low, found.high))
+def as_cell(score: Row | Difference, *, decimals: int = 3, sign: Literal["", "+"] = "") -> str:
+    mean, low, high = (
+        number(value, decimals, sign) for value in (score.mean, score.low, score.high)
+    )
     return f"{mean} [{low}, {high}]"
 
 
-def number(value: float, places: int, sign: Literal["", "+"] = "") -> str:
+def number(value: float, decimals: int, sign: Literal["", "+"] = "") -> str:
     """ "0.12", "-0.12", "1.00"; with a sign "+0.12"."""
-    return f"{value:{sign}.{places}f}"
+    return f"{value:{sign}.{decimals}f}"
 
 
 def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
@@ -295,44 +293,44 @@ def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
         for each in dualmind.verdicts
         if each.setting == "unseen goals"
     }
-    assert verdicts[DUAL, IMITATION] == "does not show"
-    assert verdicts[DUAL, HEAD] == verdicts[DUAL, PREFIX] == "the opposite shows"
+    assert verdicts[DUAL, IMITATION] == "not told apart"
+    assert verdicts[DUAL, HEAD] == verdicts[DUAL, PREFIX] == "opposite"
     for each in dualmind.verdicts:
         compared = dualmind.comparison(each.better, each.worse, each.setting)
-        assert (compared is None) == (each.verdict == "not measured")
+        assert (compared is None) == (each.verdict == "not tested")
         if compared is not None:
             low, high = compared.difference.low, compared.difference.high
             assert (low > 0, high < 0) == (
                 each.verdict == "shows",
-                each.verdict == "the opposite shows",
+                each.verdict == "opposite",
             )
 
 
-def test_dualminds_verdicts_are_those_of_the_archive(dualmind: StudyResult) -> None:
-    found = table("dualmind.md", "difference on unseen goals")
+def test_dualmind_verdicts_equal_the_archive(dualmind: StudyResult) -> None:
+    page = table("dualmind.md", "difference on unseen goals")
     expected: dict[str, tuple[str, ...]] = {}
     for setting in (UNSEEN, few_shot(10)):
         for each in (verdict for verdict in dualmind.verdicts if verdict.setting == setting):
             compared = dualmind.comparison(each.better, each.worse, setting)
             less = "" if compared is None else as_cell(compared.difference, sign="+")
-            expected[each.words] = (*expected.get(each.words, ()), less, SAID[each.verdict])
-    assert found.rows == expected
+            expected[each.words] = (*expected.get(each.words, ()), less, each.verdict)
+    assert page.rows == expected
 
 
-def test_the_verdicts_on_representations_are_those_of_the_archive(of_archive: Gather) -> None:
+def test_representations_verdicts_equal_the_archive(of_archive: Gather) -> None:
     result = of_archive("representations")
     settings = {"point mass, 2": "pointmass, 2", "point mass, 10": "pointmass, 10"}
     settings |= {head: head for head in ("pick-place, 5", "doors, 10")}
-    verdicts = {(each.words, each.setting): SAID[each.verdict] for each in result.verdicts}
-    found = table("representations.md", "point mass, 2")
-    assert found.heads == tuple(settings)
+    verdicts = {(each.words, each.setting): each.verdict for each in result.verdicts}
+    page = table("representations.md", "point mass, 2")
+    assert page.heads == tuple(settings)
     claims = {
         words.removeprefix("inverse dynamics ").removeprefix("is ")
         for words, _ in verdicts
         if "10" in words
     }
-    assert {name.replace("`", "") for name in found.rows} == claims
-    for name, cells in found.rows.items():
+    assert {name.replace("`", "") for name in page.rows} == claims
+    for name, cells in page.rows.items():
         words = f"inverse dynamics {'is ' * name.startswith('within')}{name.replace('`', '')}"
         assert cells == tuple(
             verdicts[words, f"{setting} demonstrations"] for setting in settings.values()

@@ -116,7 +116,7 @@ def test_primary_comparison_comes_from_one_command(
     assert claim.words in capsys.readouterr().out
     scripts["primary"].main([name, str(tmp_path), "debug"])
     page = capsys.readouterr().out
-    assert "core hours spent" in page and "minus" in page and "not measured" not in page
+    assert "core hours spent" in page and "minus" in page and "not tested" not in page
 
 
 def archived_folders(name: str) -> set[str]:
@@ -129,7 +129,7 @@ def test_second_phase_has_the_archived_recipes() -> None:
     scale = second_phase.scale_of("laptop")
     runs, archived = second_phase.methods(scale, 0), dualmind.methods("laptop", 0)
     names = {second_phase.DUAL: second_phase.ARCHIVED, second_phase.PREFIX_ALL: dualmind.PREFIX}
-    known = archived_folders("dualmind")
+    folders = archived_folders("dualmind")
     for method in (*second_phase.PRIMARY, *second_phase.SECONDARY):
         before = archived.get(names.get(method, method))
         back = second_phase._with_data_of(runs[method], 0)
@@ -138,10 +138,10 @@ def test_second_phase_has_the_archived_recipes() -> None:
             assert back.config.train_only == archived[second_phase.ARCHIVED].config.train_only
         else:
             assert before is not None and back.key == before.key
-            assert f"train-{back.config.phase}-seed0-{back.key}" in known
+            assert f"train-{back.config.phase}-seed0-{back.key}" in folders
 
 
-def test_second_phase_trains_on_fresh_data_in_both_phases() -> None:
+def test_second_phase_trains_on_fresh_data() -> None:
     scale = second_phase.scale_of("laptop")
     for run in second_phase.methods(scale, scale.seeds[0]).values():
         for stage in lineage(run):
@@ -149,7 +149,7 @@ def test_second_phase_trains_on_fresh_data_in_both_phases() -> None:
             assert stage.data.seed == scale.data_seed and stage.config.seed == scale.seeds[0]
 
 
-def test_primary_pair_is_measured_first_on_all_seeds() -> None:
+def test_primary_pair_is_measured_first() -> None:
     for name, setting in zip(
         NAMES, (second_phase.DECIDED, walkers.ZERO_SHOT_EMBODIMENTS), strict=True
     ):
@@ -194,7 +194,7 @@ def test_generalists_have_the_archived_recipe() -> None:
                 assert stage.planner == archived.planner and not stage.until_success
 
 
-def test_unseen_walkers_are_the_next_of_their_kind() -> None:
+def test_unseen_walkers_have_next_indices() -> None:
     scale = walkers.scale_of("laptop")
     both = walkers.level_walkers("test", legs=2, first=0, count=23)
     assert both == (*scale.before, *scale.unseen)
@@ -205,15 +205,13 @@ def test_unseen_walkers_are_the_next_of_their_kind() -> None:
 
 
 def test_a_trained_walker_has_no_distance() -> None:
-    known = walkers.training_walkers("laptop")
-    assert walkers.distances(known[:2], known) == dict.fromkeys(known[:2], 0.0)
+    trained = walkers.training_walkers("laptop")
+    assert walkers.distances(trained[:2], trained) == dict.fromkeys(trained[:2], 0.0)
     unseen = walkers.scale_of("laptop").unseen
-    assert min(walkers.distances(unseen, known).values()) > 0.1
+    assert min(walkers.distances(unseen, trained).values()) > 0.1
 
 
-def test_tasks_of_the_primary_comparison_come_from_the_archive(
-    scripts: Mapping[str, ModuleType], tmp_path: Path
-) -> None:
+def test_primary_tasks_come_from_archive(scripts: Mapping[str, ModuleType], tmp_path: Path) -> None:
     power = scripts["power"]
     tasks, scores = power.successes(power.unpacked("dualmind", tmp_path))
     scale = second_phase.scale_of("laptop")
@@ -221,7 +219,7 @@ def test_tasks_of_the_primary_comparison_come_from_the_archive(
     assert {*scale.decided, *scale.rest} == set(tasks)
 
 
-def test_interval_over_seeds_and_walkers_covers_the_truth(
+def test_crossed_interval_covers_the_truth(
     scripts: Mapping[str, ModuleType],
 ) -> None:
     generator, covered = np.random.default_rng(0), 0

@@ -128,7 +128,7 @@ def test_uneven_sizes_are_rounded_down() -> None:
 
 
 def test_unknown_parts_are_named(capsys: Any) -> None:
-    with pytest.raises(UserError, match=r"unknown environment 'door'; choices: pointmass"):
+    with pytest.raises(UserError, match=r"unknown environment 'door'; did you mean doors"):
         Choice(environments=("door",))
     with pytest.raises(UserError, match=r"unknown objective 'bc'; choices: inverse-dynamics"):
         Choice(objectives=("bc",))

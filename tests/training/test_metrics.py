@@ -70,7 +70,7 @@ def test_a_broken_tensorboard_stops_nothing(tmp_path, monkeypatch, broken):
 
 
 @pytest.mark.slow  # `make test-slow` installs it, with the twenty packages that it needs
-def test_rows_go_to_wandb_without_a_network(tmp_path, monkeypatch):
+def test_wandb_gets_rows_without_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     (tmp_path / "config.json").write_text('{"steps": 4}')

@@ -345,7 +345,11 @@ def test_bad_arguments_are_refused_without_writing(data, tmp_path, arguments, me
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("endless", signal.SIGINT), ("endless-two", signal.SIGTERM)]
+    ("name", "number"),
+    [
+        ("endless", signal.SIGINT),
+        pytest.param("endless-two", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_interrupted_runs_save_a_checkpoint(data, tmp_path, name, number):
     run = tmp_path / "run"

@@ -72,6 +72,10 @@ def state_of(observation: Any, codec: Codec) -> np.ndarray:
     Warns where a number that was constant in the agent's data has another value now, which the
     agent cannot make use of.
 
+    Args:
+        observation: Of `act`, unchecked.
+        codec: Of the agent's embodiment; it normalises the state.
+
     Raises:
         UserError: The state has another shape or type, or a number is not finite or too far from
             the data.
@@ -98,7 +102,11 @@ def state_of(observation: Any, codec: Codec) -> np.ndarray:
 
 
 def require_actions(action: np.ndarray, spec: Spec) -> np.ndarray:
-    """Return the actions (..., a) of a model.
+    """Return the actions as they are, if all of their numbers are finite.
+
+    Args:
+        action: Actions (..., a) of a model.
+        spec: The embodiment, which names the numbers in the error.
 
     Raises:
         UserError: A number is not finite.
@@ -113,7 +121,15 @@ def require_actions(action: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def require_carry(carry: Any, kind: type) -> None:
-    """Raise UserError for a carry that no `act` of this agent returned, such as an observation."""
+    """Refuse a carry that no `act` of this agent returned, such as an observation.
+
+    Args:
+        carry: Of `act`, unchecked; None is allowed.
+        kind: The class of this agent's carries.
+
+    Raises:
+        UserError: The carry is of another class.
+    """
     if carry is not None and not isinstance(carry, kind):
         raise UserError(
             f"carry is of type {type(carry).__name__}; "

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from manyparts.agents.base import Described
 from manyparts.agents.origin import Origin
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import first_of
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
 from manyparts.data.sampling.windows import WindowConfig
@@ -88,10 +89,10 @@ def embodiment_index(info: CheckpointInfo, name: str | None) -> int:
     learned = [each.spec.embodiment for each in info.trained]
     if name is None and len(learned) > 1:
         raise UserError(
-            f"this agent acts for several embodiments; name one of them: {', '.join(learned)}"
+            f"this agent acts for several embodiments; name one of them: {first_of(learned, 5)}"
         )
     if name is not None and name not in learned:
         raise UserError(
-            f"this agent was not trained for embodiment {name!r}; choices: {', '.join(learned)}"
+            f"this agent was not trained for embodiment {name!r}; {closest(name, learned)}"
         )
     return info.embodiment_set.names.index(name or learned[0])

@@ -90,6 +90,12 @@ class ExpertAgent(Described):
         """Return the executed action, float32 (a,), and the new carry.
 
         The expert's own action is in the carry; without `explore` the two are equal.
+
+        Args:
+            carry: What `act` returned at the step before; None at an episode's start.
+            observation: Not used.
+            prompt: Not used.
+            explore: Add the agent's noise, if it has any.
         """
         step = 0 if carry is None else carry.step
         clean = self.env.expert_action()

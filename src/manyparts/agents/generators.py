@@ -9,7 +9,13 @@ from manyparts.core.randomness import mix
 
 
 def generator_of(seed: int, decision: int, device: torch.device) -> torch.Generator:
-    """Return a fresh generator for one decision of an episode."""
+    """Return a fresh generator for one decision of an episode.
+
+    Args:
+        seed: The agent's seed.
+        decision: Number of decisions before this one in the episode.
+        device: Where the generator draws.
+    """
     # The upper half of the hash: a generator of torch ignores all but 32 bits of its seed.
     mixed = mix(np.asarray([decision]), seed)[0] >> np.uint64(32)
     return torch.Generator(device).manual_seed(int(mixed))

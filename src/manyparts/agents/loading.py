@@ -30,6 +30,7 @@ from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 
 LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
+"""What `load` returns: an agent that acts with learned weights."""
 
 
 @explained()
@@ -127,7 +128,17 @@ def require_fitting_planner(
     planner: PlannerConfig | None,
     objective: StepValue | None = None,
 ) -> None:
-    """Raise UserError for a dynamics model without a planner, and for a policy with one."""
+    """Require a planner for a dynamics model, and none for a policy.
+
+    Args:
+        path: Of the agent, for the error.
+        info: The description of the agent's checkpoint.
+        planner: The planner's config, if there is one.
+        objective: What the planner seeks instead of the task's reward, if anything.
+
+    Raises:
+        UserError: A dynamics model has no planner, or a policy has a planner or an objective.
+    """
     plans = isinstance(from_jsonable(ModelConfig, dict(info.model)), DynamicsConfig)
     if plans and planner is None:
         raise UserError(

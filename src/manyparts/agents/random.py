@@ -47,7 +47,14 @@ class RandomAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, RandomCarry]:
-        """Return a uniform action, float32 (a,), whether or not it explores, and the new carry."""
+        """Return a uniform action, float32 (a,), and the new carry.
+
+        Args:
+            carry: What `act` returned at the step before; None at an episode's start.
+            observation: Not used.
+            prompt: Not used.
+            explore: Not used: the action is random in any case.
+        """
         step = 0 if carry is None else carry.step
         contract = self.spec.action
         # The counter's upper bits are the step's own: no two steps share random numbers.

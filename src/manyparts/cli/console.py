@@ -87,7 +87,12 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def significant(value: float, digits: int = 2) -> str:
-    """A number of so many significant digits, without an exponent if it is below a million."""
+    """A number of so many significant digits, without an exponent if it is below a million.
+
+    Args:
+        value: the number.
+        digits: how many significant digits; at least 1.
+    """
     text = f"{value:.{digits}g}"
     return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e6 else text
 

@@ -9,7 +9,7 @@ import itertools
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +42,9 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
     Raises:
         UserError: an unknown flag, a missing one or a bad value.
     """
-    arguments = [_flag_of_today(argument) for argument in arguments]
+    hints = dict(_flags_below(kind, default, ""))
+    arguments = [_flag_of_today(argument, hints) for argument in arguments]
+    arguments = _with_none(arguments, hints)
     _require_values(kind, arguments, command, default)
     messages, page = io.StringIO(), io.StringIO()
     try:
@@ -57,7 +59,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
         if reason is None and (missing := _missing_flags(kind, text)):
             reason = f"missing {missing}; see manyparts {command} --help"
         if reason is None:
-            reason = _bad_value(arguments, dict(_flags_below(kind, default, "")), text)
+            reason = _bad_value(arguments, hints, text)
             reason = reason and f"{reason}; see manyparts {command} --help"
         raise UserError(
             reason or f"{_one_line(text)} (`manyparts {command} --help` lists all flags)"
@@ -104,7 +106,7 @@ def _bad_value(arguments: Sequence[str], hints: Mapping[str, Any], message: str)
         if hints.get(before.replace("_", "-")) is bool:
             return f"{before} takes no value, and {word!r} follows it"
         return f"{word!r} belongs to no flag; flags begin with --, as in --seed 1"
-    named = re.search(r"Error parsing (--[\w.-]+)", message)
+    named = re.search(r"(?:Error parsing |for argument ')(--[\w.-]+)", message)
     if named is None or named[1] not in hints:
         return None
     flag, values = named[1], []
@@ -113,7 +115,8 @@ def _bad_value(arguments: Sequence[str], hints: Mapping[str, Any], message: str)
         if written.replace("_", "-") == flag:
             rest = [value] if equals else arguments[position + 1 :]
             values = list(itertools.takewhile(lambda word: not _is_flag(word), rest))
-    return f"{flag} is {' '.join(values)!r}; expected {_expected(hints[flag])}"
+    written = " ".join(values)
+    return f"{flag} is {written!r}; expected {_expected(hints[flag], written)}"
 
 
 def _is_flag(argument: str) -> bool:
@@ -121,19 +124,20 @@ def _is_flag(argument: str) -> bool:
     return re.match(r"--?[a-zA-Z]", argument) is not None
 
 
-def _expected(hint: Any) -> str:
-    """What a flag of this type takes, in words."""
+def _expected(hint: Any, written: str = "") -> str:
+    """What a flag of this type takes, in words. written: what it was given."""
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if hint in _VALUES:
         return _VALUES[hint]
     if kind is typing.Literal:
-        return f"one of {', '.join(map(str, parts))}"
+        few = len(parts) <= 5
+        return f"one of {', '.join(map(str, parts))}" if few else closest(written, map(str, parts))
     if kind is tuple and parts[-1] is Ellipsis:
-        return f"{_expected(parts[0])}, or several"
+        return f"{_expected(parts[0], written)}, or several"
     if kind is tuple:
         return f"{len(parts)} values"
     choices = [part for part in parts if part is not type(None)]
-    return _expected(choices[0]) if len(choices) == 1 else "a value"
+    return _expected(choices[0], written) if len(choices) == 1 else "a value"
 
 
 def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -182,15 +186,26 @@ def _is_config_or_none(hint: Any) -> bool:
     return any(dataclasses.is_dataclass(part) for part in typing.get_args(hint))
 
 
-def _flag_of_today(argument: str) -> str:
-    """The argument; a flag of 0.1 gets its name of today, and a line on stderr says so."""
+def _flag_of_today(argument: str, flags: Collection[str]) -> str:
+    """The argument; a flag of 0.1 that the command has gets its name of today, and a line on stderr
+    says so."""
     former, equals, value = argument.partition("=")
     written = former.replace("_", "-")
     for flag, before in FORMER_FLAGS.items():
-        if written == before:
+        if written == before and flag in flags:
             say(f"{former} is called {flag} now; the former name is taken until 0.3", error=True)
             return f"{flag}{equals}{value}"
     return argument
+
+
+def _with_none(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """The arguments, with "none" as tyro writes it where a flag may have no value."""
+    read = list(arguments)
+    for position, (flag, value) in enumerate(itertools.pairwise(arguments), start=1):
+        parts = typing.get_args(hints.get(flag.replace("_", "-")))
+        if type(None) in parts and value == "none":
+            read[position] = "None"
+    return read
 
 
 def _with_whole_paths(options: Any) -> Any:
@@ -233,21 +248,14 @@ def _unknown_flag(arguments: Sequence[str], flags: Sequence[str], command: str) 
 def _missing_flags(kind: type[Any], message: str) -> str:
     """The flags that tyro's message says are missing, and arguments without a flag in capitals;
     empty if none are."""
-    if not re.search(r"Missing from|[Rr]equired option|[Mm]issing ", message):
+    _, found, listed = message.partition("Missing from ")
+    if not found:
         return ""
-    needed = [
-        item.name
-        for item in dataclasses.fields(kind)
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    ]
-    named = [f"--{name.replace('_', '-')}" for name in needed]
-    lacking = [flag for flag in named if re.search(rf"{flag}\b", message)]
-    bare = [
-        name.upper()
-        for name, flag in zip(needed, named, strict=True)
-        if flag not in lacking and not lacking
-    ]
-    return ", ".join(lacking or bare)
+    names = [item.name.replace("_", "-") for item in dataclasses.fields(kind)]
+    words = [f"--{name}" for name in names] + [name.upper() for name in names]
+    # Each that is missing begins a line, which its help follows.
+    begins = re.findall(r"^[\s│]*(--[\w-]+|[A-Z][A-Z-]+)\b", listed, re.MULTILINE)
+    return ", ".join(word for word in begins if word in words)
 
 
 def _one_line(box: str) -> str:

@@ -294,7 +294,7 @@ def _print_result(study: Study, result: StudyResult) -> None:
         heads = ("method", study.score, *more_heads, "solved", "seeds", "steps", "core hours")
         print_table(heads, rows, title=setting)
     for verdict in result.verdicts:
-        if verdict.verdict != "not measured":
+        if verdict.verdict != "not tested":
             say(f"{verdict.setting}: {verdict.words}: {verdict.verdict}")
 
 

@@ -4,6 +4,7 @@ preset."""
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts train`, and return its exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    asks_for_help = not arguments or arguments[0] in ("-h", "--help")
+    if asks_for_help and not any("/" in argument for argument in arguments):
         print("usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n")
         print("`manyparts list presets` shows the presets, such as dualmind/phase1-laptop.")
         print("`manyparts train PRESET --help` documents every flag, with the preset's values.")
@@ -106,6 +108,9 @@ def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, lis
     for position, argument in enumerate(arguments):
         if argument in names:
             return argument, [*arguments[:position], *arguments[position + 1 :]]
+    for argument in arguments:
+        if difflib.get_close_matches(argument, names, n=1, cutoff=0.8):
+            return argument, []  # a misspelt preset, which is then refused with the near names
     raise UserError(
         "missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all"
     )

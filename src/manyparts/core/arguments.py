@@ -49,6 +49,11 @@ def path_of(value: Any, name: str = "path") -> Path:
 def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
     """Convert an argument to an int; numpy's integers are allowed.
 
+    Args:
+        name: The argument's name, for the error.
+        value: The argument; a bool is no number here.
+        minimum: The smallest number that is allowed; None for any.
+
     Raises:
         UserError: It is no whole number, or below the minimum.
     """
@@ -60,7 +65,11 @@ def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
 
 
 def names_of(value: Any, name: str) -> tuple[str, ...]:
-    """Convert an argument to several names; a single one may be plain text.
+    """Convert an argument to several names.
+
+    Args:
+        value: Several texts, or plain text for a single name.
+        name: The argument's name, for the error.
 
     Raises:
         UserError: It is neither text nor several texts.

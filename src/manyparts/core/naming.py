@@ -127,7 +127,10 @@ def names_of_today(values: Any) -> Any:
 def former_value(class_name: str, field: str, value: T) -> T | str:
     """Return a value's former name in files, for fields that hold one of several words.
 
-    Values that were never renamed are returned as they are.
+    Args:
+        class_name: The class's name of today.
+        field: The field's name of today.
+        value: The field's value. If it was never renamed, it is returned as it is.
     """
     if not isinstance(value, str):
         return value
@@ -135,7 +138,13 @@ def former_value(class_name: str, field: str, value: T) -> T | str:
 
 
 def value_of_today(class_name: str, field: str, value: T) -> T | str:
-    """Invert `former_value`; a name of today is returned as it is."""
+    """Invert `former_value`.
+
+    Args:
+        class_name: The class's name of today.
+        field: The field's name of today.
+        value: The field's value, by its former name. A name of today is returned as it is.
+    """
     if not isinstance(value, str):
         return value
     names = FORMER_VALUES.get(class_name, {}).get(field, {})

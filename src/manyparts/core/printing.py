@@ -60,7 +60,13 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def first_of(items: Iterable[object], count: int, *, separator: str = ", ") -> str:
-    """List the first items and say how many more there are: "a, b, c and 4 more"."""
+    """List the first items and say how many more there are: "a, b, c and 4 more".
+
+    Args:
+        items: What is listed, each as its `str`.
+        count: How many items are listed at most.
+        separator: What stands between two of them.
+    """
     texts = [str(item) for item in items]
     listed = separator.join(texts[:count])
     return f"{listed} and {len(texts) - count} more" if len(texts) > count else listed
@@ -100,7 +106,13 @@ def shown_short(kind: Kind) -> Kind:
 
 
 def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Render a title and a table as HTML for notebooks, with everything escaped."""
+    """Render a title and a table as HTML for notebooks, with everything escaped.
+
+    Args:
+        title: The line above the table.
+        heads: The heads of the columns.
+        rows: The cells of each row, one per column.
+    """
     head = f"<thead>{_html_row('th', heads)}</thead>"
     body = f"<tbody>{''.join(_html_row('td', cells) for cells in rows)}</tbody>"
     return f"<p>{_html(title)}</p><table>{head}{body}</table>"

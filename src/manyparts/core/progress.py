@@ -29,7 +29,12 @@ class Bar:
         self.summary = ""
 
     def show(self, completed: int, note: str) -> None:
-        """Show how many units are completed, with a note such as a rate."""
+        """Show the progress.
+
+        Args:
+            completed: How many units are completed so far.
+            note: A short text after it, such as a rate; empty for none.
+        """
         self._draw(completed, note)
 
 

@@ -53,9 +53,16 @@ def permute(indices: np.ndarray, size: int, key: int) -> np.ndarray:
 
 
 def mix(values: np.ndarray, key: int) -> np.ndarray:
-    """Hash integers with a key to pseudo-random uint64 of the same shape.
+    """Hash integers with a key to pseudo-random numbers.
 
     Applies the finaliser of SplitMix64 (Steele et al. 2014) twice.
+
+    Args:
+        values: Integers of any shape.
+        key: Which hash; it is taken modulo 2^64.
+
+    Returns:
+        uint64 of the same shape.
     """
     mixed_values = _finalise(np.asarray(values).astype(np.uint64))
     mixed_key = _finalise(np.asarray([key % 2**64], np.uint64))

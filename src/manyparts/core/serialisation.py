@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.naming import (
     fields_of_today,
     former_class,
@@ -108,7 +108,12 @@ def content_hash(value: Any, *, defaults: bool = True) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one, with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    """Turn nested mappings into one, with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}.
+
+    Args:
+        values: The mappings. An empty one leaves no key.
+        prefix: What each key begins with.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -174,7 +179,11 @@ def _read_union(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
     kinds_by_any_name = {former_class(name): kind for name, kind in kinds_by_name.items()}
     kinds_by_any_name |= kinds_by_name
     name = values.get("type") if isinstance(values, dict) else None
-    _require(name in kinds_by_any_name, where, values, " or ".join(kinds_by_name))
+    if name not in kinds_by_any_name:
+        raise UserError(
+            f"{where} is {name or values!r}, which is none of this version's classes; "
+            f"{closest(str(name), kinds_by_name)}"
+        )
     return _read(kinds_by_any_name[str(name)], values, where)
 
 

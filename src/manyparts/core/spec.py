@@ -60,6 +60,11 @@ class ActionContract:
         The bounds are -0.5 and n - 0.5, so that each choice has a cell of width 1 around its index,
         [-1, 1] is n equal bins with the choices at their centres, and a uniform number within the
         bounds is a uniform choice.
+
+        Args:
+            choices: The names of the n choices.
+            frame: The frame of reference that they are in.
+            control_rate_hz: Actions per second of simulated time.
         """
         low, high = (-0.5,), (len(choices) - 0.5,)
         return cls("discrete", frame, ("choice",), low, high, control_rate_hz, choices=choices)

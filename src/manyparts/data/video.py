@@ -21,7 +21,15 @@ from manyparts.core.errors import UserError
 
 
 def encode_video(frames: np.ndarray, fps: float) -> bytes:
-    """Encode uint8 (T, h, w, 3) as an mp4 in memory (libsvtav1, yuv420p, g=2, crf=30). Lossy."""
+    """Encode frames as a video in memory, which is lossy.
+
+    Args:
+        frames: uint8 (T, h, w, 3).
+        fps: frames per second.
+
+    Returns:
+        An mp4 (libsvtav1, yuv420p, g=2, crf=30).
+    """
     os.environ.setdefault("SVT_LOG", "1")  # errors only; else the encoder fills stderr
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:

@@ -31,7 +31,12 @@ class Codec:
 
     @classmethod
     def of(cls, spec: Spec, statistics: Statistics) -> Codec:
-        """The codec of an embodiment. statistics: of its data."""
+        """The codec of an embodiment.
+
+        Args:
+            spec: the embodiment.
+            statistics: of its data; those of the state are used.
+        """
         return cls(spec, StateNormaliser.of(statistics, spec.state_dimension))
 
     def encode_state(self, state: np.ndarray) -> np.ndarray:
@@ -68,5 +73,13 @@ class Codec:
 
 
 def padded(tensor: Tensor, dimension: int) -> Tensor:
-    """A tensor (..., n) as (..., dimension), with zeros at the end. False, for bool."""
+    """A tensor with zeros at the end of its last dimension; False, for bool.
+
+    Args:
+        tensor: (..., n).
+        dimension: the size of the last dimension afterwards, at least n.
+
+    Returns:
+        (..., dimension).
+    """
     return F.pad(tensor, (0, dimension - tensor.shape[-1]))

@@ -34,8 +34,12 @@ class StateNormaliser:
 
     @classmethod
     def of(cls, statistics: Statistics, dimension: int) -> StateNormaliser:
-        """The normaliser of a dataset with these statistics. dimension: of its states, which may be
-        0."""
+        """The normaliser of a dataset's states.
+
+        Args:
+            statistics: of the dataset; those of the state are used.
+            dimension: how many numbers a state has; 0 if the dataset has no state.
+        """
         if dimension == 0:
             return cls((), ())
         state = statistics[STATE]

@@ -262,8 +262,15 @@ class RunningImageStatistics:
 
 
 def sample_rows(length: int, limit: int = 8) -> np.ndarray:
-    """Up to `limit` evenly spaced indices of rows, first and last included, that stand for all
-    `length` rows where looking at all would take too long."""
+    """Evenly spaced rows that stand for all where looking at all would take too long.
+
+    Args:
+        length: how many rows there are.
+        limit: how many are chosen at most.
+
+    Returns:
+        int64 (n,), indices in ascending order, first and last included.
+    """
     return np.unique(np.linspace(0, length - 1, min(limit, length)).round().astype(np.int64))
 
 

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from manyparts.core.arguments import names_of, set_by_replace, whole
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.records import Observation
 from manyparts.core.serialisation import from_jsonable, require_types, to_jsonable
 from manyparts.core.spec import Spec
@@ -86,9 +86,7 @@ class EnvConfig:
         cameras = self.cameras or default
         for camera in cameras:
             if camera not in choices:
-                raise UserError(
-                    f"unknown camera {camera!r} of {suite}; choices: {', '.join(choices)}"
-                )
+                raise UserError(f"unknown camera {camera!r} of {suite}; {closest(camera, choices)}")
         return dict.fromkeys(cameras, (self.image_size, self.image_size))
 
     @classmethod

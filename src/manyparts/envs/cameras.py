@@ -57,7 +57,16 @@ class CameraImages:
         self._cameras: dict[str, Any] = {}
 
     def image(self, data: Any, name: str, size: int) -> np.ndarray:
-        """The image of a camera for the state in a `mujoco.MjData`: uint8 (size, size, 3)."""
+        """The image of a camera for a state of the simulator.
+
+        Args:
+            data: a `mujoco.MjData` with the state.
+            name: the name of a free camera or of one of the model's.
+            size: side of the image in pixels.
+
+        Returns:
+            uint8 (size, size, 3).
+        """
         if self._renderer is None:
             faithful = self._config.faithful_rendering
             self._renderer = Renderer(self._model, size=self._config.image_size, faithful=faithful)

@@ -15,7 +15,13 @@ SPLITS_OF_TEN_CELLS: tuple[Split, ...] = ("train",) * 7 + ("validation",) + ("ev
 
 
 def episode_generator(task: str, split: Split, seed: int) -> np.random.Generator:
-    """The random generator of one episode: equal arguments, equal numbers, in every process."""
+    """The random generator of one episode: equal arguments, equal numbers, in every process.
+
+    Args:
+        task: "suite/task".
+        split: the split that the episode's goal is drawn from.
+        seed: the episode's seed.
+    """
     # Not Python's `hash`, which differs between processes.
     digest = hashlib.sha256(f"{task}\0{split}\0{seed}".encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))

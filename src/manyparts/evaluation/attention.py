@@ -117,7 +117,15 @@ def overlay(frame: np.ndarray, weights: np.ndarray, *, size: int = 128) -> np.nd
 
 
 def resized(frame: np.ndarray, size: int) -> np.ndarray:
-    """A frame, uint8 (h, w, 3), `size` pixels wide and with the same aspect ratio."""
+    """A frame in another size, with the same aspect ratio.
+
+    Args:
+        frame: uint8 (h, w, 3).
+        size: width of the result in pixels.
+
+    Returns:
+        uint8 (height, size, 3).
+    """
     return _resized(frame, frame, size, Image.Resampling.LANCZOS)
 
 

@@ -60,6 +60,13 @@ def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Env
     A suite that no embodiment was trained in gets the settings of the first embodiment, which must
     fit it.
 
+    Args:
+        info: the agent's checkpoint.
+        tasks: names of the evaluated tasks, "suite/task".
+
+    Returns:
+        Suite to its environment's settings, for the suites of `tasks`.
+
     Raises:
         UserError: the embodiment of a suite is none that the agent learned.
     """
@@ -81,7 +88,13 @@ def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Env
 def conditions_of(
     config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None
 ) -> dict[str, Any]:
-    """What decides an episode's outcome besides its task and index, as JSON values."""
+    """What decides an episode's outcome besides its task and index, as JSON values.
+
+    Args:
+        config: the evaluation.
+        tasks: names of the evaluated tasks, "suite/task".
+        training_seed: the seed that the agent was trained with; None if it has none.
+    """
     suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
     simulators = {suite: registry.versions(suite) for suite in suites}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
@@ -104,14 +117,27 @@ def conditions_of(
 
 
 def shared_value(items: Mapping[str, Any], value_of: Callable[[Any], Any]) -> Any:
-    """The value that all items have in common, or each one's by its name where they differ."""
+    """The value that all items have in common, or each one's by its name where they differ.
+
+    Args:
+        items: name to item, at least one.
+        value_of: returns the value of an item.
+
+    Returns:
+        One value, or a dict from name to value.
+    """
     values = {name: value_of(item) for name, item in items.items()}
     first = next(iter(values.values()))
     return first if all(value == first for value in values.values()) else values
 
 
 def origin_of_agent(checkpoint: object, info: CheckpointInfo) -> dict[str, Any]:
-    """Which code, run and data a learned agent comes from, as JSON values."""
+    """Which code, run and data a learned agent comes from, as JSON values.
+
+    Args:
+        checkpoint: the checkpoint's folder; its text is recorded.
+        info: the checkpoint's description.
+    """
     trained = dict(info.provenance)
     return {
         "commit": code_commit(),

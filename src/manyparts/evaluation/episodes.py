@@ -89,12 +89,22 @@ class EvaluationJob:
 
 
 def episode_seed(seed: int, task: str, index: int) -> int:
-    """The environment's seed of episode `index` of a task, in an evaluation of this seed."""
+    """The environment's seed of an episode.
+
+    Args:
+        seed: the evaluation's.
+        task: the task's name, "suite/task".
+        index: the episode's number within the task.
+    """
     return derive_seed("evaluate", seed, task, index)
 
 
 def run_episode(config: EvaluationConfig, job: EvaluationJob) -> EpisodeRecord:
     """Run one episode to its end: a pure function of its arguments, whichever process runs it.
+
+    Args:
+        config: the evaluation.
+        job: which of its episodes to run.
 
     Raises:
         UserError: the environment is of an embodiment that the agent did not learn.
@@ -167,7 +177,11 @@ def play(
 
 
 def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
-    """The name of an environment's embodiment.
+    """The name of an environment's embodiment, as the agent learned it.
+
+    Args:
+        info: the agent's checkpoint.
+        env: the environment; only its embodiment is compared.
 
     Raises:
         UserError: the agent did not learn it; the message says what differs.
@@ -215,7 +229,12 @@ class _Camera:
 
 
 def seeded(agent: Agent, seed: int) -> Agent:
-    """The agent for the episode of this seed: a planner draws its plans from it."""
+    """The agent for one episode: a planner draws its plans from a seed.
+
+    Args:
+        agent: any agent. One that is no planner is returned as it is.
+        seed: the episode's, see `episode_seed`.
+    """
     return agent.with_seed(derive_seed("act", seed)) if isinstance(agent, MpcAgent) else agent
 
 

@@ -104,6 +104,16 @@ def evaluate_in_process(
 ) -> Result:
     """What `evaluate` does for `env`. Results are saved only where `output` says so.
 
+    Args:
+        run: a run's folder, or an agent.
+        env: an environment, or several of different tasks.
+        settings: what all episodes share.
+        output: folder for results and videos; None: nothing is written.
+        overwrite: whether earlier results in `output` may be replaced.
+        device: see `evaluate`; None for an agent, as are the next two.
+        precision: see `evaluate`.
+        planner: see `evaluate`.
+
     Raises:
         UserError: see `evaluate`; also for objects that are no environments of this library.
     """

@@ -129,7 +129,15 @@ class Result:
         }
 
     def values(self, measure: str, task: str) -> np.ndarray:
-        """A measure of every episode of a task, float64 (n,)."""
+        """A measure of every episode of a task.
+
+        Args:
+            measure: name of the measure, see `EpisodeRecord.measure`.
+            task: the task's name, "suite/task".
+
+        Returns:
+            (n,) of the task's n episodes.
+        """
         return np.array(
             [episode.measure(measure) for episode in self.episodes if episode.task == task]
         )
@@ -297,10 +305,17 @@ def compare(
 
 
 def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's".
+    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree.
 
     If one of the two is of a reference, which observes nothing, fields on what is observed do not
     count.
+
+    Args:
+        a: the provenance of a result.
+        b: that of another result.
+
+    Returns:
+        Lines such as "field: a's value, b's value", sorted by field.
     """
     flat_a, flat_b = _named_as_today(flatten(a)), _named_as_today(flatten(b))
     compared = [key for key in sorted(flat_a.keys() | flat_b.keys()) if _is_compared(key)]

@@ -62,11 +62,15 @@ def results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) 
 
 @contextlib.contextmanager
 def linked_agent(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
-    """The same evaluation with an agent that stays: a run that is still training deletes its older
-    checkpoints.
+    """Yield the same evaluation with an agent that stays: a run that is still training deletes its
+    older checkpoints.
 
     The checkpoint's files get second names in the folder of the results. Where that is on another
     disk, the agent is the run's own.
+
+    Args:
+        config: the evaluation.
+        folder: the folder of its results. The second names are deleted at the end.
     """
     own = folder / _AGENT
     shutil.rmtree(own, ignore_errors=True)

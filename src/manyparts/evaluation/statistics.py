@@ -55,6 +55,11 @@ class Interval:
 def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a success rate (Wilson 1927), which is right also at 0 and at 1.
 
+    Args:
+        successes: from 0 to `trials`; not whole if it is a mean over tasks times `trials`.
+        trials: number of episodes, at least 1.
+        confidence: the interval's, between 0 and 1.
+
     Raises:
         ValueError: there are no trials, or more successes than trials.
     """
@@ -154,10 +159,17 @@ def difference(
 
 
 def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Difference:
-    """`difference` for successes, bool (n,) per task.
+    """`difference` for successes.
 
     If the bootstrap would claim certainty for both A and B, the bounds are combined from the two
     intervals (Newcombe 1998, method 10).
+
+    Args:
+        a: for each task A's successes, bool (n,).
+        b: the same of B, for the same tasks in the same order.
+
+    Raises:
+        ValueError: the numbers of tasks differ.
     """
     resampled = difference(a, b)
     if resampled.low < resampled.high:

@@ -52,7 +52,8 @@ def transformer(config: TrainConfig) -> ControlTransformerConfig:
 def phase1_laptop() -> TrainConfig:
     """Phase I at 64 px for two cores: a convolutional stem, continuous chunks of four actions.
 
-    Images are shifted at random, so that 50 goals per task generalise to others (docs/log.md).
+    Images are shifted at random, so that 50 goals per task generalise to others
+    (docs/log/dualmind.md).
     Masked hindsight control hides all actions from the first step, since a few hundred steps are
     too short for a mask that grows.
     """
@@ -290,8 +291,8 @@ def _debug(config: TrainConfig) -> TrainConfig:
 
 
 # Hours of `laptop` are means over the runs in docs/evidence/dualmind-laptop.tar.xz, in bfloat16;
-# scores, the sizes of `base` and the hours of the prompts stand in README.md, docs/dualmind.md and
-# docs/log.md.
+# scores, the sizes of `base` and the hours of the prompts stand in README.md,
+# docs/results/dualmind.md and docs/log/dualmind.md.
 FACTS = {
     "phase1-debug": PresetFacts("Phase I in seconds, for tests."),
     "phase1-laptop": PresetFacts(

@@ -65,6 +65,10 @@ def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     """Learn a transformer of one embodiment's dynamics from its states.
 
     Collect them with `--state full`.
+
+    Args:
+        decoding: How the numbers of a step are predicted; see `DynamicsTransformerConfig`.
+        size: The size of the model and of its training.
     """
     width, layers, heads, bins = _MODELS[size]
     model = DynamicsTransformerConfig(
@@ -151,7 +155,7 @@ _WHAT = {
 }
 # In docs/evidence/dynamics-specialist-laptop.tar.xz (cartpole-swingup, three seeds) and
 # dynamics-generalist-laptop.tar.xz (five seeds): parameters and mean core hours; scores are those
-# of docs/dynamics.md.
+# of docs/results/dynamics.md.
 _LAPTOP = {
     "parallel": PresetFacts(
         _WHAT["parallel"],

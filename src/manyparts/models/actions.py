@@ -52,6 +52,13 @@ def fitted(config: ActionConfig, contract: ActionContract) -> ActionConfig:
 
     For discrete actions every choice is a bin, whatever is configured, so that choices are embedded
     by a table and learned by cross-entropy; see `ActionContract.discrete`.
+
+    Args:
+        config: The config that was chosen.
+        contract: The embodiment's actions.
+
+    Returns:
+        `config` for continuous actions, else a `BinnedActionConfig` with a bin per choice.
     """
     return BinnedActionConfig(bins=len(contract.choices), mu=0.0) if contract.choices else config
 
@@ -123,7 +130,13 @@ class ActionEmbeddings(nn.Module):
         real: Bool[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None,
     ) -> Float[Tensor, "b t d"]:
-        """Return a token per chunk; see `ActionEmbedding.forward`."""
+        """Return a token per chunk.
+
+        Args:
+            action: Within [-1, 1], padded to the largest embodiment. The padding is not read.
+            real: Actions and dimensions that are not padding.
+            embodiment: Chooses each row's embedding.
+        """
 
         def embed(number: int, rows: Tensor) -> Tensor:
             # An embodiment's own dimensions come first, padding last.
@@ -152,7 +165,12 @@ class ActionHead(nn.Module):
     def forward(
         self, features: Float[Tensor, "b t f"], embodiment: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b t k a v"]:
-        """Return the logits of each number's bins, or its one value."""
+        """Return the logits of each number's bins, or its one value.
+
+        Args:
+            features: What the actions of each step are predicted from.
+            embodiment: Not used.
+        """
         return rearrange(
             # The order of a chunk's outputs, (k a v), stands in checkpoints.
             self.layers(features),
@@ -168,7 +186,16 @@ class ActionHead(nn.Module):
         action: Float[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """Return the Huber loss or the cross-entropy, unreduced."""
+        """Return the Huber loss or the cross-entropy, unreduced.
+
+        Args:
+            parameters: Of `forward`.
+            action: The actions to predict, within [-1, 1].
+            embodiment: Not used.
+
+        Returns:
+            A loss per number of each action. Huber losses are divided by `config.huber`.
+        """
         if isinstance(self.config, ContinuousActionConfig):
             corner = self.config.huber
             # Divided by the corner, large errors cost their absolute value, whatever the corner is.
@@ -224,7 +251,12 @@ class ActionHeads(nn.Module):
     def forward(
         self, features: Float[Tensor, "b t f"], embodiment: Int[Tensor, "b"] | None
     ) -> Float[Tensor, "b t k a v"]:
-        """Return padded parameters; see `ActionHead.forward`."""
+        """Return padded parameters; see `ActionHead.forward`.
+
+        Args:
+            features: What the actions of each step are predicted from.
+            embodiment: Chooses each row's head.
+        """
 
         def predict(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
@@ -240,7 +272,13 @@ class ActionHeads(nn.Module):
         action: Float[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None,
     ) -> Float[Tensor, "b t k a"]:
-        """Return padded losses, each row's in the units of its own head."""
+        """Return padded losses, each row's in the units of its own head.
+
+        Args:
+            parameters: Of `forward`.
+            action: The actions to predict, within [-1, 1], padded to the largest embodiment.
+            embodiment: Chooses each row's head.
+        """
 
         def compare(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
@@ -257,7 +295,13 @@ class ActionHeads(nn.Module):
         generator: torch.Generator | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """Return padded actions; see `ActionHead.decode`."""
+        """Return padded actions within [-1, 1].
+
+        Args:
+            parameters: Of `forward`.
+            generator: See `ActionHead.decode`.
+            embodiment: Chooses each row's head.
+        """
 
         def act(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)

@@ -60,8 +60,12 @@ class ImageModel(TrainableModel, Protocol):
     def visual_features(
         self, images: UInt8[Tensor, "n c h w"], camera: str
     ) -> Float[Tensor, "n v d"]:
-        """Return v visual tokens for each of n frames of a camera (or of a camera slot).
+        """Return v visual tokens for each of n frames.
 
         A `Batch` may bring them as `features` in place of images while the encoders are frozen.
+
+        Args:
+            images: Frames of one camera, with values from 0 to 255.
+            camera: Name of the camera, or of its slot where there are several embodiments.
         """
         ...

@@ -64,7 +64,15 @@ class CheckpointInfo:
         return EmbodimentSet(tuple(embodiment.spec for embodiment in self.embodiments))
 
     def embodiment_of(self, spec: Spec, complaint: str) -> Embodiment:
-        """Return the embodiment of a spec; see `EmbodimentSet.index`."""
+        """Return the embodiment of a spec; see `EmbodimentSet.index`.
+
+        Args:
+            spec: Of a dataset or an environment.
+            complaint: The start of the error's message.
+
+        Raises:
+            UserError: The spec is of none of these embodiments, or may be of several.
+        """
         return self.embodiments[self.embodiment_set.index(spec, complaint)]
 
     @property
@@ -103,7 +111,16 @@ class CheckpointInfo:
 
 
 def save_checkpoint(folder: str | Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write weights and `info` to a folder, all or nothing. What it held is replaced."""
+    """Write weights and `info` to a folder, all or nothing. What it held is replaced.
+
+    Args:
+        folder: The checkpoint's folder.
+        module: Has the weights.
+        info: The description that is saved next to them.
+
+    Raises:
+        UserError: The disk is full.
+    """
     with fresh_checkpoint(folder) as temporary:
         write_checkpoint(temporary, module.state_dict(), info)
 
@@ -179,7 +196,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether a parameter's name matches one of the shell-style patterns."""
+    """Return whether a parameter's name matches one of the patterns.
+
+    Args:
+        name: The parameter's name, such as "blocks.0.attention.query.weight".
+        patterns: In the style of a shell, with `*`, `?` and `[...]`; upper and lower case differ.
+    """
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -207,7 +229,16 @@ def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
 
 
 def write_checkpoint(folder: Path, weights: Mapping[str, Tensor], info: CheckpointInfo) -> None:
-    """Put config.json and model.safetensors into an existing folder."""
+    """Put config.json and model.safetensors into an existing folder.
+
+    Args:
+        folder: The folder.
+        weights: Tensors by their names. Those that share memory are each written in full.
+        info: The content of config.json.
+
+    Raises:
+        OSError: The disk refuses, such as when it is full.
+    """
     try:
         safetensors.torch.save_file(_apart(weights), folder / WEIGHTS)
     except SafetensorError as error:

@@ -249,6 +249,11 @@ class ControlTransformer(nn.Module, ImageModel):
         """Run the blocks over each step's observation alone, as if a window began there.
 
         This equals `decode` of windows of one step, but actions and other steps cost nothing.
+
+        Args:
+            observation: Observation tokens of any number of steps; see `Tokens.observation`.
+            prompt: Of `encode_prompt`.
+            embodiment: See the module.
         """
         t = observation.shape[1]
         # Every step is the first of its own window, hence the step embedding of 0 for all.

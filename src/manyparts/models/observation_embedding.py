@@ -70,7 +70,12 @@ class ObservationEmbedding(nn.Module):
         self.all_tokens = bool(embodiments.present.all())
 
     def visual(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
-        """Return the visual tokens of frames of one camera."""
+        """Return the visual tokens of frames of one camera.
+
+        Args:
+            images: Frames, with values from 0 to 255.
+            camera: Name of the camera, or of its slot where there are several embodiments.
+        """
         patches = self.encoders[camera](images)
         return self.projections[camera](self.token_learners[camera](patches))
 
@@ -81,7 +86,15 @@ class ObservationEmbedding(nn.Module):
     def attention(
         self, images: UInt8[Tensor, "n c h w"], camera: str
     ) -> Float[Tensor, "n v m rows columns"]:
-        """Return where the visual tokens of frames look; each map sums to 1 over the grid."""
+        """Return where the visual tokens of frames look; each map sums to 1 over the grid.
+
+        Args:
+            images: Frames, with values from 0 to 255.
+            camera: Name of the camera or slot. Its encoder is a `ConvEncoder` or a `ViT`.
+
+        Returns:
+            Weights of the patches, in the rows and columns of the encoder's grid.
+        """
         encoder, token_learner = self.encoders[camera], self.token_learners[camera]
         assert isinstance(encoder, ConvEncoder | ViT) and isinstance(token_learner, TokenLearner)
         return token_learner.attention(encoder(images)).unflatten(-1, encoder.grid)
@@ -91,8 +104,9 @@ class ObservationEmbedding(nn.Module):
     ) -> Float[Tensor, "b t v d"]:
         """Return the visual tokens of every camera.
 
-        They are taken from the batch if it brings them as features, else encoded. Those of cameras
-        that an embodiment lacks are zero.
+        Args:
+            batch: Brings the tokens as features, or images, which are encoded.
+            embodiment: See the module. Tokens of cameras that a row's embodiment lacks are zero.
         """
         if embodiment is not None:
             # One column per camera: the first token of each slot, without the state at the end.
@@ -129,7 +143,12 @@ class ObservationEmbedding(nn.Module):
     def embed_state(
         self, state: Float[Tensor, "b t s"], real: Bool[Tensor, "b s"]
     ) -> Float[Tensor, "b t d"]:
-        """Return the state token. Padding is zero, and marked as such in the input."""
+        """Return the state token.
+
+        Args:
+            state: Normalised, padded to the largest embodiment.
+            real: Numbers that are not padding. The others count as zero, and the input marks them.
+        """
         # A row's mask holds for all of its steps.
         real = real[:, None].expand(state.shape)
         return self.state(torch.cat([state * real, real.to(state.dtype)], dim=-1))

@@ -34,8 +34,15 @@ _RENAMED = (
 def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
     """Load the pretrained weights that the config names into image encoders.
 
+    Args:
+        config: Of all of these encoders. Only a `ViTConfig` names weights here.
+        encoders: Their weights are replaced.
+
     Returns:
         Whether the config names any.
+
+    Raises:
+        UserError: See `load_vit`.
     """
     source = config.pretrained if isinstance(config, ViTConfig) else None
     if not source:

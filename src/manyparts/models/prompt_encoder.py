@@ -142,6 +142,10 @@ class PromptEncoder(nn.Module):
 
         A prompt without an instruction has the tokens of the empty one, so that each row has a
         token to attend to.
+
+        Args:
+            prompts: One per row.
+            images: Tokens of the images in the prompts; None where these have none.
         """
         said = [prompt.instruction or "" for prompt in prompts]
         # Equal instructions of a batch are encoded once; `rows` gives each prompt its own.

@@ -53,7 +53,14 @@ def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:
     """Return the checkpoint that a run continues from, the one that checkpoints/last names.
 
     If that one is missing or incomplete, it is the complete one of the highest step; if there is
-    none of these, the target of checkpoints/last. None if there is no checkpoint at all.
+    none of these, the target of checkpoints/last.
+
+    Args:
+        run: The run's folder.
+        needs: Files that a complete checkpoint has besides weights and config.
+
+    Returns:
+        The checkpoint's folder, with links resolved; None if there is no checkpoint at all.
     """
     folder = run / CHECKPOINTS
     # A copy of a run may have followed the link `last`, or lost it, and a copied checkpoint may be
@@ -82,7 +89,12 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def is_whole(folder: Path, needs: Sequence[str] = ()) -> bool:
-    """Return whether a folder has weights of their full length, their config, and some files."""
+    """Return whether a checkpoint has all of its files, and its weights in their full length.
+
+    Args:
+        folder: The checkpoint, which need not exist.
+        needs: Files that it must have besides weights and config.
+    """
     weights = folder / WEIGHTS
     if not all((folder / name).is_file() for name in (CONFIG, WEIGHTS, *needs)):
         return False
@@ -118,6 +130,13 @@ def results_folder(path: str | Path, kind: str) -> Path:
 
     Results of one checkpoint of a run go to `RUN/evaluation-000300`, because the run deletes the
     checkpoint's own folder in time. Those of an agent that comes with the package go to runs/NAME.
+
+    Args:
+        path: A run, a checkpoint, or the name of an agent that comes with the package.
+        kind: The results' name, such as "evaluation".
+
+    Raises:
+        UserError: No agent of that name comes with the package.
     """
     if shipped(path):
         return Path("runs") / Path(path).name / kind

@@ -68,7 +68,13 @@ class Bins(nn.Module):
         """Draw bins' centres from distributions over bins.
 
         All b rows meet the same random numbers, so that equal distributions give equal samples.
-        The result is nan where a distribution is not finite.
+
+        Args:
+            logits: Of n bins.
+            generator: Source of the random numbers, on any device.
+
+        Returns:
+            The drawn centres; nan where a distribution is not finite.
         """
         # Inverse transform sampling: the index is the number of cumulative sums up to a uniform
         # number. The last sum is 1 up to rounding; scaling by it keeps the index among the bins.
@@ -91,7 +97,7 @@ class Bins(nn.Module):
         edge = (self.position(values) + 0.5).clamp(0, self.num_bins)  # in cells from the left end
         cell = edge.long().clamp(max=self.num_bins - 1)
         within = probabilities.gather(-1, cell[..., None])[..., 0]
-        # The sum over all cells up to this one, less this one: an exclusive cumulative sum.
+        # The sum over all cells up to this one, minus this one: an exclusive cumulative sum.
         before = probabilities.cumsum(dim=-1).gather(-1, cell[..., None])[..., 0] - within
         return (before + within * (edge - cell)).clamp(0, 1)
 

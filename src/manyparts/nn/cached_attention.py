@@ -63,7 +63,15 @@ class Past:
         self._forgotten = max(self._forgotten, count)
 
     def append(self, key: Float[Tensor, "h b l d"], value: Float[Tensor, "h b l d"]) -> KeysValues:
-        """Add keys and values behind each row's own. Returns those that are not forgotten."""
+        """Add keys and values behind each row's own.
+
+        Args:
+            key: Keys of l new tokens per row.
+            value: Values of the same tokens.
+
+        Returns:
+            Each row's own keys and values that are not forgotten, see `own`.
+        """
         h, b, length, d = key.shape
         used = self._used + length
         if self._buffers is None or used > self._buffers[0].shape[2]:
@@ -163,7 +171,15 @@ def _attend(
 
 
 def rotation_of(steps: Int[Tensor, "l"], width: int) -> Rotation:
-    """Return the factors (l, width) that rotate a head's `width` numbers by the angle of a step."""
+    """Return the factors that rotate queries and keys by the angles of their steps.
+
+    Args:
+        steps: The step of each token.
+        width: Numbers per head; even.
+
+    Returns:
+        Two factors (l, width): cosines, and sines, which are negated in the first half.
+    """
     angles = steps[:, None] * _frequencies(width, steps.device)
     sine = angles.sin()
     return angles.cos().repeat(1, 2), torch.cat([-sine, sine], dim=-1)

@@ -18,7 +18,13 @@ def detached_copy(module: ModuleType) -> ModuleType:
 
 @torch.no_grad()
 def move_towards(target: nn.Module, source: nn.Module, rate: float) -> None:
-    """Set each parameter to (1 - rate) target + rate source; buffers are copied."""
+    """Set each parameter to (1 - rate) target + rate source; buffers are copied.
+
+    Args:
+        target: The moving average, which is changed.
+        source: A module of the same structure.
+        rate: Fraction of the way towards `source`, from 0 to 1.
+    """
     for average, current in zip(target.parameters(), source.parameters(), strict=True):
         average.lerp_(current, rate)
     # Buffers may be counters, and an average of counters means nothing.

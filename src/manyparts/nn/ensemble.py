@@ -54,7 +54,12 @@ class EnsembleMlp(nn.Module):
     def forward(
         self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None
     ) -> Float[Tensor, "e n o"]:
-        """Run the networks; see `EnsembleLinear.forward`."""
+        """Run the networks, one on each slice of `x`.
+
+        Args:
+            x: Inputs, one slice per member.
+            members: See `EnsembleLinear.forward`.
+        """
         first, *later = self.layers
         x = first(x, members)
         # SiLU (swish) as in PETS, not the GELU of `nn.mlp`.

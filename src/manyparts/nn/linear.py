@@ -13,7 +13,7 @@ class Linear(nn.Linear):
     """An `nn.Linear` with a faster weight gradient under a CPU's autocast to bfloat16.
 
     There the gradient is a product of contiguous matrices; of transposed views it takes twice as
-    long (docs/log.md, 2026-11-21).
+    long (docs/log/speed-and-scale.md, 2026-11-21).
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -11,10 +11,14 @@ from manyparts.nn.linear import Linear
 
 
 def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
-    """Return linear layers of the given sizes, input first, with GELU (and dropout) between them.
+    """Return linear layers with GELU (and dropout) between them.
 
     Without dropout there are no dropout layers at all: the layers' numbers are part of the
     parameters' names, which stand in checkpoints.
+
+    Args:
+        sizes: Numbers per row of the input, of each hidden layer and of the output; at least two.
+        dropout: Dropout probability after each hidden layer, from 0 to less than 1.
     """
     layers: list[nn.Module] = []
     for index, (width_in, width_out) in enumerate(pairwise(sizes)):

@@ -22,7 +22,7 @@ class TokenLearner(nn.Module):
         hidden: Width of the hidden layer of the scores.
         initial_gain: Factor of the scores' initial weights. Maps that start nearly uniform all read
             the mean of the image, and learning to look somewhere takes thousands of steps
-            (docs/log.md, 2026-11-21).
+            (docs/log/dualmind.md, 2026-11-21).
     """
 
     def __init__(

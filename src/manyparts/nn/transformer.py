@@ -95,7 +95,12 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None
     ) -> Float[Tensor, "b l d"]:
-        """Run the layer; mask: see `Attention.forward`."""
+        """Run the layer.
+
+        Args:
+            x: Tokens.
+            mask: Broadcastable to (b, heads, l, l). None: every token attends to all.
+        """
         x = x + self.dropout(self.attention(self.attention_norm(x), mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -118,7 +123,13 @@ class CrossBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b l d"], prompt: Float[Tensor, "b p d"], mask: Bool[Tensor, "b p"]
     ) -> Float[Tensor, "b l d"]:
-        """Run the layer; mask: prompt tokens that are not padding."""
+        """Run the layer.
+
+        Args:
+            x: Tokens.
+            prompt: Tokens of each row's prompt.
+            mask: Prompt tokens that are not padding; at least one per row.
+        """
         attended = self.attention(self.attention_norm(x), mask[:, None, None, :], prompt)
         x = x + self.dropout(attended)
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -138,6 +149,6 @@ def _fused_is_slow(query: Tensor) -> bool:
     """Whether attention is faster in parts than fused.
 
     On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as long
-    as its parts (docs/log.md, 2026-11-24).
+    as its parts (docs/log/speed-and-scale.md, 2026-11-24).
     """
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad

@@ -174,7 +174,12 @@ def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHea
 
 
 def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
-    """Mask of the actions that count: bool (b, t, k, a), real steps, actions and dimensions."""
+    """Mask of the actions that count: bool (b, t, k, a), real steps, actions and dimensions.
+
+    Args:
+        batch: the windows.
+        steps: which steps of each window to return; t counts only these.
+    """
     return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[
         :, None, None, :
     ]

@@ -66,7 +66,15 @@ class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTr
         prompt: PromptTokens | None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b 1 k a v"]:
-        """Parameters of the actions at a window's last step, for an agent that acts."""
+        """Parameters of the actions at a window's last step, for an agent that acts.
+
+        Args:
+            model: the model that this objective trained.
+            window: tokens of the last steps, at most `model.steps`, without padding.
+            prompt: tokens of each row's prompt; None where the model reads no prompts.
+            embodiment: each row's index in the model's `EmbodimentSet`; None where there is only
+                one.
+        """
         # The same computation as `predict`, but only for the last step.
         if self.config.attention == "present":
             outputs = model.decode_present(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -25,7 +26,7 @@ class ForwardDynamicsConfig(ObjectiveConfig):
     target_rate: float = 0.005
     """Fraction of the way that the target encoder moves towards the encoder per optimiser step."""
 
-    target: str = "ema"
+    target: Literal["ema", "online"] = "ema"
     """What encodes the targets: "ema" for a moving average of the encoder, without gradient;
     "online" for the encoder itself, with gradient, as in the released code. With "online", constant
     tokens minimise the loss; it is kept so that this can be measured."""

@@ -67,7 +67,15 @@ class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTran
     def draw(
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
-        """Masks of hidden actions and hidden observations, among each window's real steps."""
+        """Masks of hidden actions and hidden observations, among each window's real steps.
+
+        Args:
+            batch: the windows.
+            generator: chooses the steps.
+
+        Returns:
+            The two masks, True where hidden; `counts` says how many are per row.
+        """
         actions, observations = self.counts(batch.mask.shape[1])
         return _choose(batch.mask, actions, generator), _choose(batch.mask, observations, generator)
 
@@ -77,7 +85,13 @@ class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTran
         hidden_actions: Bool[Tensor, "b t"],
         hidden_observations: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b t k a v"]:
-        """Parameters of every action; a hidden action does not influence its prediction."""
+        """Parameters of every action; a hidden action does not influence its prediction.
+
+        Args:
+            passes: the batch's way through the model.
+            hidden_actions: True at steps with a hidden chunk of actions.
+            hidden_observations: True at steps with a hidden observation.
+        """
         # Tokens are replaced after embedding, so that all objectives share one embedding of the
         # batch. With full attention no pass of the decoder can be shared.
         embedded = passes.embedded

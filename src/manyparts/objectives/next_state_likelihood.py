@@ -92,6 +92,13 @@ def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
 
     The counts have a Poisson distribution of mean 1, the limit of drawing with replacement (Oza and
     Russell 2001). They depend only on the member and on the step's index in the dataset.
+
+    Args:
+        batch: the windows, with their indices in the dataset.
+        members: number of members, e.
+
+    Returns:
+        Counts, as whole numbers from 0.
     """
     # A window's number is the dataset index of its first frame, so the sum is that of each step. A
     # hash of it, instead of a random number, gives a step the same count in every window and epoch:

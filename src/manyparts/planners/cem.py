@@ -60,10 +60,18 @@ def cem(
 ) -> Plan:
     """Return the best plan of all iterations (Rubinstein 1999).
 
-    The first iteration draws around `start` and around proposals. Arguments: see `planners.plan`.
+    Args:
+        context: What the world model has seen so far.
+        config: Settings.
+        generator: Source of all that is drawn.
+        start: The plan to improve, around which the first iteration draws.
+        objective: What a step is worth.
+        proposals: Plans (p, t, a) that are tried, and around which the first iteration draws, too.
 
     Raises:
-        UserError: The model's predictions are not finite under any plan.
+        UserError: The proposals do not fit, the objective returns anything but a number per plan,
+            or the model's predictions are not finite under any plan.
+        ValueError: `start` has another length than the horizon.
     """
     seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)

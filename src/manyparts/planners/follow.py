@@ -32,7 +32,13 @@ def follow(
 ) -> Plan:
     """Return the action of the model's own policy as a plan of one step, without a return.
 
-    Arguments: see `planners.plan`; the generator and `start` are not used.
+    Args:
+        context: What the world model has seen so far.
+        config: Not used, as it has no settings.
+        generator: Not used.
+        start: Not used.
+        objective: Must be `predicted_reward`.
+        proposals: Must be None.
 
     Raises:
         UserError: The model has no policy, or there is an objective or a proposal, which a policy

@@ -57,10 +57,20 @@ def mppi(
     """Return the weighted mean of plans around `start` and proposals (Williams et al. 2017).
 
     The mean is imagined too, for its return. If its predictions are not finite, the best of the
-    plans is returned instead. Arguments: see `planners.plan`.
+    plans is returned instead.
+
+    Args:
+        context: What the world model has seen so far.
+        config: Settings.
+        generator: Source of all that is drawn.
+        start: The plan to improve.
+        objective: What a step is worth.
+        proposals: Plans (p, t, a) that are tried, and around which some candidates are drawn.
 
     Raises:
-        UserError: The model's predictions are not finite under any plan.
+        UserError: The proposals do not fit, the objective returns anything but a number per plan,
+            or the model's predictions are not finite under any plan.
+        ValueError: `start` has another length than the horizon.
     """
     seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)

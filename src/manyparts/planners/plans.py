@@ -90,7 +90,13 @@ class SearchConfig:
 def predicted_reward(
     observation: Float[Tensor, "n s"], action: Float[Tensor, "n a"], reward: Float[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
-    """Return the reward as it is: the usual `StepValue`."""
+    """Return the reward as it is: the usual `StepValue`.
+
+    Args:
+        observation: Not used.
+        action: Not used.
+        reward: The predicted rewards.
+    """
     return reward
 
 
@@ -133,6 +139,10 @@ def imagination_seed(generator: torch.Generator) -> int:
 def best(plans: Float[Tensor, "n t a"], plan_returns: Float[Tensor, "n"]) -> Plan:
     """Return the plan of the highest return, the first of equals.
 
+    Args:
+        plans: Actions within [-1, 1].
+        plan_returns: What `returns` says of them.
+
     Raises:
         UserError: No plan has a finite return.
     """
@@ -158,13 +168,22 @@ def candidates(
     generator: torch.Generator,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """Draw plans to try.
+    """Draw plans to try, within [-1, 1].
 
     Their order: the proposals themselves; plans around proposals, in turn; plans around `centre`;
     and, as the last one, `start` itself.
 
+    Args:
+        start: The plan to improve, of `config.horizon` steps.
+        centre: The plan around which all are drawn that are not drawn around proposals.
+        config: The number of plans, and their noise.
+        generator: Source of the noise.
+        proposals: Plans (p, t, a) of the same horizon, at most `config.proposal_fraction` of the
+            candidates. None if there are none.
+
     Raises:
         UserError: Proposals do not fit or are not finite.
+        ValueError: `start` has another length than the horizon.
     """
     if len(start) != config.horizon:
         raise ValueError(
@@ -197,6 +216,11 @@ def noise(
     """Draw standard normal noise for all candidates, correlated along time.
 
     n(t) = c n(t-1) + sqrt(1 - c^2) e(t), with e standard normal and n(0) = e(0).
+
+    Args:
+        config: The number of candidates, n, and the correlation, c.
+        like: A plan; the noise has its shape and device.
+        generator: Source of the noise, on the same device.
     """
     white = torch.randn(config.candidates, *like.shape, generator=generator, device=like.device)
     # The recursion as one lower-triangular matrix: e(s) enters n(t) by c^(t - s), times the square

@@ -49,6 +49,10 @@ def followed(
 def policy_proposal(context: Context, *, horizon: int) -> Float[Tensor, "1 t a"]:
     """Return one plan of the model's own policy; otherwise as `followed`.
 
+    Args:
+        context: Where the imagination starts.
+        horizon: Steps of the plan.
+
     Raises:
         UserError: The model has no policy.
     """

@@ -38,10 +38,18 @@ def random_shooting(
 ) -> Plan:
     """Return the best of `start`, of proposals, and of plans around doing nothing.
 
-    Arguments: see `planners.plan`.
+    Args:
+        context: What the world model has seen so far.
+        config: Settings.
+        generator: Source of all that is drawn.
+        start: The plan to improve, which is tried as it is.
+        objective: What a step is worth.
+        proposals: Plans (p, t, a) that are tried, and around which some candidates are drawn.
 
     Raises:
-        UserError: The model's predictions are not finite under any plan.
+        UserError: The proposals do not fit, the objective returns anything but a number per plan,
+            or the model's predictions are not finite under any plan.
+        ValueError: `start` has another length than the horizon.
     """
     seed = imagination_seed(generator)
     # Around the middle of every action's range, not around `start`: each planning step searches

@@ -42,7 +42,15 @@ _CAUTION = (
 def attention(evidence: Evidence, result: Result) -> list[str]:
     """The section's parts: of each task the first episode with maps of attention.
 
-    The first task is shown, the others are folded away. Without any maps there is no section.
+    The first task is shown, the others are folded away. Without any maps there is no section. Tasks
+    beyond `IMAGE_BUDGET` bytes of images are only counted.
+
+    Args:
+        evidence: the run's files.
+        result: the run's evaluation, which names the tasks.
+
+    Returns:
+        HTML elements; empty if there are no maps.
     """
     chosen = _first_of_each_task(evidence, result)
     if not chosen:

@@ -10,8 +10,16 @@ from manyparts.core.naming import fields_of_today
 
 
 def fields_in(kind: type[Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a dataclass that a file recorded, under whichever of their names, by their
-    names of today. Fields that the file lacks have the class's own default."""
+    """The fields of a dataclass that a file recorded, under whichever of their names.
+
+    Args:
+        kind: the dataclass.
+        recorded: field to value, as the file holds them.
+
+    Returns:
+        Field, by its name of today, to value. Fields that the file lacks have the class's own
+        default.
+    """
     current = fields_of_today(kind.__name__, recorded)
     return {item.name: current.get(item.name, _default(item)) for item in dataclasses.fields(kind)}
 

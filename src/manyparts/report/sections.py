@@ -66,7 +66,15 @@ def body(evidence: Evidence) -> list[str]:
 
 
 def headline(evidence: Evidence, result: Result) -> str:
-    """The run's mean success with its interval, in large figures."""
+    """The run's mean success with its interval, in large figures.
+
+    Args:
+        evidence: the run's files.
+        result: the run's evaluation.
+
+    Returns:
+        An HTML element.
+    """
     success, goals = result.aggregate["success_any"], len(result.episodes)
     last = result.aggregate["success_last"]
     split = str(result.provenance.get("split", "evaluation"))
@@ -161,8 +169,15 @@ def curves(phases: Sequence[Phase]) -> str:
 
 
 def videos(evidence: Evidence, result: Result) -> str:
-    """Videos by task, with the task's prompts; beyond the budget of bytes they are only
-    counted."""
+    """Videos by task, with the task's prompts; beyond `VIDEO_BUDGET` bytes they are only counted.
+
+    Args:
+        evidence: the run's files, with its videos.
+        result: the run's evaluation, which names tasks and prompts.
+
+    Returns:
+        HTML elements as one text.
+    """
     chosen = _within_budget(evidence.videos)
     parts = []
     for task in result.tasks:

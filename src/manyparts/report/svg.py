@@ -118,7 +118,13 @@ class _Scale:
     def around(
         cls, points: Sequence[tuple[float, float]], y_limits: tuple[float, float] | None
     ) -> _Scale:
-        """The scale on which all points are drawn."""
+        """The scale on which all points are drawn.
+
+        Args:
+            points: (x, y) of each, at least one.
+            y_limits: the ends of a linear y axis; None: the points choose. The axis is then
+                logarithmic if all are above 0 and the largest is more than 5 times the smallest.
+        """
         x, y = [x for x, _ in points], [y for _, y in points]
         if y_limits is not None:
             return cls(_spread(min(x), max(x)), y_limits, logarithmic=False)
@@ -127,7 +133,15 @@ class _Scale:
         return cls(_spread(min(x), max(x)), _spread(min(y), max(y)), logarithmic)
 
     def position(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point is drawn, from the upper left corner."""
+        """Where a point is drawn.
+
+        Args:
+            x: in the data's unit.
+            y: in the data's unit; above 0 if the axis is logarithmic.
+
+        Returns:
+            Across and down from the upper left corner, in units of the view box.
+        """
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         height = math.log10(y) if self.logarithmic else y
         up = (height - self.y[0]) / (self.y[1] - self.y[0])

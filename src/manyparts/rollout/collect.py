@@ -151,7 +151,12 @@ class Ledger:
         return number
 
     def finish(self, number: int, success: bool) -> None:
-        """Move a try from the running to the finished ones."""
+        """Move a try from the running to the finished ones.
+
+        Args:
+            number: The try's number among those of its task.
+            success: Whether the task was solved.
+        """
         self.running.discard(number)
         self.finished[number] = success
 
@@ -283,10 +288,10 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
             writer.add(episode)
             bar.show(count, "")
     counts = {
-        task: {"attempts": len(ledger.finished), "failures": ledger.failures}
+        task: {"tries": len(ledger.finished), "failures": ledger.failures}
         for task, ledger in ledgers.items()
     }
-    description = _manifest(config) | {"attempts": counts}
+    description = _manifest(config) | {"tries": counts}
     write_atomically(path / "meta" / "collection.json", json.dumps(description, indent=1).encode())
     return path
 

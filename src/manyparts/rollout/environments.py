@@ -16,6 +16,14 @@ def environment(task: str, config: EnvConfig, split: Split) -> Environment:
     """Return the environment of a task, built on first use.
 
     The `MAX_OPEN` that were used last stay open, older ones are closed.
+
+    Args:
+        task: "suite/task".
+        config: How the task is simulated and rendered.
+        split: The split that goals are drawn from: "train", "validation" or "evaluation".
+
+    Raises:
+        UserError: See `envs.registry.make`.
     """
     key = (task, config, split)
     if key not in _open:

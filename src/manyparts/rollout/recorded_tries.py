@@ -86,12 +86,25 @@ def record_try(job: RecordedTry) -> Outcome:
 
 
 def is_noisy(number: int, fraction: float) -> bool:
-    """Return whether a try is a noisy one: `fraction` of the numbers are, evenly spread."""
+    """Return whether a try is a noisy one.
+
+    Args:
+        number: The try's number among those of its task, from 0.
+        fraction: Fraction of the numbers that are noisy, from 0 to 1. They are evenly spread.
+    """
     return math.floor((number + 1) * fraction) > math.floor(number * fraction)
 
 
 def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
-    """Return the recorded episode (None for a failure that is not kept), and its outcome."""
+    """Make a try, and record it.
+
+    Args:
+        env: The environment of the job's task.
+        job: Which try, and how it is made.
+
+    Returns:
+        The recorded episode (None for a failure that is not kept), and its outcome.
+    """
     config = job.config
     seed = derive_seed("collect", config.seed, job.task, job.number)
     noisy = is_noisy(job.number, config.noise.fraction)

@@ -51,13 +51,25 @@ def write_shard(
 
 
 def finished_tries(folder: Path, task: str) -> dict[int, bool]:
-    """Return every finished try at a task: its number, and whether it succeeded."""
+    """Return every finished try at a task: its number, and whether it succeeded.
+
+    Args:
+        folder: Where the shards of all tasks lie.
+        task: "suite/task".
+    """
     names = [path.stem.split("-") for path in (folder / _folder_name(task)).glob("*.npz")]
     return {int(number): outcome == "success" for number, outcome in sorted(names)}
 
 
 def read_shard(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episode, Spec]:
-    """Return a try that was kept, and the embodiment that it was recorded with."""
+    """Return a try that was kept, and the embodiment that it was recorded with.
+
+    Args:
+        folder: Where the shards of all tasks lie.
+        task: "suite/task".
+        number: The try's number among those of its task.
+        success: Whether the task was solved, which is part of the file's name.
+    """
     with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
         images = {
             name.removeprefix(_IMAGES): file[name]

@@ -77,6 +77,10 @@ def last(run: Path) -> Path | None:
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
     """Bring a learner to the state of a checkpoint. Its system has the weights already.
 
+    Args:
+        folder: the checkpoint's.
+        learner: a learner of the same config. It is changed in place.
+
     Returns:
         How many steps are done, and the running means.
     """

@@ -144,7 +144,7 @@ class TrainConfig:
 
     train_only: tuple[str, ...] = ()
     """Patterns of the names of parameters that are trained, such as model.blocks.*; all others are
-    frozen. Empty: all are trained."""
+    frozen. Empty, or '*' on the command line: all are trained."""
 
     freeze_untrained: bool = False
     """Allow train_only to freeze parameters that nothing has trained, as a baseline with random

@@ -78,7 +78,16 @@ def require_frozen(system: System) -> None:
 
 
 def encoder_hash(system: System, encoder: Any, precision: str) -> str:
-    """A hash of all that tokens depend on: the encoders' weights, their config, the precision."""
+    """A hash of all that tokens depend on: the encoders' weights, their config, the precision.
+
+    Args:
+        system: the system, with the encoders' weights.
+        encoder: the encoders' config.
+        precision: what they compute in, "fp32" or "bf16".
+
+    Returns:
+        32 hexadecimal digits.
+    """
     digest = hashlib.sha256(f"{content_hash(encoder)} {precision}".encode())
     for name, tensor in sorted(system.state_dict().items()):
         if name.startswith(system.encoder_names):

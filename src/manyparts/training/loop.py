@@ -95,8 +95,16 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
 
 
 def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
-    """Yield each step with this rank's parts of its batch, see `draw`. While a step trains, a
-    thread draws the next one's parts."""
+    """Yield each step with this rank's parts of its batch. While a step trains, a thread draws the
+    next one's parts.
+
+    Args:
+        context: what is trained, on what.
+        start: how many steps are done.
+
+    Yields:
+        The step, and its parts by their index, see `draw`.
+    """
     steps = range(start, context.run.config.steps)
     with ThreadPoolExecutor(1) as thread:
         ahead = [thread.submit(draw, context, step) for step in steps[:1]]
@@ -108,10 +116,17 @@ def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[i
 
 
 def draw(context: TrainContext, step: int) -> dict[int, Batch]:
-    """This rank's parts of a step's batch, by their index among all parts of all ranks.
+    """This rank's parts of a step's batch.
 
     They are a pure function of (seed, step). Images are augmented on the GPU, since a CPU would
     take longer to augment them than the GPU to train on them.
+
+    Args:
+        context: what is trained, on what.
+        step: the step's number, from 0.
+
+    Returns:
+        Index among all parts of all ranks to the part, on the learner's device.
     """
     config, ranks, device = context.run.config, context.run.ranks, context.learner.device
     parts = config.optimizer.accumulation

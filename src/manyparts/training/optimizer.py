@@ -76,7 +76,12 @@ def decayed(system: nn.Module) -> set[str]:
 
 
 def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, in two groups: with and without weight decay."""
+    """AdamW over what is trained, in two groups: with and without weight decay.
+
+    Args:
+        system: the system; its frozen parameters are left out.
+        config: learning rate, betas and weight decay.
+    """
     matrices, parameters = decayed(system), trained(system)
     with_decay = [parameter for name, parameter in parameters.items() if name in matrices]
     without = [parameter for name, parameter in parameters.items() if name not in matrices]
@@ -98,8 +103,14 @@ def complete_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def add_up_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
-    """Replace every gradient by its sum over all ranks. All are exchanged as one vector, which is
-    faster than one exchange each. Every parameter has a gradient, see `complete_gradients`."""
+    """Replace every gradient by its sum over all ranks.
+
+    All are exchanged as one vector, which is faster than one exchange each.
+
+    Args:
+        parameters: every one has a gradient, see `complete_gradients`.
+        ranks: the processes; a single one changes nothing.
+    """
     if ranks.world == 1:
         return
     flat = torch.cat(

@@ -14,10 +14,14 @@ from manyparts.core.records import Precision
 
 
 def computed_precision(precision: Precision, device: torch.device) -> Precision:
-    """The precision that a device computes in when `precision` is configured.
+    """The precision that a device computes in.
 
     It is "fp32" instead of "bf16" on x86 processors without instructions for bfloat16: emulating
-    them costs several times as much as float32 (docs/log.md, 2026-11-27).
+    them costs several times as much as float32 (docs/log/speed-and-scale.md).
+
+    Args:
+        precision: the configured one.
+        device: what computes.
     """
     return precision if _supports_bf16(device) else "fp32"
 

@@ -43,6 +43,11 @@ def require_compiler(device: torch.device) -> None:
 def require_data(config: TrainConfig, sources: Sources, device: torch.device) -> None:
     """Check that a model can learn from the data, and print what its user should know.
 
+    Args:
+        config: the run's.
+        sources: the datasets to train on.
+        device: what the run computes on.
+
     Raises:
         UserError: a dataset is remote and not streamed, its rewards are not those of the others, or
             its numbers are not finite or beyond their bounds.
@@ -108,6 +113,11 @@ def require_distinct_tasks(config: TrainConfig, system: System, info: Checkpoint
 
     Tasks of one embodiment that share an instruction, or have none, are warned of.
 
+    Args:
+        config: the run's; it says whether paraphrases are used.
+        system: the system, with the text encoder.
+        info: the tasks of each embodiment, with their instructions.
+
     Raises:
         UserError: two tasks have different instructions that the text encoder reads as equal.
     """
@@ -158,8 +168,8 @@ def require_nothing_left_random(
     lacking = f", and {origin} lacks" if origin else ""
     raise UserError(
         f"train_only freezes parameters that nothing has trained{lacking} ({shown}): start from "
-        "the run that trained them with --from RUN, train them too with --train-only "
-        "--no-cache-features, or keep them random with --freeze-untrained"
+        "the run that trained them with --from RUN, train them too with "
+        "--train-only '*' --no-cache-features, or keep them random with --freeze-untrained"
     )
 
 

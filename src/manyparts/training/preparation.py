@@ -64,7 +64,13 @@ def prepare(
 
 
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
-    """The description that this run's checkpoints carry: embodiments, configs and provenance."""
+    """The description that this run's checkpoints carry: embodiments, configs and provenance.
+
+    Args:
+        config: the run's.
+        sources: the datasets to train on.
+        origin: the checkpoint that the run starts from; None for its own initial weights.
+    """
     return CheckpointInfo(
         embodiments=joint_embodiments(sources, origin)[0],
         model=to_jsonable(config.model),
@@ -75,7 +81,13 @@ def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> Chec
 
 
 def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> dict[str, Any]:
-    """Where a run's weights come from, as JSON values."""
+    """Where a run's weights come from, as JSON values.
+
+    Args:
+        config: the run's.
+        sources: the datasets to train on.
+        origin: the checkpoint that the run starts from; None for its own initial weights.
+    """
     return {
         "commit": code_commit(),
         "versions": package_versions(),

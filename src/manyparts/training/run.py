@@ -59,7 +59,16 @@ class Run:
 
     @classmethod
     def assigned(cls, assignment: Mapping[str, Any], device: torch.device, ranks: Ranks) -> Run:
-        """The inverse of `assignment`, in another process."""
+        """The inverse of `assignment`, in another process.
+
+        Args:
+            assignment: what rank 0 sent, as JSON values.
+            device: what this process computes on.
+            ranks: this process's rank.
+
+        Raises:
+            UserError: a dataset cannot be opened.
+        """
         return cls(
             config=from_jsonable(TrainConfig, assignment["config"]),
             sources=Sources.open(

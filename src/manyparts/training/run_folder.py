@@ -36,6 +36,10 @@ _SHOWN_DIFFERENCES = 5
 def require_free(run: Path, *, resume: bool) -> None:
     """Raise unless a run may write to the folder. Writes nothing.
 
+    Args:
+        run: the run's folder; it need not exist.
+        resume: whether the run continues one that is there. If none is, this says so.
+
     Raises:
         UserError: the path is a file; the folder is not empty and the run is not resumed; or what
             is to be resumed is no run.
@@ -77,7 +81,13 @@ def hold(run: Path) -> Iterator[None]:
 
 
 def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
-    """Write config.json: the fields of `config`, then `facts`, see `facts_of`."""
+    """Write config.json.
+
+    Args:
+        run: the run's folder.
+        config: its fields come first.
+        facts: what stands next to them, see `facts_of`.
+    """
     values = to_jsonable(config) | dict(facts)
     write_atomically(run / CONFIG, json.dumps(values, indent=1).encode())
 
@@ -85,8 +95,17 @@ def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> No
 def facts_of(
     sources: Sources, start_from: str | Path | None, info: CheckpointInfo
 ) -> dict[str, Any]:
-    """What config.json holds next to the config, as JSON values: data, weights of a mixture, names
-    that the user gave to robots, start_from and provenance."""
+    """What config.json holds next to the config.
+
+    Args:
+        sources: the datasets, with their weights and the names that the user gave to robots.
+        start_from: the run or checkpoint that the weights come from; None for none.
+        info: the description of the run's checkpoints, with its provenance.
+
+    Returns:
+        JSON values: data, weights (of a mixture), embodiment (if the user named any), start_from
+        and provenance.
+    """
     paths = sources.locations
     facts: dict[str, Any] = {"data": paths[0] if len(paths) == 1 else paths}
     if len(paths) > 1:
@@ -124,6 +143,11 @@ def named_embodiment(run: Path) -> list[str]:
 
 def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
     """The facts of the run to resume, see `facts_of`.
+
+    Args:
+        run: its folder.
+        config: the config to resume with.
+        sources: the datasets to resume with.
 
     Raises:
         UserError: config or data differ from those that the run was begun with; it names up to

@@ -24,7 +24,12 @@ class Tracker(Protocol):
     """What people call it."""
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """Add the numbers of a step."""
+        """Add the numbers of a step.
+
+        Args:
+            step: how many steps are done.
+            numbers: metric to value, as in a row of metrics.jsonl.
+        """
         ...
 
     def close(self) -> None:
@@ -46,7 +51,12 @@ class Trackers:
                 self._trackers.append(Wandb(run))
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """Add the numbers of a step to each tracker."""
+        """Add the numbers of a step to each tracker. One that fails is left out from then on.
+
+        Args:
+            step: how many steps are done.
+            numbers: metric to value, as in a row of metrics.jsonl.
+        """
         for tracker in tuple(self._trackers):
             self._trackers.remove(tracker)
             with _warning(tracker.name):

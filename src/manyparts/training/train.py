@@ -103,7 +103,18 @@ def train(
 
 
 def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
-    """Train a prepared system from its last checkpoint, or the start, to the last step."""
+    """Train a prepared system from its last checkpoint, or the start, to the last step.
+
+    Args:
+        run: the run.
+        system: with the weights of the last checkpoint, or those that the run starts from. It is
+            moved to the run's device.
+        info: the description that checkpoints carry.
+
+    Raises:
+        KeyboardInterrupt: see `fit`.
+        UserError: see `fit`.
+    """
     system.to(run.device)
     features = None
     if run.config.cache_features:

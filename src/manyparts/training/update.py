@@ -157,7 +157,15 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, number: int, batch: Batch) -> dict[str, Loss]:
-        """The losses of validation batch `number`, in evaluation mode."""
+        """The losses of a validation batch, in evaluation mode.
+
+        Args:
+            number: the batch's number, which seeds what is drawn at random.
+            batch: its windows.
+
+        Returns:
+            Name to loss, without gradient.
+        """
         self.system.eval()
         try:
             return self._losses(batch, derive_seed("validation", self.config.seed, number))
@@ -253,7 +261,15 @@ class Part:
     def of(
         cls, losses: Mapping[str, Loss], sums: Tensor, batch: Batch, stop: bool, ranks: Ranks
     ) -> Part:
-        """Exchange the numbers of a part with all ranks. sums: of each loss over its elements."""
+        """Exchange the numbers of a part with all ranks.
+
+        Args:
+            losses: name to loss.
+            sums: (losses,), of each loss over its elements, on the device.
+            batch: the windows of this part.
+            stop: whether this rank was asked to stop.
+            ranks: the processes that share the batch.
+        """
         counts = torch.stack([loss.mask.sum() for loss in losses.values()])
         metrics: list[Tensor] = []
         for loss in losses.values():
@@ -272,8 +288,12 @@ class Part:
         return self.numbers[len(self.losses) : 2 * len(self.losses)].clamp(min=1)
 
     def tally(self, numbers: Sequence[float], world: int) -> Tally:
-        """The tally in `numbers`, read from the device. world: how many ranks have added
-        theirs."""
+        """The tally in the numbers of all ranks.
+
+        Args:
+            numbers: those of `Part.numbers` after the exchange, read from the device.
+            world: how many ranks have added theirs.
+        """
         values = iter(numbers)  # in the order of `of`
         totals = {name: next(values) for name in self.losses}
         means = {name: total / max(next(values), 1.0) for name, total in totals.items()}

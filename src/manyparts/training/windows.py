@@ -55,7 +55,16 @@ def fill_caches(config: TrainConfig, sources: Sources, system: System) -> None:
 
 
 def features_of(config: TrainConfig, sources: Sources, system: System) -> list[Features]:
-    """The visual tokens of every frame of each dataset, read from the cache or encoded now."""
+    """The visual tokens of every frame of each dataset, read from the cache or encoded now.
+
+    Args:
+        config: the run's; its model is no dynamics model.
+        sources: the datasets.
+        system: the system, with the vision encoder; it encodes on its own device.
+
+    Returns:
+        One per dataset, in their order.
+    """
     assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
     device = next(system.parameters()).device
     precision = computed_precision(config.precision, device)
@@ -104,7 +113,16 @@ def open_windows(
 
 
 def curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:
-    """The episodes to train on that are left when the worst ones go."""
+    """The episodes to train on that are left when the worst ones go.
+
+    Args:
+        dataset: the dataset.
+        episodes: indices of its episodes to train on, int (n,).
+        curation: what fraction goes, and by which measure.
+
+    Returns:
+        int (m,), with m at most n.
+    """
     if not curation.drop:
         return episodes
     return np.intersect1d(episodes, best_episodes(dataset, curation.measure, curation.drop))
@@ -185,8 +203,12 @@ def _decoded(
 
 
 def fits_in_memory(device: torch.device, sources: Sources) -> bool:
-    """Whether the frames of all datasets take at most a quarter of a GPU's free memory; never on
-    other devices."""
+    """Whether the frames of all datasets take at most a quarter of a GPU's free memory.
+
+    Args:
+        device: what the run computes on. On any other than a GPU the answer is no.
+        sources: the datasets.
+    """
     if device.type != "cuda":
         return False
     size = sum(FrameCache.open(dataset).image_bytes for dataset in sources.datasets)

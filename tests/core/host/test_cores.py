@@ -98,7 +98,7 @@ def test_a_containers_quota_is_read(
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("100000", 1), ("250000", 3), ("6400000", 4)])
-def test_the_smaller_of_quota_and_cores_counts(
+def test_smaller_of_quota_and_cores_counts(
     tmp_path: Path, monkeypatch, quota: str, expected: int
 ) -> None:
     monkeypatch.setattr(module, "allowed_cores", lambda: 4)
@@ -114,7 +114,7 @@ def test_macos_without_affinity_counts_all_cores(monkeypatch) -> None:
     assert cores() == 12
 
 
-def test_torch_takes_no_more_threads_than_cores(monkeypatch) -> None:
+def test_torch_threads_stay_within_cores(monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(devices, "cores", lambda: 2)

@@ -75,9 +75,7 @@ def test_a_single_process_joins_nobody(variables, values: dict[str, str]) -> Non
         (WHOLE | {"MASTER_PORT": "99999"}, "MASTER_PORT is '99999'"),
     ],
 )
-def test_variables_that_do_not_fit_are_named(
-    variables, values: dict[str, str], message: str
-) -> None:
+def test_inconsistent_variables_are_named(variables, values: dict[str, str], message: str) -> None:
     variables(values)
     with pytest.raises(
         UserError, match=rf"{message}.*unset WORLD_SIZE RANK LOCAL_RANK MASTER_ADDR MASTER_PORT"

@@ -87,7 +87,7 @@ def _minari_metadata(folder: Path, storage: str, *, jpeg: bool) -> Path:
     box = {"type": "Box", "dtype": "float64", "shape": [3], "low": [-9.0] * 3, "high": [9.0] * 3}
     gripper = {"type": "Box", "dtype": "float32", "shape": [1], "low": [0.0], "high": [1.0]}
     side = np.zeros((SIZE, SIZE, 3))
-    picture = {
+    image = {
         "type": "Box",
         "dtype": "uint8",
         "shape": [SIZE, SIZE, 3],
@@ -101,7 +101,7 @@ def _minari_metadata(folder: Path, storage: str, *, jpeg: bool) -> Path:
         "low": [-1.0, -2.0],
         "high": [1.0, 2.0],
     }
-    observed = {"type": "Dict", "subspaces": {"gripper": gripper, "hand": box, "picture": picture}}
+    observed = {"type": "Dict", "subspaces": {"gripper": gripper, "hand": box, "picture": image}}
     metadata = {
         "total_episodes": len(LENGTHS),
         "total_steps": sum(LENGTHS),
@@ -132,14 +132,14 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
             group["infos/success"] = np.concatenate([[False], episode["success"]])
             group["observations/hand"] = episode["hand"]
             group["observations/gripper"] = episode["gripper"][:, None]
-            pictures = list(episode["picture"])
+            images = list(episode["picture"])
             if jpeg:
-                blobs = [np.frombuffer(_encoded(each, "JPEG"), np.uint8) for each in pictures]
+                blobs = [np.frombuffer(_encoded(each, "JPEG"), np.uint8) for each in images]
                 kept = group.create_dataset(
                     "observations/picture", (len(blobs),), h5py.vlen_dtype(np.uint8)
                 )
-                for place, blob in enumerate(blobs):
-                    kept[place] = blob
+                for row, blob in enumerate(blobs):
+                    kept[row] = blob
             else:
                 group["observations/picture"] = episode["picture"]
     return folder
@@ -152,17 +152,15 @@ def minari_arrow(folder: Path, storage: str, *, jpeg: bool = False) -> Path:
     for number, episode in enumerate(episodes()):
         padded = {name: np.concatenate([values, values[-1:]]) for name, values in episode.items()}
         flat = pa.array(episode["picture"].ravel())
-        pictures = pa.FixedSizeListArray.from_arrays(flat, SIZE * SIZE * 3)
+        images = pa.FixedSizeListArray.from_arrays(flat, SIZE * SIZE * 3)
         if jpeg:
-            pictures = pa.array(
-                [_encoded(each, "JPEG") for each in episode["picture"]], pa.binary()
-            )
+            images = pa.array([_encoded(each, "JPEG") for each in episode["picture"]], pa.binary())
         hand = pa.FixedSizeListArray.from_arrays(pa.array(episode["hand"].ravel()), 3)
         gripper = pa.FixedSizeListArray.from_arrays(pa.array(episode["gripper"]), 1)
         success = np.concatenate([[False], episode["success"]])
         columns = {
             "observations": pa.StructArray.from_arrays(
-                [gripper, hand, pictures], ["gripper", "hand", "picture"]
+                [gripper, hand, images], ["gripper", "hand", "picture"]
             ),
             "actions": pa.FixedSizeListArray.from_arrays(pa.array(padded["action"].ravel()), 2),
             "rewards": pa.array(padded["reward"]),
@@ -223,13 +221,13 @@ def lerobot_v2(folder: Path, version: str) -> Path:
             for name in ("episode_index", "index", "task_index")
         },
     }
-    known = list(dict.fromkeys(INSTRUCTIONS))
+    instructions = list(dict.fromkeys(INSTRUCTIONS))
     info = {
         "codebase_version": version,
         "robot_type": "arm",
         "total_episodes": len(LENGTHS),
         "total_frames": sum(LENGTHS),
-        "total_tasks": len(known),
+        "total_tasks": len(instructions),
         "chunks_size": 2,
         "fps": 10,
         "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
@@ -239,7 +237,7 @@ def lerobot_v2(folder: Path, version: str) -> Path:
     (folder / "meta/info.json").write_text(json.dumps(info))
     _lines(
         folder / "meta/tasks.jsonl",
-        [{"task_index": n, "task": text} for n, text in enumerate(known)],
+        [{"task_index": n, "task": text} for n, text in enumerate(instructions)],
     )
     rows, statistics, everything = [], [], []
     for number, episode in enumerate(episodes()):
@@ -257,7 +255,7 @@ def lerobot_v2(folder: Path, version: str) -> Path:
             "action": list(episode["action"]),
             "episode_index": np.full(length, number),
             "index": np.arange(length),
-            "task_index": np.full(length, known.index(INSTRUCTIONS[number])),
+            "task_index": np.full(length, instructions.index(INSTRUCTIONS[number])),
         }
         file = folder / info["data_path"].format(episode_chunk=number // 2, episode_index=number)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -282,15 +280,17 @@ def lerobot_v2(folder: Path, version: str) -> Path:
     return folder
 
 
-def _encoded(picture: np.ndarray, kind: str) -> bytes:
+def _encoded(image: np.ndarray, kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, kind)
+    Image.fromarray(image).save(buffer, kind)
     return buffer.getvalue()
 
 
 def _statistics(values: np.ndarray) -> dict[str, Any]:
-    found = {name: getattr(values, name)(axis=0).tolist() for name in ("min", "max", "mean", "std")}
-    return found | {"count": [len(values)]}
+    statistics = {
+        name: getattr(values, name)(axis=0).tolist() for name in ("min", "max", "mean", "std")
+    }
+    return statistics | {"count": [len(values)]}
 
 
 def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def grey(episode: int, row: int) -> int:
     return 20 * episode + 4 * row
 
 
-def picture(episode: int, row: int, size: int = SIZE) -> np.ndarray:
+def image(episode: int, row: int, size: int = SIZE) -> np.ndarray:
     return np.full((size, size, 3), grey(episode, row), np.uint8)
 
 
@@ -199,13 +199,13 @@ def write_filmed(
         features={CAMERA: feature("video", SIZE, SIZE, 3) | described},
         episodes={**positions, f"videos/{CAMERA}/from_timestamp": begins},
     )
-    film(folder / VIDEO, [picture(*which) for which in shown], seconds, pixels, codec, options)
+    film(folder / VIDEO, [image(*which) for which in shown], seconds, pixels, codec, options)
     return folder
 
 
 def film(
     path: Path,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     seconds: Sequence[float],
     pixels: str = "yuv420p",
     codec: str = "libx264",
@@ -217,7 +217,7 @@ def film(
         stream: Any = container.add_stream(codec, rate=FPS, options={**quiet, **(options or {})})
         stream.width = stream.height = SIZE
         stream.pix_fmt, stream.codec_context.time_base = pixels, Fraction(1, 90_000)
-        for each, when in zip(pictures, seconds, strict=True):
+        for each, when in zip(images, seconds, strict=True):
             frame = av.VideoFrame.from_ndarray(each, format="rgb24")
             frame.time_base, frame.pts = Fraction(1, 90_000), round(when * 90_000)
             container.mux(stream.encode(frame))
@@ -226,7 +226,7 @@ def film(
 
 def stored(episode: int, row: int, kind: str = "PNG") -> dict[str, Any]:
     """A picture as a row holds it."""
-    return {"bytes": encoded(picture(episode, row, 12), kind), "path": None}
+    return {"bytes": encoded(image(episode, row, 12), kind), "path": None}
 
 
 def lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -29,7 +29,7 @@ def episode(number: int, **more: Any) -> Arrays:
     return plain | more
 
 
-def pictures(number: int, dtype: Any = np.uint8, channels: int = 3, rows: int = 0) -> np.ndarray:
+def images(number: int, dtype: Any = np.uint8, channels: int = 3, rows: int = 0) -> np.ndarray:
     steps = rows or LENGTHS[number]
     shades = (20 * number + np.arange(steps))[:, None, None, None]
     return np.broadcast_to(shades, (steps, SIDE, SIDE, channels)).astype(dtype)
@@ -46,6 +46,6 @@ def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = (0, 1, 2)) 
     """The state and action of these episodes, and nothing else."""
     assert dataset.num_episodes == len(wanted)
     for index, number in enumerate(wanted):
-        found = dataset.episode(index)
-        np.testing.assert_allclose(found.state, values(number, 3), rtol=1e-6)
-        np.testing.assert_allclose(found.action, values(number, 2) / 1000, rtol=1e-6)
+        read = dataset.episode(index)
+        np.testing.assert_allclose(read.state, values(number, 3), rtol=1e-6)
+        np.testing.assert_allclose(read.action, values(number, 2) / 1000, rtol=1e-6)

@@ -145,6 +145,6 @@ def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = tuple(ALL))
     """The state and action of these episodes, and nothing else."""
     assert dataset.num_episodes == len(wanted)
     for index, number in enumerate(wanted):
-        found, values = dataset.episode(index), episode(number)
-        np.testing.assert_array_equal(found.state, values["steps/observation/state"][:-1])
-        np.testing.assert_array_equal(found.action, values["steps/action"][:-1])
+        read, values = dataset.episode(index), episode(number)
+        np.testing.assert_array_equal(read.state, values["steps/observation/state"][:-1])
+        np.testing.assert_array_equal(read.action, values["steps/action"][:-1])

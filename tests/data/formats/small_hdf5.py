@@ -161,9 +161,9 @@ def leaves_out_the_second(path: Path, why: str, copy: Path) -> None:
     assert np.diff(EpisodeDataset.open(copy).starts).tolist() == [LENGTHS[0], LENGTHS[2]]
 
 
-def encoded(picture: np.ndarray, kind: str = "JPEG") -> bytes:
+def encoded(image: np.ndarray, kind: str = "JPEG") -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, kind)
+    Image.fromarray(image).save(content, kind)
     return content.getvalue()
 
 

@@ -154,8 +154,8 @@ KINDS = {
 def test_known_layouts_get_the_right_word(kind: str, tmp_path: Path) -> None:
     names, advice = KINDS[kind]
     path = _write(tmp_path / "episode_0.hdf5", *names)
-    found = unsupported_hdf5(open_hdf5(path))
-    assert found is not None and kind in found.what
+    refusal = unsupported_hdf5(open_hdf5(path))
+    assert refusal is not None and kind in refusal.what
     with pytest.raises(UserError, match=advice):
         EpisodeDataset.open(path)
 

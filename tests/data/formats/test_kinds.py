@@ -83,7 +83,7 @@ def test_names_known_before_step_are_allowed(name: str) -> None:
     )
 
 
-def test_counted_bodies_are_not_next_step() -> None:
+def test_counted_objects_are_not_next_step() -> None:
     many = ("obs", "obs1", "obs2", "obs3")
     assert {leak_by_name(name, many) for name in many} == {""}
 
@@ -122,5 +122,5 @@ def test_single_channel_may_be_no_camera(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GREY)
-def test_grey_pictures_are_of_a_camera(name: str) -> None:
+def test_grey_images_are_a_camera(name: str) -> None:
     assert why_no_camera(name, 1) == ""

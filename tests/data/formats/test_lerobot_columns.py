@@ -21,7 +21,7 @@ from data.formats.lerobot_sets import (
     change_table,
     encoded,
     feature,
-    picture,
+    image,
     write_v3,
     write_v21,
 )
@@ -151,8 +151,8 @@ def test_other_observations_replace_missing_state(stored: bool, tmp_path: Path) 
         dataset = EpisodeDataset.open(folder)
     np.testing.assert_array_equal(dataset.episode(1).state[2], [12, 1.5, 2, 102, 102, 102])
     assert dataset.spec.state_names == ("a_0", "b_0", "b_1", "c_0", "c_1", "c_2")
-    found = dataset.statistics["observation.state"]
-    assert found.min[:3] == ((0, 0, 0) if stored else (0, 0.5, 0)) and found.max[3] == 203
+    statistics = dataset.statistics["observation.state"]
+    assert statistics.min[:3] == ((0, 0, 0) if stored else (0, 0.5, 0)) and statistics.max[3] == 203
     convert(folder, tmp_path / "copy")
     assert EpisodeDataset.open(tmp_path / "copy").spec.state_names == dataset.spec.state_names
 
@@ -296,7 +296,7 @@ def test_images_are_cameras_unless_named_otherwise(
 ) -> None:
     features = {name: feature("image", 12, 12, channels), "next.success": feature("bool", 1)}
     columns = {
-        name: lambda e, row: {"bytes": encoded(picture(e, row, 12), "PNG"), "path": "x"},
+        name: lambda e, row: {"bytes": encoded(image(e, row, 12), "PNG"), "path": "x"},
         "next.success": lambda _, row: row > 2,
     }
     folder = write_v3(tmp_path / "set", features=features, columns=columns)

@@ -18,7 +18,7 @@ from data.formats.lerobot_sets import (
     LENGTHS,
     assert_own_rows,
     feature,
-    picture,
+    image,
     rows_of,
     stored,
     write_filmed,
@@ -70,15 +70,15 @@ DEPTH_PICTURES: dict[str, bytes] = {
     "16-bit grey and alpha": deep_png(2),
 }
 ORDINARY: dict[str, Callable[[int, int], bytes]] = {
-    "jpeg": lambda episode, row: encoded(picture(episode, row, 12), "JPEG"),
-    "grey": lambda episode, row: encoded(picture(episode, row, 12)[..., 0]),
-    "grey TIFF": lambda episode, row: encoded(picture(episode, row, 12)[..., 0], "TIFF"),
-    "palette": lambda episode, row: encoded(picture(episode, row, 12), mode="P"),
-    "alpha": lambda episode, row: encoded(picture(episode, row, 12), mode="RGBA"),
+    "jpeg": lambda episode, row: encoded(image(episode, row, 12), "JPEG"),
+    "grey": lambda episode, row: encoded(image(episode, row, 12)[..., 0]),
+    "grey TIFF": lambda episode, row: encoded(image(episode, row, 12)[..., 0], "TIFF"),
+    "palette": lambda episode, row: encoded(image(episode, row, 12), mode="P"),
+    "alpha": lambda episode, row: encoded(image(episode, row, 12), mode="RGBA"),
 }
 
 
-def write_pictures(folder: Path, cell: Callable[[int, int], Any], **described: Any) -> Path:
+def write_images(folder: Path, cell: Callable[[int, int], Any], **described: Any) -> Path:
     return write_v3(
         folder, features={CAMERA: feature("image", 12, 12, 3) | described}, columns={CAMERA: cell}
     )
@@ -86,7 +86,7 @@ def write_pictures(folder: Path, cell: Callable[[int, int], Any], **described: A
 
 @pytest.mark.parametrize("case", DEPTH_PICTURES)
 def test_stored_depth_is_no_camera(case: str, tmp_path: Path) -> None:
-    folder = write_pictures(
+    folder = write_images(
         tmp_path / "set", lambda *_: {"bytes": DEPTH_PICTURES[case], "path": None}
     )
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA}"):
@@ -98,20 +98,20 @@ def test_torn_first_image_uses_next_episode(tmp_path: Path) -> None:
     deep, torn = (
         {"bytes": content, "path": None} for content in (DEPTH_PICTURES["16-bit PNG"], b"torn")
     )
-    folder = write_pictures(tmp_path / "set", lambda episode, _: torn if episode == 0 else deep)
+    folder = write_images(tmp_path / "set", lambda episode, _: torn if episode == 0 else deep)
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*16-bit"):
         assert EpisodeDataset.open(folder).spec.cameras == {}
 
 
 def test_eight_bits_with_flag_are_depth(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "set", stored, info={"is_depth_map": True})
+    folder = write_images(tmp_path / "set", stored, info={"is_depth_map": True})
     with pytest.warns(DatasetWarning, match="a depth map"):
         assert EpisodeDataset.open(folder).spec.cameras == {}
 
 
 def test_depth_among_images_refused_when_read(tmp_path: Path) -> None:
     deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
-    folder = write_pictures(
+    folder = write_images(
         tmp_path / "set", lambda *which: deep if which == (1, 2) else stored(*which)
     )
     dataset = EpisodeDataset.open(folder)
@@ -124,10 +124,10 @@ def test_depth_among_images_refused_when_read(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", ORDINARY)
-def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
+def test_ordinary_images_stay_cameras(case: str, tmp_path: Path) -> None:
     cell = ORDINARY[case]
     dataset = EpisodeDataset.open(
-        write_pictures(tmp_path / "set", lambda *which: {"bytes": cell(*which), "path": None})
+        write_images(tmp_path / "set", lambda *which: {"bytes": cell(*which), "path": None})
     )
     assert_own_rows(dataset, range(3))
     assert ("alpha" in " ".join(dataset.summary()["notes"])) == (case == "alpha")
@@ -135,12 +135,10 @@ def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [[None, None, 3], [0, 0, 3]])
 def test_unset_shapes_come_from_images(shape: list[int | None], tmp_path: Path) -> None:
-    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", stored, shape=shape))
+    dataset = EpisodeDataset.open(write_images(tmp_path / "set", stored, shape=shape))
     assert dataset.spec.cameras == {"top": (12, 12)}
     assert_own_rows(dataset, range(3))
-    torn = write_pictures(
-        tmp_path / "torn", lambda *_: {"bytes": b"torn", "path": None}, shape=shape
-    )
+    torn = write_images(tmp_path / "torn", lambda *_: {"bytes": b"torn", "path": None}, shape=shape)
     with pytest.warns(
         DatasetWarning,
         match=rf"{CAMERA} \(its shape is not set, and its first image cannot be opened",
@@ -153,12 +151,12 @@ def test_image_files_count_as_content(cell: Callable[[str], Any], tmp_path: Path
     """The frames of the first set do not come out of the cache for the second."""
     sets = []
     for name, brighter in (("one", 0), ("other", 9)):
-        folder = write_pictures(
+        folder = write_images(
             tmp_path / name, lambda *which: cell("images/{:03d}_{:03d}.png".format(*which))
         )
         (folder / "images").mkdir()
         for episode, row in ROWS:
-            content = encoded(picture(episode, row, 12) + np.uint8(brighter))
+            content = encoded(image(episode, row, 12) + np.uint8(brighter))
             (folder / f"images/{episode:03d}_{row:03d}.png").write_bytes(content)
         sets.append(EpisodeDataset.open(folder))
     one, other = (
@@ -171,7 +169,7 @@ def test_image_files_count_as_content(cell: Callable[[str], Any], tmp_path: Path
 def test_one_bit_images_are_black_white(tmp_path: Path) -> None:
     half = np.repeat(np.uint8([[0, 255]]), 12, axis=0).repeat(6, axis=1)
     cell = {"bytes": encoded(half, mode="1"), "path": None}
-    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", lambda *_: cell))
+    dataset = EpisodeDataset.open(write_images(tmp_path / "set", lambda *_: cell))
     np.testing.assert_array_equal(dataset.frames(0, "top")[3, ..., 1], half)
 
 
@@ -192,7 +190,7 @@ AXES: Mapping[str, tuple[list[int], list[str] | None]] = {
 def test_sizes_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
     shape, names = AXES[case]
     content = encoded(np.zeros((12, 20, 3), np.uint8))
-    folder = write_pictures(
+    folder = write_images(
         tmp_path / "set", lambda *_: {"bytes": content, "path": None}, shape=shape, names=names
     )
     dataset = EpisodeDataset.open(folder)
@@ -215,9 +213,9 @@ def test_cameras_with_equal_short_names(tmp_path: Path) -> None:
     assert_own_rows(dataset, range(3))
 
 
-def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    cell = {"bytes": encoded(picture(1, 2, 9)), "path": None}
-    folder = write_pictures(
+def test_images_of_several_sizes_refused(tmp_path: Path) -> None:
+    cell = {"bytes": encoded(image(1, 2, 9)), "path": None}
+    folder = write_images(
         tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which)
     )
     with pytest.raises(
@@ -227,7 +225,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_images_in_separate_files_are_read(tmp_path: Path) -> None:
-    folder = write_pictures(
+    folder = write_images(
         tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)}
     )
     (folder / "images").mkdir()
@@ -246,7 +244,7 @@ def test_images_follow_their_exif_orientation(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(content, "PNG", exif=exif)
     cell = {"bytes": content.getvalue(), "path": None}
     dataset = EpisodeDataset.open(
-        write_pictures(tmp_path / "set", lambda *_: cell, shape=[None, None, 3])
+        write_images(tmp_path / "set", lambda *_: cell, shape=[None, None, 3])
     )
     assert dataset.spec.cameras == {"top": (20, 12)}
     assert (dataset.frames(0, "top")[:, :, 0] == 200).all()
@@ -258,7 +256,7 @@ def test_depth_by_url_is_no_camera(depth: str, tmp_path: Path) -> None:
         folder = write_filmed(tmp_path / "set", pixels="gray12le", codec="libx265")
     else:
         deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
-        folder = write_pictures(tmp_path / "set", lambda *_: deep)
+        folder = write_images(tmp_path / "set", lambda *_: deep)
     for location in (folder, f"file://{folder}"):
         with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*1[26]-bit"):
             assert EpisodeDataset.open(location).spec.cameras == {}
@@ -266,9 +264,9 @@ def test_depth_by_url_is_no_camera(depth: str, tmp_path: Path) -> None:
 
 def test_odd_first_episode_does_not_decide(tmp_path: Path) -> None:
     def cell(episode: int, row: int) -> dict[str, object]:
-        return {"bytes": encoded(picture(episode, row, 20 if episode == 0 else 12)), "path": None}
+        return {"bytes": encoded(image(episode, row, 20 if episode == 0 else 12)), "path": None}
 
-    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", cell))
+    dataset = EpisodeDataset.open(write_images(tmp_path / "set", cell))
     assert dataset.spec.cameras == {"top": (12, 12)} and dataset.frames(1, "top").shape == (
         5,
         12,

@@ -19,7 +19,7 @@ from data.formats.lerobot_sets import (
     change_table,
     feature,
     film,
-    picture,
+    image,
     rows_of,
     write_filmed,
     write_v3,
@@ -79,9 +79,9 @@ RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_frames_are_those_of_their_rows(case: str, tmp_path: Path) -> None:
-    lengths, given = RIGHT[case]
+    lengths, options = RIGHT[case]
     assert_own_rows(
-        EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given)), range(3), lengths
+        EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **options)), range(3), lengths
     )
 
 
@@ -108,8 +108,8 @@ WRONG: dict[str, tuple[tuple[int, ...], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_frames_at_other_times_are_refused(case: str, tmp_path: Path) -> None:
-    lengths, given, words = WRONG[case]
-    dataset = EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given))
+    lengths, options, words = WRONG[case]
+    dataset = EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **options))
     with pytest.raises(UserError, match=rf"file-000.mp4: episode 2: .*{words}"):
         dataset.frames(2, "top")
     assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {
@@ -146,7 +146,7 @@ def test_renumbered_v2_files_are_left_out(tmp_path: Path) -> None:
     for episode in range(3):
         film(
             folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4",
-            [picture(episode, 0)] * 5,
+            [image(episode, 0)] * 5,
             TICKS[:5],
         )
         rows = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
@@ -187,9 +187,7 @@ def test_mixed_pixel_formats_refused_when_read(tmp_path: Path) -> None:
     """Depth as 10-bit "colour" in the second file of a set that was merged."""
     second = VIDEO.replace("file-000", "file-001")
     folder = write_filmed(tmp_path / "set", (6, 5), shown=ROWS[:6], begins=[0, 0])
-    film(
-        folder / second, [picture(1, row) for row in range(5)], TICKS[:5], "yuv420p10le", "libx265"
-    )
+    film(folder / second, [image(1, row) for row in range(5)], TICKS[:5], "yuv420p10le", "libx265")
     files = {f"videos/{CAMERA}/file_index": [0, 1]}
     change_table(
         folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, **files}
@@ -223,8 +221,8 @@ DEPTH_FILMS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", DEPTH_FILMS)
 def test_filmed_depth_is_no_camera(case: str, tmp_path: Path) -> None:
-    given, described, words = DEPTH_FILMS[case]
-    folder = write_filmed(tmp_path / "set", **given, **described)
+    options, described, words = DEPTH_FILMS[case]
+    folder = write_filmed(tmp_path / "set", **options, **described)
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*{words}"):
         dataset = EpisodeDataset.open(folder)
     assert dataset.spec.cameras == {} and list(dataset.summary()["left_out"]) == [CAMERA]
@@ -264,6 +262,6 @@ def test_v2_files_may_have_any_name(tmp_path: Path) -> None:
     for episode in range(2):
         old = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
         old.rename(old.with_name(f"{episode:06d}_rows.parquet"))
-        shown = [picture(episode, row) for row in range(5)]
+        shown = [image(episode, row) for row in range(5)]
         film(folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4", shown, TICKS[:5])
     assert_own_rows(EpisodeDataset.open(folder), range(2), (5, 5))

@@ -187,7 +187,7 @@ def test_name_instead_of_instruction_is_noted(about: dict[str, str], tmp_path: P
 
 @pytest.mark.parametrize("name", ["", "camera"])
 @pytest.mark.parametrize("stored", ["raw", "jpeg", "jpegs of one length"])
-def test_grey_pictures_are_cameras(name: str, stored: str, tmp_path: Path) -> None:
+def test_grey_images_are_cameras(name: str, stored: str, tmp_path: Path) -> None:
     grey = box(48, 40, dtype="uint8", low=0, high=255)
 
     def change(_: int, episode: Any) -> None:
@@ -220,9 +220,7 @@ def test_grey_pictures_are_cameras(name: str, stored: str, tmp_path: Path) -> No
         ((48, 40), "uint16"),
     ],
 )
-def test_pictures_of_other_kinds_are_named(
-    shape: tuple[int, ...], dtype: str, tmp_path: Path
-) -> None:
+def test_images_of_other_kinds_named(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
     def change(_: int, episode: Any) -> None:
         put(episode, "observations", np.zeros((len(episode["actions"]) + 1, *shape), dtype))
 

@@ -124,8 +124,8 @@ def test_raw_image_of_other_size_refused(other: int | None, tmp_path: Path) -> N
     }
 
     def change(number: int, parts: dict[str, Any]) -> None:
-        pictures = [np.full(1600, 10 * step, np.uint8) for step in range(LENGTHS[number] + 1)]
-        rows: list[Any] = [each.tolist() for each in pictures]
+        images = [np.full(1600, 10 * step, np.uint8) for step in range(LENGTHS[number] + 1)]
+        rows: list[Any] = [each.tolist() for each in images]
         if number == 1:
             rows[2] = other and [0] * other
         columns = [pa.array(rows, pa.list_(pa.uint8())), lists(parts["hand"], {})]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.formats.npz_sets import LENGTHS, Arrays, episode, pictures, require_right, values, write
+from data.formats.npz_sets import LENGTHS, Arrays, episode, images, require_right, values, write
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -22,15 +22,15 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "fixed size": ("intrinsics", lambda n: np.eye(3), "no row for each"),
     "objects": ("info", lambda n: np.array([{}] * LENGTHS[n]), "Python objects"),
     "text": ("note", lambda n: np.array(["x"] * LENGTHS[n]), "text"),
-    "depth": ("range", lambda n: pictures(n, np.uint16)[..., 0], "more than 8 bits"),
-    "named depth": ("depth", lambda n: pictures(n, np.uint8, 1), "depth"),
+    "depth": ("range", lambda n: images(n, np.uint16)[..., 0], "more than 8 bits"),
+    "named depth": ("depth", lambda n: images(n, np.uint8, 1), "depth"),
     "float pictures": (
         "image",
-        lambda n: pictures(n, np.float32) / 255,
+        lambda n: images(n, np.float32) / 255,
         "(12, 12, 3), an image of more than",
     ),
-    "channels first": ("image", lambda n: pictures(n).transpose(0, 3, 1, 2), "channels first"),
-    "four channels": ("image", lambda n: pictures(n, channels=4), "4 channels"),
+    "channels first": ("image", lambda n: images(n).transpose(0, 3, 1, 2), "channels first"),
+    "four channels": ("image", lambda n: images(n, channels=4), "4 channels"),
     "token numbers": ("text_tokens", lambda n: np.full((LENGTHS[n], 8), 30_000), "codes of text"),
     "codes as floats": ("instruction", lambda n: np.full((LENGTHS[n], 40), 97.0), "codes of text"),
     "many whole numbers": (
@@ -101,11 +101,11 @@ def test_arrays_of_few_files_are_named(tmp_path: Path) -> None:
 def test_extra_last_observation_is_not_read(tmp_path: Path) -> None:
     def make(number: int) -> Arrays:
         rows = LENGTHS[number] + 1
-        return episode(number, q=values(number, 3, rows), image=pictures(number, rows=rows))
+        return episode(number, q=values(number, 3, rows), image=images(number, rows=rows))
 
     dataset = EpisodeDataset.open(write(tmp_path / "set", make))
     require_right(dataset)
-    np.testing.assert_array_equal(dataset.frames(1, "image"), pictures(1))
+    np.testing.assert_array_equal(dataset.frames(1, "image"), images(1))
     assert "q, image have one row more than action" in dataset.summary()["notes"][0]
 
 
@@ -288,7 +288,7 @@ def test_file_per_time_step_is_refused(case: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("observed", [{"q": values(0, 3)}, {"image": pictures(0)}])
+@pytest.mark.parametrize("observed", [{"q": values(0, 3)}, {"image": images(0)}])
 def test_single_numbers_may_be_actions(observed: Arrays, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for number in range(2):
@@ -319,7 +319,7 @@ def spoil(file: Path, kind: str) -> None:
         "no rows": {"action": np.zeros((0, 2)), "q": np.zeros((0, 3))},
         "other width": {"q": values(1, 2)},
         "shorter": {"q": values(1, 3, 3)},
-        "other size": {"image": pictures(1)[:, :6]},
+        "other size": {"image": images(1)[:, :6]},
         "several episodes": {"done": np.arange(LENGTHS[1]) % 2 == 0},
     }
     if kind == "torn":
@@ -331,7 +331,7 @@ def spoil(file: Path, kind: str) -> None:
         content[content.index(b"NUMPY") + 140] ^= 255
         file.write_bytes(content)
     else:
-        whole = episode(1, image=pictures(1), done=np.arange(LENGTHS[1]) > 9)
+        whole = episode(1, image=images(1), done=np.arange(LENGTHS[1]) > 9)
         np.savez(file, **whole | changes[kind])
 
 
@@ -350,7 +350,7 @@ def test_fix_leaves_bad_file_out(kind: str, index: int, tmp_path: Path) -> None:
     folder.mkdir()
     for name, number in enumerate(order):
         done = np.arange(LENGTHS[number]) > 9
-        np.savez(folder / f"ep_{name}.npz", **episode(number, image=pictures(number), done=done))
+        np.savez(folder / f"ep_{name}.npz", **episode(number, image=images(number), done=done))
     spoil(folder / f"ep_{index}.npz", kind)
     with pytest.raises(
         UserError, match=rf"ep_{index}.*data check DATASET --fix COPY` leaves it out"

@@ -50,23 +50,23 @@ def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> N
         (SIZE, SIZE)
     ]
     for index, (wanted, length) in enumerate(zip(episodes(), LENGTHS, strict=True)):
-        found = dataset.episode(index)
+        read = dataset.episode(index)
         state = np.concatenate([wanted["gripper"][:length, None], wanted["hand"][:length]], axis=1)
-        np.testing.assert_allclose(found.state, state, atol=1e-6)
-        np.testing.assert_array_equal(found.action, wanted["action"])
-        (pictures,) = found.images.values()
+        np.testing.assert_allclose(read.state, state, atol=1e-6)
+        np.testing.assert_array_equal(read.action, wanted["action"])
+        (images,) = read.images.values()
         if name in JPEG:
             assert (
-                np.abs(pictures.astype(int) - wanted["picture"][:length]).mean() < 50
+                np.abs(images.astype(int) - wanted["picture"][:length]).mean() < 50
             )  # noise, as JPEG
         else:
-            np.testing.assert_array_equal(pictures, wanted["picture"][:length])
+            np.testing.assert_array_equal(images, wanted["picture"][:length])
         if not name.startswith("lerobot"):
-            np.testing.assert_array_equal(found.reward, wanted["reward"])
+            np.testing.assert_array_equal(read.reward, wanted["reward"])
         if name in TELLS_SUCCESS:
-            np.testing.assert_array_equal(found.success, wanted["success"])
+            np.testing.assert_array_equal(read.success, wanted["success"])
         if name in TELLS_INSTRUCTIONS:
-            assert found.instruction == INSTRUCTIONS[index]
+            assert read.instruction == INSTRUCTIONS[index]
 
 
 def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
         EpisodeDataset.open(folder)
 
 
-def test_rewards_of_two_columns_refused_when_read(
+def test_rewards_of_two_columns_refused(
     dataset: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For formats that read numbers only then."""
@@ -102,9 +102,9 @@ def test_rewards_of_two_columns_refused_when_read(
 
 def test_statistics_are_those_of_all_rows(dataset: EpisodeDataset) -> None:
     actions = np.concatenate([episode["action"] for episode in episodes()])
-    found = dataset.statistics["action"]
-    np.testing.assert_allclose(found.mean, actions.mean(0), atol=1e-6)
-    np.testing.assert_allclose(found.std, actions.std(0), atol=1e-6)
+    statistics = dataset.statistics["action"]
+    np.testing.assert_allclose(statistics.mean, actions.mean(0), atol=1e-6)
+    np.testing.assert_allclose(statistics.std, actions.std(0), atol=1e-6)
 
 
 def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> None:

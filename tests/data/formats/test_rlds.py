@@ -212,7 +212,7 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     ],
     ids=["sides unset", "no shape", "grey", "raw"],
 )
-def test_eight_bit_pictures_are_cameras(
+def test_eight_bit_images_are_cameras(
     feature: Mapping[str, Any], values: Make, tmp_path: Path
 ) -> None:
     dataset = EpisodeDataset.open(write(tmp_path, "observation/front", feature, values))
@@ -280,8 +280,8 @@ def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None
     assert {dataset.episode(number).instruction for number in ALL} == {
         "toy" if case == "nowhere" else "put it down"
     }
-    found = [finding for finding in check(folder) if finding.check == "instructions"]
-    assert bool(found) == (case == "nowhere")
+    findings = [finding for finding in check(folder) if finding.check == "instructions"]
+    assert bool(findings) == (case == "nowhere")
 
 
 def test_texts_per_episode_read_or_named(tmp_path: Path) -> None:

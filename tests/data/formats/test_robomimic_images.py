@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def picture(step: int) -> np.ndarray:
+def image(step: int) -> np.ndarray:
     return np.full((16, 24, 3), 10 * step, np.uint8)
 
 
@@ -49,7 +49,7 @@ def test_libero_images_are_flipped(data: dict[str, str], flipped: bool, tmp_path
 
 def rows(demo: Any, kind: str = "JPEG", channels: int = 3) -> list[bytes]:
     frames = [
-        picture(step)[..., 0] if channels == 1 else picture(step)
+        image(step)[..., 0] if channels == 1 else image(step)
         for step in range(len(demo["actions"]))
     ]
     return [encoded(frame, kind) for frame in frames]
@@ -82,7 +82,7 @@ def test_encoded_rows_are_images_not_state(how: str, tmp_path: Path) -> None:
     dataset = opened(tmp_path, ENCODED[how])
     assert dict(dataset.spec.cameras) == {"top": (16, 24)} and dataset.spec.state_dimension == 3
     frames = dataset.episode(0).images["top"].astype(int)
-    assert np.abs(frames - np.stack([picture(step) for step in range(LENGTHS[0])])).max() < 6
+    assert np.abs(frames - np.stack([image(step) for step in range(LENGTHS[0])])).max() < 6
     assert any("red, green, blue" in note for note in dataset.reader.contents.notes)
 
 

@@ -50,7 +50,7 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 def change(folder: Path, column: str, put: Callable[[np.ndarray], Any], name: str = DATA) -> None:
     """Rewrite one column of a parquet file."""
     table = pq.read_table(folder / name)
-    place = table.schema.get_field_index(column)
+    position = table.schema.get_field_index(column)
     values = table[column].combine_chunks()
     fixed = pa.types.is_fixed_size_list(values.type)
     flat = values.flatten().to_numpy() if fixed else values.to_numpy(zero_copy_only=False)
@@ -61,11 +61,13 @@ def change(folder: Path, column: str, put: Callable[[np.ndarray], Any], name: st
         values.type.value_type if fixed else values.type,
     )
     column_values = pa.FixedSizeListArray.from_arrays(flat, type=values.type) if fixed else flat
-    pq.write_table(table.set_column(place, table.schema.field(place), column_values), folder / name)
+    pq.write_table(
+        table.set_column(position, table.schema.field(position), column_values), folder / name
+    )
 
 
-def put(array: np.ndarray, place: Any, value: Any) -> None:
-    array[place] = value
+def put(array: np.ndarray, index: Any, value: Any) -> None:
+    array[index] = value
 
 
 def alter(path: Path, **changes: Any) -> None:
@@ -89,14 +91,14 @@ def shift_actions(folder: Path, by: int) -> None:
     change(folder, "action", move)
 
 
-def tear_picture(folder: Path) -> None:
+def tear_image(folder: Path) -> None:
     table = pq.read_table(folder / DATA)
     name = next(name for name in table.column_names if name.startswith("observation.images"))
-    pictures = table[name].to_pylist()
-    pictures[0]["bytes"] = pictures[0]["bytes"][:40]
-    place = table.schema.get_field_index(name)
+    cells = table[name].to_pylist()
+    cells[0]["bytes"] = cells[0]["bytes"][:40]
+    position = table.schema.get_field_index(name)
     torn = table.set_column(
-        place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type)
+        position, table.schema.field(position), pa.array(cells, table.schema.field(position).type)
     )
     pq.write_table(torn, folder / DATA)
 
@@ -148,7 +150,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "constants",
         "never",
     ),
-    "picture": (tear_picture, "images", "not a readable image"),
+    "picture": (tear_image, "images", "not a readable image"),
     "width": (lambda f: change_feature(f, "action", shape=[3]), "notes", "its first row has 2"),
     "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
     "size": (
@@ -170,14 +172,14 @@ def test_a_sound_dataset_has_no_findings(sound: Path) -> None:
 def test_a_planted_fault_is_found(fault: str, folder: Path) -> None:
     plant, name, words = FAULTS[fault]
     plant(folder)
-    found = [finding for finding in check(folder) if finding.check == name]
-    assert found and words in found[0].what and found[0].remedy, check(folder)
+    findings = [finding for finding in check(folder) if finding.check == name]
+    assert findings and words in findings[0].what and findings[0].remedy, check(folder)
 
 
 def test_duplicate_episode_is_left_out(sound: Path, tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(sound)
-    given = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
-    with DatasetWriter(tmp_path / "twice", dataset.spec, **given) as writer:
+    settings = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
+    with DatasetWriter(tmp_path / "twice", dataset.spec, **settings) as writer:
         for index in (0, 1, 0, 2, 0):
             writer.add(dataset.episode(index))
     (finding,) = check(tmp_path / "twice")
@@ -221,8 +223,8 @@ def test_measured_bounds_clip_nothing(tmp_path: Path) -> None:
     assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.5, -905.0), (902.0, 203.5))
     assert {finding.check for finding in check(folder)} <= {"notes"}
     assert repair(folder, tmp_path / "copy") == []
-    for found, given in zip(EpisodeDataset.open(tmp_path / "copy"), dataset, strict=True):
-        np.testing.assert_array_equal(found.expert_action, given.expert_action)
+    for copied, original in zip(EpisodeDataset.open(tmp_path / "copy"), dataset, strict=True):
+        np.testing.assert_array_equal(copied.expert_action, original.expert_action)
     assert EpisodeDataset.open(tmp_path / "copy").spec.action == dataset.spec.action
     assert check(tmp_path / "copy") == []
 
@@ -234,8 +236,8 @@ def test_exceeded_measured_bounds_are_measured_again(tmp_path: Path) -> None:
         [make_episode(number, 12) for number in range(3)],
         replace(make_spec(), action=narrow),
     )
-    found = [finding for finding in check(tmp_path / "set") if finding.check == "action bounds"]
-    assert {(each.severity, each.what.split()[0]) for each in found} == {
+    findings = [finding for finding in check(tmp_path / "set") if finding.check == "action bounds"]
+    assert {(each.severity, each.what.split()[0]) for each in findings} == {
         ("error", "action"),
         ("warning", "expert_action"),
     }

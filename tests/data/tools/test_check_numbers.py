@@ -20,7 +20,7 @@ from manyparts.data.tools.findings import Finding
 ROWS = 60
 
 
-def found(
+def findings_in(
     folder: Path, state: Callable[[int], np.ndarray], action: Callable[[int], np.ndarray]
 ) -> list[Finding]:
     """What is found in three episodes, but for dimensions that never change."""
@@ -51,7 +51,7 @@ def with_value(value: float, *, rows: int = ROWS, at: int = 37) -> Callable[[int
 
 @pytest.mark.parametrize("value", [46.0, -46.0, 8.0])
 def test_outlying_action_is_named(value: float, tmp_path: Path) -> None:
-    (finding,) = found(tmp_path / "set", usual, with_value(value))
+    (finding,) = findings_in(tmp_path / "set", usual, with_value(value))
     assert (finding.check, finding.severity, finding.where) == (
         "outliers",
         "warning",
@@ -63,13 +63,13 @@ def test_outlying_action_is_named(value: float, tmp_path: Path) -> None:
 
 
 def test_outlier_in_small_dataset_is_named(tmp_path: Path) -> None:
-    (finding,) = found(tmp_path / "set", usual, with_value(46, rows=20, at=7))
+    (finding,) = findings_in(tmp_path / "set", usual, with_value(46, rows=20, at=7))
     assert finding.what.startswith("row 7: action_2 is 46")
 
 
 def test_training_warns_of_outlying_bounds(tmp_path: Path) -> None:
     for name, value in (("far", 46.0), ("near", 0.4)):
-        found(tmp_path / name, usual, with_value(value))
+        findings_in(tmp_path / name, usual, with_value(value))
     with pytest.warns(
         DatasetWarning,
         match="few rows, far from the rest, set how all numbers of action action_2 are",
@@ -99,7 +99,7 @@ def test_usual_numbers_give_no_findings(
     def make(number: int) -> np.ndarray:
         return draw(np.random.default_rng(number))
 
-    assert found(tmp_path / "set", make, make) == []
+    assert findings_in(tmp_path / "set", make, make) == []
 
 
 def turning(number: int) -> np.ndarray:
@@ -148,7 +148,7 @@ ANGLES: dict[str, tuple[Callable[[int], np.ndarray], str]] = {
 @pytest.mark.parametrize("kind", ANGLES)
 def test_angles_that_jump_are_named(kind: str, tmp_path: Path) -> None:
     make, words = ANGLES[kind]
-    (finding,) = found(tmp_path / "set", lambda n: column(make(n), n), usual)
+    (finding,) = findings_in(tmp_path / "set", lambda n: column(make(n), n), usual)
     assert (finding.check, finding.severity, finding.where) == (
         "angles",
         "warning",
@@ -163,7 +163,7 @@ def test_smooth_angles_give_no_findings(tmp_path: Path) -> None:
         turned = np.concatenate([np.sin(half), np.zeros((ROWS, 2)), np.cos(half)], axis=1)
         return column(np.concatenate([turning(number)[:, None], turned], axis=1), number)
 
-    assert found(tmp_path / "set", steady, usual) == []
+    assert findings_in(tmp_path / "set", steady, usual) == []
 
 
 def instructed(folder: Path, *instructions: str) -> list[tuple[str, str]]:

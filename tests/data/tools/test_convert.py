@@ -79,7 +79,7 @@ def test_a_stopped_conversion_goes_on(
 @pytest.mark.parametrize(
     "make", [lambda path: foreign.robomimic(path.with_suffix(".hdf5")), foreign.npz, foreign.rlds]
 )
-def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
+def test_foreign_datasets_become_our_format(make: Any, tmp_path: Path) -> None:
     source = EpisodeDataset.open(make(tmp_path / "source"))
     convert(source.path, tmp_path / "target")
     target = EpisodeDataset.open(tmp_path / "target")
@@ -132,8 +132,10 @@ def test_outdated_progress_starts_again(
     convert(source, target, format=format, seal_seconds=0)
     printed = capsys.readouterr().err
     assert str(manifest.parent) in printed and "another version of manyparts began it" in printed
-    for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):
-        np.testing.assert_array_equal(found.state, wanted.state)
+    for converted, wanted in zip(
+        EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True
+    ):
+        np.testing.assert_array_equal(converted.state, wanted.state)
 
 
 def test_changed_source_is_not_mixed(

@@ -31,8 +31,10 @@ def looked_at(
     for number, values in enumerate(made):
         outliers.add(number, values)
         jumps.add("state", number, values)
-    found = outliers.find(made.__getitem__, jumps.explained("state"))
-    return found, [finding.what for finding in jumps.findings(lambda _: ("x", "q", "y"), str)]
+    rows_of_outliers = outliers.find(made.__getitem__, jumps.explained("state"))
+    return rows_of_outliers, [
+        finding.what for finding in jumps.findings(lambda _: ("x", "q", "y"), str)
+    ]
 
 
 def toggled(low: float, high: float, every: int = 20) -> Column:
@@ -101,12 +103,12 @@ def test_sound_columns_are_not_warned_of(name: str, episodes: int, rows: int) ->
         assert looked_at(SOUND[name], episodes, rows, seed) == ([], [])
 
 
-def spoilt(column: Column, *places: tuple[slice, float]) -> Column:
+def spoilt(column: Column, *spoilt_rows: tuple[slice, float]) -> Column:
     """In the second episode."""
 
     def make(drawn: np.random.Generator, rows: int, number: int) -> np.ndarray:
         values = np.array(column(drawn, rows, number), dtype=np.float64)
-        for rows_at, value in places if number == 1 else ():
+        for rows_at, value in spoilt_rows if number == 1 else ():
             values[rows_at] = value
         return values
 
@@ -127,7 +129,7 @@ FAULTY: dict[str, tuple[Column, tuple[int, int]]] = {
     "not very far": (spoilt(near, (ONE, -10)), (7, 7)),
     "a burst": (spoilt(near, (slice(4, 10), 1000)), (4, 9)),
     "still but one": (spoilt(still, (ONE, 1000)), (7, 7)),
-    "dropped to zero": (spoilt(lambda *given: 500 + near(*given), (ONE, 0)), (7, 7)),
+    "dropped to zero": (spoilt(lambda *drawn: 500 + near(*drawn), (ONE, 0)), (7, 7)),
     "in a normal column": (spoilt(SOUND["normal"], (ONE, 1000)), (7, 7)),
     "in a heavy tail": (spoilt(SOUND["Student"], (ONE, 1e6)), (7, 7)),
     "beside rare presses": (spoilt(still, (ONE, 1000), (slice(20, 23), 1)), (7, 7)),

@@ -23,7 +23,7 @@ from manyparts.envs.suites.walkers import Walker
         "walkers/train-free-0001",
     ],
 )
-def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
+def test_plan_rewards_equal_earned_rewards(task: str) -> None:
     env = registry.make(task, EnvConfig(image_size=16, state="full"))
     env.begin(3)
     for _ in range(15):  # until it moves

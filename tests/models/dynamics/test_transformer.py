@@ -315,6 +315,7 @@ def test_sampled_imagination_uses_its_generator(decoding: str) -> None:
     assert torch.equal(imagined(3), imagined(4))
 
 
+@pytest.mark.slow
 def test_samples_have_predicted_mean() -> None:
     """For a step's first numbers, the observation's changes."""
     model, count = make_transformer(next="sample"), 2000

@@ -41,14 +41,14 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
 @pytest.mark.parametrize(
     ("a", "b", "margin", "verdict"),
     [  # an interval reaches .1 to .14 to either side of its difference
-        ((30, 30, 30), (25, 25, 25), 0.0, "does not show"),
+        ((30, 30, 30), (25, 25, 25), 0.0, "not told apart"),
         ((45, 45, 45), (25, 25, 25), 0.0, "shows"),
         ((45, 45, 45), (25, 25, 25), 0.1, "shows"),
-        ((45, 45, 45), (25, 25, 25), 0.4, "does not show"),
-        ((45, 45, 45), (25, 25, 25), 0.8, "the opposite shows"),
+        ((45, 45, 45), (25, 25, 25), 0.4, "not told apart"),
+        ((45, 45, 45), (25, 25, 25), 0.8, "opposite"),
         ((45, 45, 45), (45, 45, 45), -0.3, "shows"),
-        ((45, 45, 45), (45, 45, 45), -0.05, "does not show"),
-        ((25, 25, 25), (45, 45, 45), -0.1, "the opposite shows"),
+        ((45, 45, 45), (45, 45, 45), -0.05, "not told apart"),
+        ((25, 25, 25), (45, 45, 45), -0.1, "opposite"),
         ((25,), (45,), -0.1, "one seed cannot tell"),
     ],
 )
@@ -77,9 +77,9 @@ def test_claims_may_need_largest_pretraining(
         == by_name["inverse dynamics beats cloning", small]
         == "shows"
     )
-    assert by_name["inverse dynamics beats cloning by 10 points", large] == "does not show"
+    assert by_name["inverse dynamics beats cloning by 10 points", large] == "not told apart"
     assert by_name["inverse dynamics is within 10 points of states", large] == "shows"
-    assert by_name["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
+    assert by_name["inverse dynamics beats forward-pixels by 10 points", large] == "not tested"
     by_points = {setting for words, setting in by_name if "10 points" in words}
     assert by_points == {large, "pick-place, 2 demonstrations"}
     assert {setting for words, setting in by_name if "10 points" not in words} > by_points

@@ -71,6 +71,7 @@ def test_stages_run_once_in_order(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
 
 
+@pytest.mark.slow
 def test_archives_without_weights_can_continue(tmp_path: Path) -> None:
     first, second = imitation(), imitation(seed=1)
     whole, more = (
@@ -170,7 +171,7 @@ def test_time_before_a_kill_counts(tmp_path: Path) -> None:
     )
 
 
-def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
+def test_second_runner_in_folder_refused(tmp_path: Path) -> None:
     with (
         locked_folder(tmp_path, MANIFEST),
         pytest.raises(UserError, match="in use by another process"),
@@ -178,9 +179,9 @@ def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
         run_stages([DATA], tmp_path, manifest=MANIFEST)
 
 
-def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_of_other_study_refused(tmp_path: Path) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
-    with pytest.raises(UserError, match="study: toy, other"):
+    with pytest.raises(UserError, match="study was toy, is other"):
         run_stages([DATA], tmp_path, manifest={"study": "other"})
 
 

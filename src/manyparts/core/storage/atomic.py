@@ -22,6 +22,10 @@ _TEMPORARY_FILE = ".tmp-"  # a temporary file's name is the file's, this, and th
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file, or leave what was there.
 
+    Args:
+        path: The file, in a folder that exists.
+        content: All bytes of the file.
+
     Raises:
         UserError: The disk refuses; the error names the file.
     """
@@ -49,7 +53,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def is_temporary_file(name: str, of: str) -> bool:
-    """Return whether `name` is a half-written file that would have become `of`."""
+    """Return whether a file is half-written and would have become another one.
+
+    Args:
+        name: The file's name.
+        of: The name of the complete file.
+    """
     return name.startswith(f"{of}{_TEMPORARY_FILE}")
 
 
@@ -91,10 +100,17 @@ def temporary_folder(path: Path) -> Path:
 
 
 def rename_into_place(folder: Path, path: Path) -> bool:
-    """Rename `folder` to `path`.
+    """Rename a folder, unless its new name is taken.
+
+    Args:
+        folder: The folder.
+        path: Its new path, on the same file system.
 
     Returns:
         False, with nothing changed, if something has that name already.
+
+    Raises:
+        OSError: It cannot be renamed for another reason.
     """
     try:
         if not path.exists():
@@ -107,16 +123,25 @@ def rename_into_place(folder: Path, path: Path) -> bool:
 
 
 def replace_folder(folder: Path, path: Path) -> None:
-    """Rename `folder` to `path` and remove what had that name.
+    """Rename a folder and remove what had its new name.
 
     At every moment both names hold a whole folder.
+
+    Args:
+        folder: The folder.
+        path: Its new path, where a folder is now.
     """
     _exchange(folder, path)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """Return a UserError if the disk is full, else the error itself."""
+    """Return a UserError if the disk is full, else the error itself.
+
+    Args:
+        error: The error that writing raised.
+        path: What was written, for the UserError.
+    """
     if error.errno == errno.ENOSPC or "No space left on device" in str(error):
         return UserError(f"disk full while writing {path}{cache_advice(path)}")
     return error

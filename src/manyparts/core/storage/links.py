@@ -10,10 +10,14 @@ _MAX_NAME_BYTES = 255
 
 
 def point_at(pointer: Path, name: str) -> None:
-    """Let `pointer` be a link to its sibling `name`; a file or link of that path is replaced.
+    """Let a path be a link to its sibling; a file or link of that path is replaced.
 
-    exFAT, some network shares and some FUSE file systems refuse links. There `pointer` is a text
-    file that holds the name.
+    exFAT, some network shares and some FUSE file systems refuse links. There the path is a text
+    file that holds the sibling's name.
+
+    Args:
+        pointer: The path of the link.
+        name: The sibling's name.
     """
     fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
@@ -42,6 +46,10 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
     """Give a file that never changes a second name (a hard link), or copy it.
 
     It is copied if the file system has no hard links, or the target is on another disk.
+
+    Args:
+        source: The file.
+        target: Its second name.
     """
     try:
         os.link(source, target)
@@ -50,7 +58,15 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def symlink_or_copy(source: str | Path, target: Path) -> None:
-    """Link `target` to the file `source`, or copy it if the file system has no links."""
+    """Link to a file, or copy it if the file system has no links.
+
+    Args:
+        source: The file.
+        target: The path of the link or the copy.
+
+    Raises:
+        FileExistsError: Something is at `target` already.
+    """
     try:
         target.symlink_to(source)
     except FileExistsError:

@@ -92,7 +92,12 @@ def locked_folder(
 
 
 def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Return whether the folder was started with these settings."""
+    """Return whether a folder was started with these settings.
+
+    Args:
+        folder: The folder; it may be missing.
+        manifest: The settings, as `locked_folder` takes them.
+    """
     path = folder / MANIFEST
     return path.exists() and _read(path) == _plain(manifest)
 

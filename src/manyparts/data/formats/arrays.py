@@ -54,12 +54,24 @@ class Plan:
     """Arrays that are neither, by name, and why."""
 
     def state_of(self, arrays: Mapping[str, np.ndarray], length: int) -> np.ndarray:
-        """Concatenate an episode's arrays (T, ...) to its state, float32 (T, s)."""
+        """Concatenate an episode's arrays to its state.
+
+        Args:
+            arrays: the arrays (T, ...) by name, at least those of `state`.
+            length: T, the number of steps.
+
+        Returns:
+            float32 (T, s); s is 0 if no array is read as state.
+        """
         parts = [np.asarray(arrays[name], np.float32).reshape(length, -1) for name in self.state]
         return np.concatenate(parts, axis=1) if parts else np.zeros((length, 0), np.float32)
 
     def require(self, spec: Spec, where: object) -> Spec:
         """Return the spec that a dataset's description states.
+
+        Args:
+            spec: what the description states.
+            where: the file or folder, for the error.
 
         Raises:
             UserError: beginning with `where`, if the dataset's arrays do not fit it.
@@ -144,13 +156,29 @@ def colour(frames: np.ndarray) -> np.ndarray:
 
 
 def extra_row_note(names: Collection[str], actions: str) -> list[str]:
-    """A note for users of arrays that have one row more than the actions."""
+    """A note for users of arrays that have one row more than the actions.
+
+    Args:
+        names: the names of these arrays.
+        actions: the name of the array of actions.
+
+    Returns:
+        One note; none if there are no such arrays.
+    """
     have = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'}"
     return [f"{have} one row more than {actions}; the last one is not read"] if names else []
 
 
 def one_per_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
-    """Flatten an episode's numbers, (T,) or (T, 1), such as its rewards, to (T,).
+    """Flatten an episode's numbers, such as its rewards.
+
+    Args:
+        values: (T,) or (T, 1).
+        length: T, the number of steps.
+        where: which array of which file it is, for the error.
+
+    Returns:
+        (T,).
 
     Raises:
         UserError: beginning with `where`, for another shape.
@@ -208,10 +236,17 @@ def spec_of(
 def observed_bounds(
     statistics: Statistics, columns: Sequence[str] = (ACTION, EXPERT_ACTION)
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The lowest and highest number (a,) of each dimension in some columns of actions.
+    """The lowest and highest number of each dimension in some columns of actions.
 
     By default these are the executed and the expert's actions, since an agent that imitates has to
     reach as far as either. A dimension that never changes gets bounds that are slightly apart.
+
+    Args:
+        statistics: of the dataset.
+        columns: the columns' names; one at least has statistics.
+
+    Returns:
+        Low and high, a numbers each.
     """
     observed = [statistics[name] for name in columns if name in statistics.features]
     low = np.min([each.min for each in observed], axis=0)

@@ -45,7 +45,18 @@ class DatasetDescription:
 
     @classmethod
     def read(cls, values: Mapping[str, Any], where: Path) -> DatasetDescription | None:
-        """The inverse of `to_dict`; None for empty values, where another program wrote the file."""
+        """The inverse of `to_dict`.
+
+        Args:
+            values: what `to_dict` returned, or nothing.
+            where: the file that they are from, for the error.
+
+        Returns:
+            The description; None for empty values, where another program wrote the file.
+
+        Raises:
+            UserError: an entry is missing or of a wrong type.
+        """
         if not values:
             return None
         with format_errors(where, "manyparts"):

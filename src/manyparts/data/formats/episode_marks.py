@@ -51,7 +51,13 @@ MARKS_END = "says where an episode ends"
 
 
 def may_mark_episodes(name: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array of a whole file may mark episodes, so that it is worth reading."""
+    """Whether an array of a whole file may mark episodes, so that it is worth reading.
+
+    Args:
+        name: the array's name.
+        shape: its whole shape, time axis included.
+        dtype: its dtype.
+    """
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         return False
     word = _last_part(name)

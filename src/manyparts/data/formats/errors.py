@@ -111,7 +111,15 @@ class Complain(Protocol):
 
 
 def refuse(what: str, episode: str | None = None) -> None:
-    """Raise a UserError that says how to go on without the unreadable episode."""
+    """Raise a UserError that says how to go on without the unreadable episode.
+
+    Args:
+        what: what is wrong.
+        episode: the name of the unreadable episode; None if the whole dataset is concerned.
+
+    Raises:
+        UserError: always.
+    """
     if episode is not None:
         what = f"{what}; `manyparts data check DATASET --fix COPY` leaves it out"
     raise UserError(what)

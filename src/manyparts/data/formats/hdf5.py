@@ -157,7 +157,15 @@ class Hdf5File:
             return _plain(h5py.AttributeManager(h5py.Group(group.id))[name], dtype)
 
     def read(self, array: Array, rows: slice | np.ndarray | None = None) -> np.ndarray:
-        """Read an array, or some of its rows."""
+        """Read an array, or some of its rows.
+
+        Args:
+            array: an array of numbers in this file.
+            rows: a slice, or ascending indices int (n,); None: all rows.
+
+        Raises:
+            UserError: it holds objects, is in other files, is too large, or is torn.
+        """
         import h5py
 
         with self.naming_errors(array.name):
@@ -170,7 +178,15 @@ class Hdf5File:
             return values
 
     def blobs(self, array: Array, rows: slice | np.ndarray | None = None) -> list[bytes]:
-        """Read byte strings: rows of uint8, fixed bytes, or one array of its own length per row."""
+        """Read byte strings: rows of uint8, fixed bytes, or one array of its own length per row.
+
+        Args:
+            array: an array of this file that `holds_bytes`.
+            rows: a slice, or ascending indices int (n,); None: all rows.
+
+        Raises:
+            UserError: it holds no bytes, or cannot be read, see `read`.
+        """
         import h5py
 
         if not holds_bytes(array):

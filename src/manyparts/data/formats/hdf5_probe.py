@@ -27,7 +27,15 @@ _DOT_SECONDS = 0.1
 
 
 def probe(path: Path, *, seconds: float = _TIMEOUT_SECONDS) -> None:
-    """Raise UserError if the file crashes libhdf5, or makes no progress for `seconds`."""
+    """Read a file in a separate process, to see whether libhdf5 survives it.
+
+    Args:
+        path: the HDF5 file.
+        seconds: how long libhdf5 may make no progress.
+
+    Raises:
+        UserError: the file crashes libhdf5, or makes no progress for so long.
+    """
     command = [sys.executable, "-m", __spec__.name, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -57,8 +65,14 @@ class _Walk:
         self._last_dot = time.monotonic()
 
     def visit(self, node: Any, depth: int = 0) -> None:
-        """Visit a group and all below it. Links are not followed: their targets inside the file
-        are visited anyway."""
+        """Visit a group and all below it.
+
+        Links are not followed: their targets inside the file are visited anyway.
+
+        Args:
+            node: the group, an `h5py.h5g.GroupID`.
+            depth: how many groups it is below the file's root; too deep ones are passed over.
+        """
         import h5py
         from h5py import h5l, h5o  # pyright: ignore
 

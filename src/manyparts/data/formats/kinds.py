@@ -118,6 +118,10 @@ def why_no_camera(name: str, channels: int) -> str:
 
     Images with three channels are colours, whatever their name. With one channel, each pixel may
     also be a distance or a class: "agentview_seg", "masks/left".
+
+    Args:
+        name: the array's name.
+        channels: how many channels its images have.
     """
     *folders, last = (
         [word.rstrip("0123456789") for word in snake_case(part).split("_")]

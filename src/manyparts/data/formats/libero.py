@@ -45,6 +45,10 @@ def instruction_from_name(path: Path, names: Collection[str]) -> str:
     """The instruction in the name of a file with LIBERO's observations; "" if there is none.
 
     "KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5" gives "turn on the stove".
+
+    Args:
+        path: the file.
+        names: the names of its observations.
     """
     match = _FILE.fullmatch(path.stem) if _are_libero_names(names) else None
     return match["instruction"].replace("_", " ") if match else ""

@@ -66,7 +66,15 @@ class Space:
 
     @classmethod
     def read(cls, text: Any, where: Path) -> Space:
-        """Parse a space from JSON, or from its values. Raises UserError naming `where`."""
+        """Parse a space.
+
+        Args:
+            text: JSON, or the values that were parsed from it.
+            where: the file that it is from, for the error.
+
+        Raises:
+            UserError: naming `where`, if it cannot be read.
+        """
         try:
             values = json.loads(text) if isinstance(text, str) else text
         except (ValueError, RecursionError) as error:

@@ -52,14 +52,30 @@ class Storage(Protocol):
         ...
 
     def images(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
-        """Read some rows of an array of images, as bytes if they are encoded.
+        """Read some rows of an array of images.
 
-        Minari's own flag does not say whether they are, since it never encodes small images.
+        Minari's own flag does not say whether they are encoded: it never encodes small images.
+
+        Args:
+            number: the episode.
+            name: the array.
+            rows: indices of the rows, int (n,), ascending.
+
+        Returns:
+            Images (n, ...); or n byte strings if they are encoded.
+
+        Raises:
+            UserError: naming what cannot be read.
         """
         ...
 
     def texts(self, number: int, name: str) -> list[str]:
-        """All texts of an array; none if it is no array of texts."""
+        """All texts of an array; none if it is no array of texts.
+
+        Args:
+            number: the episode.
+            name: the array.
+        """
         ...
 
     def infos(self, number: int) -> list[str]:

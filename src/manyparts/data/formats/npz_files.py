@@ -63,7 +63,15 @@ def read_headers(file: Path) -> dict[str, ArrayInfo]:
 
 
 def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read some arrays of a file. Raises UserError if the file is torn."""
+    """Read some arrays of a file.
+
+    Args:
+        file: the `.npz` file.
+        names: the names of the arrays.
+
+    Raises:
+        UserError: the file is torn, or lacks one of the arrays.
+    """
     try:
         with np.load(file, allow_pickle=False) as opened:
             return {name: opened[name] for name in names}
@@ -72,7 +80,12 @@ def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def read_sampled(files: Mapping[Path, Headers], name: str) -> Iterator[tuple[Path, np.ndarray]]:
-    """One array of some of the files that have it, with their paths; torn files are skipped."""
+    """One array of some of the files that have it, with their paths; torn files are skipped.
+
+    Args:
+        files: the headers of each file.
+        name: the array's name. Arrays of Python objects are skipped.
+    """
     for file in sample([file for file, headers in files.items() if name in headers]):
         if not files[file][name].dtype.hasobject:
             with suppress(UserError):
@@ -87,7 +100,15 @@ def action_name(files: Iterable[Headers]) -> str | None:
 
 
 def require_episodes(files: Mapping[Path, Headers], action: str) -> None:
-    """Raise UnsupportedFormatError if most files hold one time step, or many episodes."""
+    """Refuse files that do not hold one episode each.
+
+    Args:
+        files: the headers of each file.
+        action: the name of the actions.
+
+    Raises:
+        UnsupportedFormatError: most files hold one time step, or many episodes.
+    """
     sampled = sample(list(files))
     if _are_single_steps([files[file] for file in sampled], action):
         raise UnsupportedFormatError(
@@ -105,7 +126,12 @@ def require_episodes(files: Mapping[Path, Headers], action: str) -> None:
 
 
 def many_episodes(file: Path, marks: tuple[str, int]) -> UnsupportedFormatError:
-    """The error for a file that holds several episodes; marks: see `episode_marks_in`."""
+    """The error for a file that holds several episodes.
+
+    Args:
+        file: the file.
+        marks: what `episode_marks_in` returns for it.
+    """
     name, count = marks
     held_out = [
         other.name for other in episode_files(file.parent) if _split_of(other) not in ("", "train")
@@ -120,7 +146,18 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> UnsupportedFormatError:
 
 
 def episode_marks_in(file: Path, headers: Headers) -> tuple[str, int] | None:
-    """The array that divides a file into episodes, and their number; None if it is one episode."""
+    """The array that divides a file into episodes.
+
+    Args:
+        file: the file.
+        headers: its headers.
+
+    Returns:
+        The array's name and the number of episodes; None if the file is one episode.
+
+    Raises:
+        UserError: the file is torn.
+    """
     return marked_episodes(read_arrays(file, mark_names(headers)), rows_of(headers))
 
 

@@ -18,7 +18,16 @@ _ROUNDING = 1e-6  # in units of half the distance of the bounds; float32 rounds 
 
 
 def to_store(name: str, action: np.ndarray, contract: ActionContract) -> dict[str, np.ndarray]:
-    """The arrays to write for actions float32 (T, a); name: that of the scaled ones."""
+    """The arrays to write for an episode's actions.
+
+    Args:
+        name: the name of the scaled ones, one of `RECORDED`.
+        action: float32 (T, a), in the contract's units.
+        contract: the meaning of the actions.
+
+    Returns:
+        Name to array (T, a): the actions scaled to [-1, 1], and as they are.
+    """
     return {name: contract.normalise(action), RECORDED[name]: action}
 
 

@@ -118,7 +118,13 @@ def open_demo(file: Hdf5File, name: str, action_names: Sequence[str]) -> Demo:
 def difference(
     expected: Mapping[str, ArraySize], layout: Mapping[str, ArraySize], demo: Demo
 ) -> str:
-    """How a demonstration differs from the layout of most; "" if it does not."""
+    """How a demonstration differs from the layout of most; "" if it does not.
+
+    Args:
+        expected: the layout of most demonstrations.
+        layout: the layout of this one.
+        demo: the demonstration, from which the text says what is there instead.
+    """
     for name, size in expected.items():
         if layout.get(name) == size:
             continue

@@ -29,8 +29,15 @@ class WindowSource(Protocol):
         ...
 
     def fractions(self, step: int, batch_size: int) -> Mapping[str, float]:
-        """The fraction of a step's batch that each of several datasets gives, by the name of its
-        embodiment; empty for one dataset."""
+        """The fraction of a step's batch that each of several datasets gives.
+
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks together.
+
+        Returns:
+            The fractions by the name of the dataset's embodiment; empty for one dataset.
+        """
         ...
 
     def epochs(self, drawn: int) -> Mapping[str, float]:

@@ -73,7 +73,16 @@ class FrameCache:
         return cache
 
     def frames(self, camera: str, start: int, stop: int) -> np.ndarray:
-        """Frames start to stop (exclusive) of one camera: uint8 (n, 3, h, w)."""
+        """Decoded frames of one camera.
+
+        Args:
+            camera: the camera's name.
+            start: the first frame, counted through the dataset.
+            stop: the frame after the last one.
+
+        Returns:
+            uint8 (stop - start, 3, h, w).
+        """
         return self.images[camera].read(start, stop)
 
     @property
@@ -95,7 +104,15 @@ class FrameCache:
 
 
 def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
-    """Decode a dataset into a new folder, which no other process uses."""
+    """Decode a dataset into a new folder.
+
+    Args:
+        dataset: the dataset.
+        folder: the folder, which is made now, and which no other process uses.
+
+    Raises:
+        UserError: an image cannot be decoded, or the disk is full.
+    """
     folder.mkdir(parents=True)
     cache = FrameCache(folder, dataset)
     try:

@@ -82,8 +82,17 @@ class Mixture:
         return counts
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """This rank's equal part of training step `step`'s batch. Raises UserError if the ranks
-        cannot share a batch equally."""
+        """This rank's equal part of training step `step`'s batch.
+
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks together.
+            rank: in [0, world_size).
+            world_size: how many ranks share the batch.
+
+        Raises:
+            UserError: the ranks cannot share a batch equally.
+        """
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
         size = batch_size // world_size
@@ -102,7 +111,15 @@ class Mixture:
         return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:
-        """The fraction of a step's batch that each source gives, by the name of its embodiment."""
+        """The fraction of a step's batch that each source gives.
+
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks together.
+
+        Returns:
+            The fractions by the name of the source's embodiment.
+        """
         before, after = self.drawn(step * batch_size), self.drawn((step + 1) * batch_size)
         return {
             name: (end - start) / batch_size
@@ -159,7 +176,15 @@ class Mixture:
 
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:
-    """Raise UserError unless there is a positive finite weight for each dataset."""
+    """Check the weights of a mixture.
+
+    Args:
+        weights: what was passed: a positive finite number for each dataset.
+        datasets: how many datasets there are.
+
+    Raises:
+        UserError: they are anything else.
+    """
     if not isinstance(weights, Sequence) or not all(
         isinstance(weight, numbers.Real) for weight in weights
     ):

@@ -106,6 +106,13 @@ class PromptDrawer:
 
 
 def evenly_spaced(lengths: np.ndarray, count: int) -> np.ndarray:
-    """int64 (..., count): evenly spaced indices, first and last included, into sequences of
-    `lengths` (..., 1)."""
+    """Evenly spaced indices into sequences, first and last included.
+
+    Args:
+        lengths: integers (..., 1), the lengths of the sequences, 1 or more.
+        count: how many indices each sequence gets, 1 or more; short ones get some twice.
+
+    Returns:
+        int64 (..., count).
+    """
     return np.round((lengths - 1) * np.linspace(0, 1, count)).astype(np.int64)

@@ -89,7 +89,15 @@ class RowFile:
                 )
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop (exclusive) as a new array (stop - start, *shape)."""
+        """Read rows that follow each other.
+
+        Args:
+            start: the first row.
+            stop: the row after the last one.
+
+        Returns:
+            A new array (stop - start, *shape).
+        """
         assert 0 <= start <= stop <= self.count, (start, stop, self.count)
         out = np.empty((1, stop - start, *self.shape), self.dtype)
         if stop > start:
@@ -97,8 +105,12 @@ class RowFile:
         return out[0]
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Write rows (n, *shape) from row `start` on, into a file opened for writing by
-        `create`."""
+        """Write rows into a file opened for writing by `create`.
+
+        Args:
+            start: the first row to write.
+            values: (n, *shape), of the file's dtype.
+        """
         assert values.dtype == self.dtype and values.shape[1:] == self.shape, (
             values.dtype,
             values.shape,

@@ -124,8 +124,17 @@ class StreamedWindows:
         self._ready: dict[tuple[int, int], Future[Windows]] = {}
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """As `Windows.batch`. `world_size` is a multiple of the number of readers, and the ranks of
-        a reader follow each other."""
+        """This rank's equal part of training step `step`'s batch, from this reader's windows.
+
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks of all readers together.
+            rank: in [0, world_size), one of this reader's. The ranks of a reader follow each other.
+            world_size: how many ranks share the batch, a multiple of the number of readers.
+
+        Raises:
+            UserError: the ranks cannot share a batch equally, or the readers the ranks.
+        """
         if batch_size % world_size or world_size % self._readers:
             raise UserError(
                 f"batch size {batch_size} does not divide among {world_size} processes, or these "
@@ -149,7 +158,7 @@ class StreamedWindows:
         return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
     def fractions(self, step: int, batch_size: int) -> Mapping[str, float]:
-        """Empty, since all windows are of one dataset."""
+        """See `WindowSource.fractions`. Empty, since all windows are of one dataset."""
         return {}
 
     def epochs(self, drawn: int) -> Mapping[str, float]:

@@ -144,6 +144,12 @@ class Windows:
 
         Steps walk through a permutation of all windows, another one in each epoch.
 
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks together.
+            rank: in [0, world_size).
+            world_size: how many ranks share the batch.
+
         Raises:
             UserError: the ranks cannot share a batch equally.
         """
@@ -159,7 +165,7 @@ class Windows:
         return self._assemble(windows, episodes, self._draw_prompts(positions, episodes))
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:
-        """Empty, since all windows are of one dataset."""
+        """See `WindowSource.fractions`. Empty, since all windows are of one dataset."""
         return {}
 
     def epochs(self, drawn: int) -> dict[str, float]:

@@ -42,7 +42,16 @@ def measured_bounds(
     episodes: Iterable[int],
     columns: Sequence[str] = (ACTION, EXPERT_ACTION),
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lowest and highest actions (a,) in some columns of some episodes, reading all their rows."""
+    """Lowest and highest actions in some columns of some episodes, reading all their rows.
+
+    Args:
+        dataset: the dataset.
+        episodes: indices of the episodes, one at least.
+        columns: the names of the columns of actions; the dataset has one of them at least.
+
+    Returns:
+        Low and high, a numbers each, see `observed_bounds`.
+    """
     running: dict[str, RunningStatistics] = {}
     for episode in episodes:
         for name, values in dataset.columns(episode).items():

@@ -58,11 +58,15 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
     computed again, and actions clipped to their contract. Bounds that are only measured become
     those of the copy.
 
+    Args:
+        path: the dataset, as `EpisodeDataset.open` takes it.
+        output: the folder of the copy, which must not exist.
+
     Returns:
         The names of the episodes left out.
 
     Raises:
-        UserError: if no episode is left, or `output` exists.
+        UserError: if there is no dataset, no episode is left, or `output` exists.
     """
     output = path_of(output, "output")
     require_free(output)

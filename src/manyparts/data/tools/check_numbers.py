@@ -81,7 +81,13 @@ class Jumps:
     _excluded: set[_Key] = field(default_factory=set)  # some episode shows something else
 
     def add(self, feature: str, episode: int, values: np.ndarray) -> None:
-        """Add an episode's values (T, d) of a feature, all finite."""
+        """Add an episode's values of a feature.
+
+        Args:
+            feature: the feature's name.
+            episode: the episode's index.
+            values: (T, d), all finite.
+        """
         explained: set[int] = set()  # dimensions that have a jump already
         for find in (_wrapping, _wrapped_differences, _quaternions, _rotation_vectors):
             for dimensions, kind, rows in find(values):

@@ -217,7 +217,7 @@ class _LeRobotOutput:
         writer.close()
 
     def finish(self, whole: Path, *, name: str) -> None:
-        """Nothing is left to do: it is complete after every seal."""
+        """See `_SegmentedOutput.finish`. Nothing is left to do: it is complete after every seal."""
 
     def _saved_statistics(self, done: int) -> dict[str, np.ndarray] | None:
         """The saved state of the statistics of `done` episodes.
@@ -272,7 +272,12 @@ class _SegmentedOutput:
         writer.path.rename(self._staging / f"segment-{writer.first:08d}-{writer.after:08d}")
 
     def finish(self, whole: Path, *, name: str) -> None:
-        """Join all segments to the dataset `whole`; its name is that of the target."""
+        """Join all segments to one dataset.
+
+        Args:
+            whole: the path of the dataset; if something is there, it is complete already.
+            name: the name of the target, under which the dataset is written first.
+        """
         if whole.exists():  # an earlier call was killed before it moved it to the target
             return
         building = self._staging / "building" / name

@@ -45,11 +45,25 @@ class Inspection:
     """Check, severity, text and remedy to where that was found."""
 
     def report(self, check: str, severity: Severity, what: str, remedy: str, where: str) -> None:
-        """Report a finding; equal ones of several episodes become one."""
+        """Report a finding; equal ones of several episodes become one.
+
+        Args:
+            check: the check that found it, such as "action bounds".
+            severity: "error" or "warning".
+            what: what is wrong.
+            remedy: what to do.
+            where: a file, a feature, or an episode as `where` names it.
+        """
         self.reports.setdefault((check, severity, what, remedy), []).append(where)
 
     def report_broken(self, check: str, what: str, episode: int) -> None:
-        """Report an error because of which the episode is left out of a repaired copy."""
+        """Report an error because of which the episode is left out of a repaired copy.
+
+        Args:
+            check: the check that found it.
+            what: what is wrong.
+            episode: the episode's index.
+        """
         self.broken.add(episode)
         self.report(check, "error", what, LEAVES_OUT, self.where(episode))
 

@@ -46,7 +46,12 @@ class Outliers:
         self._extremes: list[tuple[int, np.ndarray]] = []  # episode, minimum and maximum (2, d)
 
     def add(self, episode: int, values: np.ndarray) -> None:
-        """Add an episode's values (T, d), all finite."""
+        """Add an episode's values.
+
+        Args:
+            episode: the episode's index.
+            values: (T, d), all finite, T at least 1.
+        """
         self._running.update(values)
         self._extremes.append(
             (episode, np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64))

@@ -84,7 +84,20 @@ def view(
 def choose_episodes(
     dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]
 ) -> list[int]:
-    """At most `count` episodes to look at, equally many of each task; see `view`."""
+    """Choose the episodes to look at, equally many of each task, evenly spaced.
+
+    Args:
+        dataset: the dataset.
+        count: how many at most, 1 or more.
+        only: indices of episodes; if there are any, these are chosen, however many they are.
+        tasks: names or instructions of the tasks to choose from; none: all.
+
+    Returns:
+        Indices of episodes, task by task; those of `only` in its order.
+
+    Raises:
+        UserError: for a count below 1, or unknown episodes or tasks.
+    """
     if count < 1:
         raise UserError(f"episodes is {count}; expected at least 1")
     for index in only:

@@ -75,7 +75,17 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 
 
 def make(task: str, config: EnvConfig, split: Split) -> ControlSuite:
-    """The environment of a task of this suite, "walker-walk" or another of `TASKS`."""
+    """The environment of a task of this suite.
+
+    Args:
+        task: "walker-walk" or another of `TASKS`.
+        config: what it shows, and how long its episodes are.
+        split: the split that episodes' starts are drawn from.
+
+    Raises:
+        UserError: the config hides or fixes goals, which this suite does not have, or names an
+            unknown camera; or the suite's simulator or a renderer is missing.
+    """
     return ControlSuite(task, config, split)
 
 

@@ -30,6 +30,16 @@ def rewards_of(domain: str, task: str, physics: Any, suite_task: Any) -> Rewards
 
     Five domains have functions of arrays here. Others use the suite's own function, one state at a
     time, which is slower.
+
+    Args:
+        domain: the robot, such as "walker".
+        task: what it does, such as "run".
+        physics: the suite's physics of this task.
+        suite_task: the suite's task, used for the other domains.
+
+    Returns:
+        A function from positions, velocities, sensors and controls of n states to float (n,), see
+        `mppi.Rewards`. Where the suite's rewards are too sparse to plan with, terms are added.
     """
     vectorised = {
         "cartpole": _cartpole,

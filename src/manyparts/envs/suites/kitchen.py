@@ -152,7 +152,16 @@ FULL = (
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Kitchen:
-    """The environment of a subtask, "kettle", or of four: another of `TASKS`."""
+    """The environment of a subtask, or of four.
+
+    Args:
+        task: "kettle" or another of `TASKS`.
+        config: what it shows, and how long its episodes are.
+        split: the split that the kettle's start is drawn from.
+
+    Raises:
+        UserError: the config fixes a goal, or names an unknown camera; or nothing renders here.
+    """
     return Kitchen(task, config, split)
 
 

@@ -80,7 +80,17 @@ DRAWS = 10_000
 
 
 def make(task: str, config: EnvConfig, split: Split) -> MetaWorld:
-    """The environment of a task of this suite, "reach" or another of `TASKS`."""
+    """The environment of a task of this suite.
+
+    Args:
+        task: "reach" or another of `TASKS`.
+        config: what it shows, and how long its episodes are.
+        split: the split that goals are drawn from.
+
+    Raises:
+        UserError: the config names an unknown camera; or the suite's simulator or a renderer
+            is missing.
+    """
     return MetaWorld(task, config, split)
 
 

@@ -37,7 +37,16 @@ SAMPLES_PER_PIXEL = 4
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Navigation:
-    """The environment of a world of this suite, "hallway" or another of `TASKS`."""
+    """The environment of a world of this suite.
+
+    Args:
+        task: "hallway" or another of `TASKS`.
+        config: what it shows, and how long its episodes are.
+        split: the split that goals are drawn from.
+
+    Raises:
+        UserError: the config names an unknown camera; or nothing renders here.
+    """
     config.camera_sizes("navigation", CAMERAS, CAMERAS)  # refuse before a scene is opened
     scene, horizon = MiniworldScene(WORLDS[task]), WORLDS[task].horizon
     return Navigation(

@@ -75,7 +75,17 @@ class Scene(Protocol):
     def image(
         self, position: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
     ) -> np.ndarray:
-        """What is seen from a pose, uint8 (size, size, 3); `marker`: the goal marker's position."""
+        """What is seen from a pose.
+
+        Args:
+            position: of the robot, float (2,), metres.
+            heading: of the robot, radians.
+            size: side of the image in pixels.
+            marker: position of the goal's marker, float (2,), metres; None: no marker is drawn.
+
+        Returns:
+            uint8 (size, size, 3).
+        """
         ...
 
     def close(self) -> None:

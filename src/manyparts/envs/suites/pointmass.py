@@ -66,7 +66,16 @@ FULL = (*PROPRIOCEPTION, "velocity_x", "velocity_y", "goal_x", "goal_y")
 
 
 def make(task: str, config: EnvConfig, split: Split) -> PointMass:
-    """The environment of a task of this suite, "reach" or another of `TASKS`."""
+    """The environment of a task of this suite.
+
+    Args:
+        task: "reach" or another of `TASKS`.
+        config: what it shows, and how long its episodes are.
+        split: the split that goals are drawn from.
+
+    Raises:
+        UserError: the config names an unknown camera.
+    """
     return PointMass(task, config, split)
 
 

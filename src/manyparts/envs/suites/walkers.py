@@ -73,7 +73,18 @@ TASKS: tuple[str, ...] = tuple(chain.from_iterable(SPLITS.values()))
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Walker:
-    """The environment of a morphology such as "train-planar-0017", listed in `TASKS` or not."""
+    """The environment of a morphology.
+
+    Args:
+        task: the morphology's name, such as "train-planar-0017", listed in `TASKS` or not.
+        config: what it shows, and how long its episodes are.
+        split: the split that episodes' starts are drawn from.
+
+    Raises:
+        UserError: the config hides or fixes goals, which this suite does not have, or names an
+            unknown camera; or nothing renders here.
+        ValueError: there is no such morphology.
+    """
     return Walker(task, config, split)
 
 

@@ -190,7 +190,13 @@ class Morphology:
         return self.density * (legs + _capsule_volume(self.torso, self.torso_radius))
 
     def joint(self, leg: Leg, link: int, axis: Axis) -> Joint:
-        """The joint about an axis at the upper end of a link; link 0 is at the hip."""
+        """The joint at the upper end of a link.
+
+        Args:
+            leg: one of `legs`.
+            link: the index of the leg's link; link 0 is at the hip.
+            axis: the axis that the joint turns about.
+        """
         muscles, sideways = self.muscles, 1.0 if axis == "bend" else SIDEWAYS
         weight = self.mass * GRAVITY
         torque = sideways * TORQUE_ALONG_LEG[link] * muscles.torque * weight * self.centre

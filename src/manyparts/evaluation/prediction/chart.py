@@ -20,10 +20,17 @@ _LEGEND_WIDTH = 52  # characters of a legend as wide as a panel
 
 
 def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
-    """Write a drawing, and return whether it was written.
+    """Write a drawing.
 
     If Matplotlib is broken, this warns instead of raising, since the numbers count more than their
     drawing.
+
+    Args:
+        path: the file to write.
+        drawing: returns the file's content. It may import Matplotlib.
+
+    Returns:
+        Whether the drawing was written.
     """
     try:
         load_package("matplotlib.figure", path.name, "pip install matplotlib")
@@ -114,6 +121,10 @@ def legend_of(names: Sequence[str], *, panels: int) -> dict[str, Any]:
     """Matplotlib's settings of a legend below some panels.
 
     Long names stand below each other; those wider than a panel lose their beginning.
+
+    Args:
+        names: the legend's entries, at least one.
+        panels: number of panels next to each other.
     """
     labels = [
         name if len(name) <= _LEGEND_WIDTH else f"...{name[3 - _LEGEND_WIDTH :]}" for name in names

@@ -36,6 +36,11 @@ def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> 
     drawn from states by the simulator that they were recorded in. Around a scene that a model
     imagines is a frame of its curve's colour; a state that is not finite is black.
 
+    Args:
+        windows: what models imagined, see `imagine`.
+        dataset: the dataset that the windows are from.
+        folder: where files are written; it is made if it does not exist.
+
     Returns:
         Lines for the user: where files are, or why there are no films.
     """
@@ -65,6 +70,13 @@ def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
 
     If the state has more than `MAX_CURVES` numbers, those are drawn that vary most, in the
     dataset's stds. The models' context is shaded.
+
+    Args:
+        windows: what models imagined, see `imagine`; at least one.
+        dataset: the dataset that the windows are from.
+
+    Returns:
+        The file's content.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -139,7 +139,22 @@ def imagine(
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Imagined]:
-    """The first windows of `open_loop` for this horizon, and what its models imagine of them."""
+    """The first windows of `open_loop` for this horizon, and what its models imagine of them.
+
+    Args:
+        runs: as in `open_loop`.
+        data: as in `open_loop`.
+        horizon: steps that are imagined.
+        windows: number of windows.
+        seed: as in `open_loop`.
+        changes: as in `open_loop`.
+
+    Returns:
+        One record per window. Its rewards are NaN if the dataset has none.
+
+    Raises:
+        UserError: see `open_loop`.
+    """
     setup = _prepare(runs, data, horizon, windows, seed, changes)
     names = labels([each.run for each in setup.forecasters])
     results = []

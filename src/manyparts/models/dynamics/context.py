@@ -71,7 +71,12 @@ class TransformerContext(EncodedSteps):
         )
 
     def with_tokens(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerContext:
-        """Return the context with more tokens. steps: of each token."""
+        """Return the context with more tokens.
+
+        Args:
+            x: The tokens, embedded.
+            steps: The step of each token, counted as `end_step`.
+        """
         model, past = self.model, self.past()
         model.run(x, steps, past)
         # There is one row; its own keys and values become shared ones: (h, 1, l, d) to (h, l, d).

@@ -146,7 +146,12 @@ class EnsembleDynamics(nn.Module, TrainableModel):
     def forward(
         self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
     ) -> Gaussians:
-        """Return what every member predicts for the same steps."""
+        """Return what every member predicts for the same steps.
+
+        Args:
+            observation: Normalised.
+            action: The action after each observation, within [-1, 1].
+        """
         inputs = torch.cat([observation, action], dim=-1)
         # `expand` gives each member the same rows without copying them.
         gaussians = self.each(inputs.flatten(0, -2).expand(self.config.members, -1, -1), None)

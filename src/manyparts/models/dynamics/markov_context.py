@@ -35,6 +35,12 @@ class MarkovContext:
     ) -> MarkovContext:
         """Return the context of the last of t observations.
 
+        Args:
+            observation: t observations, normalised; the last one is the current one.
+            action: The t - 1 actions between them, of which only the number is checked.
+            reward: The rewards of these actions, of which only the number is checked.
+            start: Starts an imagination of the model.
+
         Raises:
             ValueError: There are not t - 1 actions and rewards.
         """
@@ -54,7 +60,16 @@ class MarkovContext:
 
 
 def require_lengths(observation: Tensor, action: Tensor, reward: Tensor) -> None:
-    """Raise ValueError unless there are t observations and t - 1 actions and rewards."""
+    """Require t observations and t - 1 actions and rewards.
+
+    Args:
+        observation: (t, s).
+        action: (t - 1, a).
+        reward: (t - 1,).
+
+    Raises:
+        ValueError: The numbers of steps do not fit.
+    """
     if len(observation) != len(action) + 1 or len(action) != len(reward):
         raise ValueError(
             f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards; "
@@ -63,7 +78,16 @@ def require_lengths(observation: Tensor, action: Tensor, reward: Tensor) -> None
 
 
 def require_actions(action: Tensor, candidates: int, dimension: int) -> None:
-    """Raise ValueError unless there is an action for each candidate."""
+    """Require an action for each candidate.
+
+    Args:
+        action: Of `Imagination.step`, unchecked.
+        candidates: Number of candidates.
+        dimension: Numbers of an action.
+
+    Raises:
+        ValueError: The shape is not (candidates, dimension).
+    """
     if action.shape != (candidates, dimension):
         raise ValueError(
             f"actions have shape {tuple(action.shape)}, expected {(candidates, dimension)}"

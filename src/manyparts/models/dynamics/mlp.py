@@ -62,7 +62,12 @@ class MlpDynamics(nn.Module, TrainableModel):
     def forward(
         self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
     ) -> Float[Tensor, "... m"]:
-        """Return the change of each number of the observation, then the reward: m = s + 1."""
+        """Return the change of each number of the observation, then the reward: m = s + 1.
+
+        Args:
+            observation: Normalised.
+            action: The action after each observation, within [-1, 1].
+        """
         return self.network(torch.cat([observation, action], dim=-1))
 
     def encode(

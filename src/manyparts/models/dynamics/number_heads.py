@@ -36,6 +36,10 @@ def bin_waves(count: int, width: int) -> Float[Tensor, "n d"]:
 
     As initial embeddings they make neighbouring bins similar, so that what is learned of one bin
     holds for the next.
+
+    Args:
+        count: Number of bins.
+        width: Numbers per bin; even. The first half are sines, the second half cosines.
     """
     # From 0.5 to 0.5 * 64 waves, evenly on a logarithmic scale.
     waves = 0.5 * 64 ** torch.linspace(0, 1, width // 2)

@@ -57,7 +57,15 @@ class PlanGraph:
     @torch.inference_mode(False)
     @torch.no_grad()
     def imagined(self, context: EncodedSteps, plans: Float[Tensor, "n t a"]) -> Prediction:
-        """Return observations (n, t, s) and rewards (n, t) of a context and plans of its shapes."""
+        """Return what a context's model predicts under plans.
+
+        Args:
+            context: As long as the one that was recorded, of the same model.
+            plans: Actions within [-1, 1], of the shape that was recorded, on the GPU.
+
+        Returns:
+            Observations (n, t, s), normalised, and rewards (n, t).
+        """
         assert context.cache is not None
         for buffers, keys_values in zip(self._cache, context.cache, strict=True):
             for buffer, tensor in zip(buffers, keys_values, strict=True):
@@ -81,6 +89,10 @@ def plan_graph(context: EncodedSteps, plans: Float[Tensor, "n t a"]) -> PlanGrap
     """Return the graph for such contexts and plans, recorded at the first call.
 
     The latest few are kept. Only one thread at a time may use a model's graphs.
+
+    Args:
+        context: With at least one step in its cache, on the GPU.
+        plans: Actions within [-1, 1], on the GPU.
     """
     model, weight = context.model, next(context.model.parameters())
     graphs = _graphs.setdefault(model, {})

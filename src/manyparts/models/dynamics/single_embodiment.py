@@ -13,6 +13,11 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 def dimensions(embodiments: EmbodimentSet, *, chunk: int, steps: int) -> tuple[int, int]:
     """Return the numbers of a state and of an action.
 
+    Args:
+        embodiments: What the model is built for; exactly one, with a state.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window; at least 2.
+
     Raises:
         UserError: There are several embodiments, the one has no state, a step has several actions,
             or windows have less than two steps.

@@ -247,7 +247,9 @@ class StepTransformer(nn.Module, TrainableModel):
     ) -> Float[Tensor, "b t a"]:
         """Return the policy's action at each step, from the steps before and its observation.
 
-        Arguments: see `forward`.
+        Args:
+            values: See `forward`.
+            real: See `forward`.
         """
         return self.actions_of(self._hidden_with_queries(values, real)[1])
 
@@ -257,7 +259,7 @@ class StepTransformer(nn.Module, TrainableModel):
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
     ) -> tuple[BinnedPrediction, Float[Tensor, "b t a"]]:
-        """Return what `forward` and `decide` do, in one pass."""
+        """Return what `forward` and `decide` do, in one pass. See `forward` for the arguments."""
         hidden, queries = self._hidden_with_queries(values, real)
         return self._prediction(hidden, values, real, step), self.actions_of(queries)
 

@@ -68,6 +68,11 @@ class Context(Protocol):
         """Return the context after one more step.
 
         Steps beyond the model's maximum are dropped, the oldest first.
+
+        Args:
+            action: The action that was executed, within [-1, 1].
+            reward: The reward of the action.
+            observation: The observation after it, normalised, which is now the current one.
         """
         ...
 
@@ -79,19 +84,30 @@ class ImaginesInParallel(Protocol):
     def imagined(
         self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None
     ) -> Prediction:
-        """Return observations (n, t, s) and rewards (n, t) under plans.
+        """Return what the model predicts under plans.
 
-        They equal those of an imagination that takes the plans' steps one by one. generator: see
-        `Context.imagine`.
+        It equals what an imagination predicts that takes the plans' steps one by one.
+
+        Args:
+            plans: Actions within [-1, 1].
+            generator: See `Context.imagine`.
+
+        Returns:
+            Observations (n, t, s), normalised, and rewards (n, t).
         """
         ...
 
 
 @torch.no_grad()
 def step_by_step(imagination: Imagination, plans: Float[Tensor, "n t a"]) -> Prediction:
-    """Return observations (n, t, s) and rewards (n, t) of an imagination under plans.
+    """Return what an imagination predicts under plans.
 
-    The imagination cannot be used afterwards.
+    Args:
+        imagination: Of n candidates. It cannot be used afterwards.
+        plans: Actions within [-1, 1].
+
+    Returns:
+        Observations (n, t, s), normalised, and rewards (n, t).
     """
     # Inference mode spares each step autograd's bookkeeping. Tensors that the imagination keeps
     # become inference tensors, which is why it cannot go on outside of this function.

@@ -55,7 +55,13 @@ def action_mask(batch: Batch) -> Bool[Tensor, "b t n"]:
 
 
 def head(inputs: int, outputs: int, *, dropout: float = DROPOUT) -> nn.Sequential:
-    """The perceptron that these losses use, with two hidden layers."""
+    """The perceptron that these losses use, with two hidden layers.
+
+    Args:
+        inputs: numbers that it reads per row.
+        outputs: numbers that it predicts per row.
+        dropout: dropout probability after each hidden layer, from 0 to less than 1.
+    """
     return mlp([inputs, *HIDDEN, outputs], dropout=dropout)
 
 

@@ -25,7 +25,14 @@ _MAX_LINES = 6  # per chart: there are no more colours
 def write_report(
     study: Study, measurements: Sequence[Measurement], result: StudyResult, output: Path
 ) -> Path:
-    """Write OUTPUT/report.html and return its path."""
+    """Write OUTPUT/report.html and return its path.
+
+    Args:
+        study: The study.
+        measurements: Those of the preset.
+        result: The results of those that are finished.
+        output: The study's folder.
+    """
     path, preset = output / REPORT, escape(result.provenance["preset"])
     provenance = {key: value for key, value in result.provenance.items() if key != "notes"}
     parts = [
@@ -55,8 +62,9 @@ _READING = (
     "differences. With one seed the interval is over its episodes alone, and says nothing about "
     "another training.",
     "P is the probability that a run of the reference beats a run of the row's method on a task "
-    "drawn at random, ties counting half. A claim shows where the interval of the difference lies "
-    "above 0, or above the margin that the claim names. The opposite shows where it lies below.",
+    'drawn at random, ties counting half. The verdict on a claim is "shows" where the interval of '
+    'the difference lies above 0, or above the margin that the claim names. It is "opposite" where '
+    'the interval lies below, and "not told apart" where it holds 0 or the margin.',
     "A task counts as solved with a score of at least 0.9. Steps and seconds are those of all "
     "phases that lead to an agent. Core hours are what these and the collection computed. "
     "results.json has more.",
@@ -83,14 +91,14 @@ def _claims(result: StudyResult) -> str:
             cells = [escape(verdict.setting), escape(verdict.verdict), *_compared(comparison)]
             groups.setdefault(verdict.words, []).append(cells)
     claims = dict.fromkeys(verdict.words for verdict in result.verdicts)
-    unmeasured = [words for words in claims if words not in groups]
-    rest = f"<p>Not measured: {escape('; '.join(unmeasured))}.</p>" if unmeasured else ""
+    untested = [words for words in claims if words not in groups]
+    rest = f"<p>Not tested: {escape('; '.join(untested))}.</p>" if untested else ""
     return "<h2>Claims and verdicts</h2>" + _table(heads, groups, numbers=2) + rest
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
     costs = ["seeds", "steps", "seconds", "core hours", "parameters"]
-    compared = [f"{study.reference} less this", "P"] if result.compares(setting) else []
+    compared = [f"{study.reference} minus this", "P"] if result.compares(setting) else []
     heads = ["method", "", study.score, *compared, "solved", *costs]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
     return f"<h3>{escape(setting)}</h3>" + _table(heads, {"": rows}, numbers=2)

@@ -34,8 +34,6 @@ from manyparts.studies.engine.study import Claim, Measurement, Score, Study
 
 RESULTS = "results.json"
 SOLVED = 0.9  # the score from which a task counts as solved, as in the DualMind paper
-# Names of fields that results.json has under another name.
-_KEYS = {"environment": "place"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Row:
     pretraining: int | None
     """As in `Measurement`."""
     environment: str
-    """As in `Measurement`; results.json calls it "place"."""
+    """As in `Measurement`."""
     seeds: tuple[int, ...]
     """Seeds with all stages done."""
     episodes: int
@@ -89,7 +87,7 @@ class Comparison:
     b: str
     setting: str
     difference: Difference
-    """The mean score of `a` less that of `b`."""
+    """The mean score of `a` minus that of `b`."""
     probability: Interval
     """The probability that a run of `a` beats one of `b` on a task drawn at random, ties counting
     half (Agarwal et al. 2021)."""
@@ -105,8 +103,8 @@ class Verdict:
     worse: str
     setting: str
     verdict: str
-    """"shows", "does not show", "the opposite shows" (the difference is below the claim's margin),
-    "one seed cannot tell" or "not measured"."""
+    """"shows", "opposite" (the difference is below the claim's margin), "not told apart",
+    "not tested" or "one seed cannot tell"."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,13 @@ class StudyResult:
         return [row for row in self.rows if row.setting == setting]
 
     def comparison(self, a: str, b: str, setting: str) -> Comparison | None:
-        """Return the comparison of two methods in a setting; None if it is missing."""
+        """Return the comparison of two methods in a setting; None if it is missing.
+
+        Args:
+            a: The method that is compared.
+            b: The method that it is compared with.
+            setting: The setting's name.
+        """
         for comparison in self.comparisons:
             if (comparison.a, comparison.b, comparison.setting) == (a, b, setting):
                 return comparison
@@ -141,11 +145,7 @@ class StudyResult:
     def save(self, folder: Path) -> Path:
         """Write results.json and return its path."""
         path = folder / RESULTS
-        values = asdict(self)
-        values["rows"] = [
-            {_KEYS.get(name, name): value for name, value in row.items()} for row in values["rows"]
-        ]
-        write_atomically(path, json.dumps(values, indent=1).encode())
+        write_atomically(path, json.dumps(asdict(self), indent=1).encode())
         return path
 
 
@@ -171,9 +171,7 @@ class _Cell:
 def gather(
     study: Study, preset: str, measurements: Sequence[Measurement], output: Path
 ) -> StudyResult:
-    """Summarise the finished stages of a study.
-
-    A method has a row in a setting once one of its seeds is finished there.
+    """Summarise a study: a row per setting of each method that has a finished seed there.
 
     Args:
         study: The study.
@@ -345,15 +343,15 @@ def _verdict(
     ]
     compared = [cells[name] for name in wanted[:2] if name in cells]
     if not differences:
-        verdict = "not measured"
+        verdict = "not tested"
     elif any(cell.learned and len(cell.measurements) < 2 for cell in compared):
         verdict = "one seed cannot tell"
     elif differences[0].low > claim.margin:
         verdict = "shows"
     elif differences[0].high < claim.margin:
-        verdict = "the opposite shows"
+        verdict = "opposite"
     else:
-        verdict = "does not show"
+        verdict = "not told apart"
     return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
 
 

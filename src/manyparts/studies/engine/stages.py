@@ -170,12 +170,22 @@ def label(stage: Stage) -> str:
 
 
 def folder(stage: Stage, output: Path) -> Path:
-    """Return the folder of a stage: OUTPUT/stages/<label>-<key>."""
+    """Return the folder of a stage: OUTPUT/stages/<label>-<key>.
+
+    Args:
+        stage: The stage.
+        output: The study's folder.
+    """
     return output / STAGES / f"{label(stage)}-{stage.key}"
 
 
 def product(stage: Stage, output: Path) -> Path:
-    """Return the path of what a stage makes: a dataset, a run, results or scores."""
+    """Return the path of what a stage makes: a dataset, a run, results or scores.
+
+    Args:
+        stage: The stage; it need not be done.
+        output: The study's folder.
+    """
     names: dict[type[Any], str] = {
         Collect: "data",
         Cut: "data",
@@ -221,7 +231,12 @@ def lineage(run: Train) -> Iterator[Train]:
 
 
 def is_done(stage: Stage, output: Path) -> bool:
-    """Return whether a stage is done; its product may be missing, see `left_to_do`."""
+    """Return whether a stage is done; its product may be missing, see `left_to_do`.
+
+    Args:
+        stage: The stage.
+        output: The study's folder.
+    """
     return (folder(stage, output) / DONE).exists()
 
 
@@ -250,6 +265,10 @@ def redo(stage: Stage, output: Path) -> None:
 
     Its `facts` are kept until then; those of the second time replace them, so that its time counts
     once.
+
+    Args:
+        stage: The stage.
+        output: The study's folder.
     """
     stage_folder = folder(stage, output)
     shutil.rmtree(product(stage, output), ignore_errors=True)
@@ -270,6 +289,10 @@ def _has_product(stage: Stage, output: Path) -> bool:
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
     """Return the facts about a stage that is done, or was and is being done once more.
 
+    Args:
+        stage: The stage.
+        output: The study's folder.
+
     Returns:
         `seconds` by the clock and `core_seconds` of computing, of all processes that worked on the
         stage, but for those that were killed outright. Of `Train` also `parameters` (all that are
@@ -281,7 +304,12 @@ def facts(stage: Stage, output: Path) -> dict[str, Any]:
 
 
 def write_description(stage: Stage, output: Path) -> Path:
-    """Make the stage's folder with a description for `read_description`; return the folder."""
+    """Make the stage's folder with a description for `read_description`; return the folder.
+
+    Args:
+        stage: The stage.
+        output: The study's folder.
+    """
     stage_folder = folder(stage, output)
     stage_folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(to_jsonable(stage), indent=1)

@@ -40,8 +40,8 @@ class Measurement:
 class Claim:
     """What a paper says: a method is better than another by more than a margin.
 
-    The claim shows where the whole interval of the difference is above the margin. The opposite
-    shows where the whole interval is below it.
+    The verdict is "shows" where the whole interval of the difference is above the margin, and
+    "opposite" where the whole interval is below it.
     """
 
     better: str

@@ -1,7 +1,7 @@
 """Processes that do the stages of a study, forked from a server that has imported what they need.
 
-A stage often computes for a few seconds, and importing takes three (docs/log.md, 2026-11-25).
-`Workers` is the runner's end of the server, `serve` is the server.
+A stage often computes for a few seconds, and importing takes three (docs/log/speed-and-scale.md,
+2026-11-25). `Workers` is the runner's end of the server, `serve` is the server.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Then a policy for one context, "go to the origin" (a = -s), is fitted on the fro
 few demonstrations. All encoders and policies are linear, so that least squares minimises every
 loss exactly.
 
-    python -m manyparts.studies.library.confounding docs/confounding.svg
+    python -m manyparts.studies.library.confounding docs/images/confounding.svg
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def _scale(preset: str) -> Scale:
             few_shot_steps=150,
             # From the front, doors hide the goal.
             environment=EnvConfig(cameras=("workspace_side",)),
-            same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},  # docs/log.md
+            # docs/log/speed-and-scale.md
+            same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},
             precision="bf16",  # two thirds of the time, on CPUs that have it
         )
     return Scale(
@@ -104,6 +105,10 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure every method at unseen goals and on held-out tasks, seed by seed.
 
     Held-out tasks are evaluated zero-shot, and few-shot for the five recipes.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seeds: How many seeds of each method.
     """
     scale = _scale(preset)
     measured: list[Measurement] = []
@@ -118,6 +123,10 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
 
     All take the same number of optimiser steps over their phases, but for those that take
     dual-phase's seconds.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seed: The training seed.
     """
     scale = _scale(preset)
     data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment)

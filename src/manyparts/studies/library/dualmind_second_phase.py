@@ -113,6 +113,14 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure the primary pair first, then the pair after demonstrations, then the other methods.
 
     What comes last is what is lost if the time does not suffice.
+
+    Args:
+        preset: "debug" or "laptop".
+        seeds: How many seeds of the primary pair; the other methods have at most
+            `SECONDARY_SEEDS`.
+
+    Raises:
+        UserError: The study's plan has fewer seeds.
     """
     scale = scale_of(preset)
     if seeds > len(scale.seeds):
@@ -129,7 +137,12 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
 
 
 def methods(scale: Scale, seed: int) -> Mapping[str, Train]:
-    """Return the run of each method: those of the study dualmind, on other data and goals."""
+    """Return the run of each method: those of the study dualmind, on other data and goals.
+
+    Args:
+        scale: What the preset fixes.
+        seed: The training seed.
+    """
     archived = archived_methods(scale.size, seed)
     variant = archived[ARCHIVED]
     runs = {

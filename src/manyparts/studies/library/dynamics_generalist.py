@@ -123,7 +123,12 @@ def _walkers(universe: str, count: int) -> tuple[str, ...]:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure zero-shot, then by the number of episodes to tune on; seed by seed."""
+    """Measure zero-shot, then by the number of episodes to tune on; seed by seed.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seeds: How many seeds of each method.
+    """
     scale = _scale(preset)
     measured: list[Measurement] = []
     for seed in range(seeds):

@@ -69,7 +69,12 @@ def _scale(preset: str) -> Scale:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure every model in every task, seed by seed. A setting is a task."""
+    """Measure every model in every task, seed by seed. A setting is a task.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seeds: How many seeds of each model.
+    """
     scale = _scale(preset)
     measured: list[Measurement] = []
     for seed in range(seeds):

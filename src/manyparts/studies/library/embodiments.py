@@ -59,6 +59,10 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
 
     A specialist of each domain has the preset's steps. One agent has the steps of both together,
     and so as many windows of each domain. Another has the steps of one specialist.
+
+    Args:
+        preset: "debug" or "laptop".
+        seed: The training seed.
     """
     # bfloat16 takes two thirds of the time, on CPUs that have it.
     precision = "bf16" if preset == "laptop" else "fp32"
@@ -84,7 +88,12 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure every agent in its own domain, the joint ones in both; seed by seed."""
+    """Measure every agent in its own domain, the joint ones in both; seed by seed.
+
+    Args:
+        preset: "debug" or "laptop".
+        seeds: How many seeds of each agent.
+    """
     measured: list[Measurement] = []
     for seed in range(seeds):
         for method, run in methods(preset, seed).items():

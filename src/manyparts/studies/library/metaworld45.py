@@ -72,7 +72,12 @@ def _scale(preset: str) -> Scale:
 
 
 def run(preset: str, seed: int) -> Train:
-    """Return the run that trains the agent."""
+    """Return the run that trains the agent.
+
+    Args:
+        preset: "debug" or "laptop".
+        seed: The training seed.
+    """
     scale = _scale(preset)
     data = Collect(
         scale.tasks, scale.demonstrations, environment=scale.environment, noise=scale.noise
@@ -84,7 +89,12 @@ def run(preset: str, seed: int) -> Train:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure training tasks at unseen goals, and held-out tasks zero-shot and few-shot."""
+    """Measure training tasks at unseen goals, and held-out tasks zero-shot and few-shot.
+
+    Args:
+        preset: "debug" or "laptop".
+        seeds: How many agents, each with its own training seed.
+    """
     measured: list[Measurement] = []
     for seed in range(seeds):
         measured += _measured(preset, seed)

@@ -174,7 +174,12 @@ def stages_of(chosen: Sequence[Trial]) -> list[Stage]:
 def gather(chosen: Sequence[Trial], output: Path) -> list[Row]:
     """Summarise the trials that are done: a row per method and number of demonstrations.
 
-    Rows of one number of demonstrations are sorted by their error.
+    Args:
+        chosen: The trials of the study.
+        output: The study's folder.
+
+    Returns:
+        Rows sorted by the number of demonstrations, then by their error.
     """
     cells: dict[tuple[int, str], list[Trial]] = {}
     for trial in chosen:
@@ -185,7 +190,12 @@ def gather(chosen: Sequence[Trial], output: Path) -> list[Row]:
 
 
 def save(rows: Sequence[Row], output: Path) -> Path:
-    """Write offline.json and return its path."""
+    """Write offline.json and return its path.
+
+    Args:
+        rows: What it holds, see `gather`.
+        output: The study's folder.
+    """
     path = output / RESULTS
     write_atomically(path, json.dumps([asdict(row) for row in rows], indent=1).encode())
     return path

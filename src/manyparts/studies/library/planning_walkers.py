@@ -88,7 +88,12 @@ def level_walkers(universe: str, *, legs: int, first: int, count: int) -> tuple[
 
 @cache
 def trained(preset: str, seed: int) -> Train:
-    """Return the run of a generalist: that of the study dynamics-generalist, on other data."""
+    """Return the run of a generalist: that of the study dynamics-generalist, on other data.
+
+    Args:
+        preset: "debug" or "laptop".
+        seed: The training seed.
+    """
     archived = _archived(preset, PLANNING)
     assert isinstance(archived, Evaluate)
     run = archived.run
@@ -154,6 +159,13 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure the primary pair first, and planning without the policy last.
 
     What comes last is what is lost if the time does not suffice.
+
+    Args:
+        preset: "debug" or "laptop".
+        seeds: How many seeds of each method that learns.
+
+    Raises:
+        UserError: The study's plan has fewer seeds.
     """
     scale = scale_of(preset)
     if seeds > len(scale.seeds):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
 from manyparts.envs.base import EnvConfig
 from manyparts.methods.inverse_dynamics import (
@@ -38,6 +39,7 @@ from manyparts.studies.library.representation_contexts import (
     published_pretraining,
 )
 from manyparts.studies.library.settings import demonstrations
+from manyparts.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,15 @@ class Choice:
 def _require_known(kind: str, names: Sequence[str], choices: Sequence[str]) -> None:
     for name in names:
         if name not in choices:
-            raise UserError(f"unknown {kind} {name!r}; choices: {', '.join(choices)}")
+            raise UserError(f"unknown {kind} {name!r}; {closest(name, choices)}")
 
 
 def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
     """Require that nothing is chosen twice: its results would count as those of further seeds.
+
+    Args:
+        name: What is chosen, for the message.
+        chosen: The choices.
 
     Raises:
         UserError: Something is.
@@ -121,6 +127,11 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
     Every method is measured at every number of demonstrations, with the largest pretraining first.
     Smaller pretraining is measured for the methods that the preset names, or all that were chosen;
     on laptops only where it is cheapest, unless chosen.
+
+    Args:
+        preset: "debug", "laptop" or "paper".
+        seeds: How many seeds of each method.
+        choice: The part of the study to measure.
     """
     at_smaller = OBJECTIVES if choice.objectives else _AT_SMALLER_SIZES[preset]
     everywhere = preset != "laptop" or choice.pretrain_sizes or choice.objectives
@@ -273,10 +284,21 @@ def policy_of(
         few: Demonstrations of the task.
         steps: Optimiser steps of pretraining; None for those of `size`.
     """
+    pretraining, tuning = _configs(method, size, seed, steps)
+    if pretraining is None:
+        return Train(tuning, few)
+    return Train(tuning, few, start_from=Train(pretraining, many))
+
+
+@cache  # a paper's study has thousands of runs, which differ in their data alone
+def _configs(
+    method: str, size: Size, seed: int, steps: int | None
+) -> tuple[TrainConfig | None, TrainConfig]:
+    """Return the configs of pretraining, None for a method without it, and of tuning."""
     if method == STATES:
-        return Train(one_process(finetune_states(size), seed=seed), few)
+        return None, one_process(finetune_states(size), seed=seed)
     if method == SCRATCH:
-        return Train(one_process(from_scratch(size), seed=seed), few)
+        return None, one_process(from_scratch(size), seed=seed)
     if method == RANDOM:
         config = untrained(size)
     elif method == IMAGENET:
@@ -285,9 +307,8 @@ def policy_of(
         config = pretrain(method, size)
         if steps is not None:
             config = replace(config, steps=steps, checkpoint_every_steps=max(1, steps // 4))
-    start = Train(one_process(config, seed=seed), many)
     tuning = replace(finetune(size), model=config.model)
-    return Train(one_process(tuning, seed=seed), few, start_from=start)
+    return one_process(config, seed=seed), one_process(tuning, seed=seed)
 
 
 def _environment(preset: str, context: Context, hidden_goal: int | None) -> EnvConfig:

@@ -31,5 +31,12 @@ def demonstrations(count: int) -> str:
 
 
 def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Train:
-    """Return the run tuned on a few demonstrations of a task; see `methods.dualmind.tuning`."""
+    """Return the run tuned on a few demonstrations of a task; see `methods.dualmind.tuning`.
+
+    Args:
+        run: The run that trained the agent.
+        data: The demonstrations.
+        recipe: The phase II that gives the learning rate and the augmentation.
+        steps: Optimiser steps of tuning.
+    """
     return Train(tuning(run.config, recipe, steps=steps), data, start_from=run)

@@ -184,7 +184,13 @@ def launch(world: int, assignment: Mapping[str, Any]) -> Iterator[Ranks]:
 
 
 def join(rank: int, world: int, port: int) -> Ranks:
-    """Become rank `rank` of the processes that rank 0 launched."""
+    """Join the processes that rank 0 launched on this machine.
+
+    Args:
+        rank: this process's, from 1 to `world` - 1.
+        world: number of processes, rank 0 included.
+        port: the port of rank 0's store.
+    """
     store = TCPStore("127.0.0.1", port, is_master=False)
     store.set(f"ready-{rank}", "")
     return _join(store, rank, world)

@@ -52,8 +52,15 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def part(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """This process's part of a whole tensor, cut as `parameter` is; the whole tensor if that is not
-    sharded."""
+    """This process's part of a whole tensor.
+
+    Args:
+        tensor: whole, in the shape of the whole parameter.
+        parameter: cut over the processes, or not.
+
+    Returns:
+        The tensor, cut as `parameter` is; the whole one if that is not sharded.
+    """
     if not isinstance(parameter, DTensor):
         return tensor
     return distribute_tensor(

@@ -9,13 +9,13 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 dataset = LeRobotDataset("local/set", root=sys.argv[1], video_backend="torchcodec")
 frames = [dataset[index] for index in range(len(dataset))]
-found = {
+columns = {
     key: np.stack([np.asarray(frame[key]) for frame in frames])
     for key in frames[0]
     if key != "task"
 }
-found["task"] = np.asarray([frame["task"] for frame in frames])
-found |= {
+columns["task"] = np.asarray([frame["task"] for frame in frames])
+columns |= {
     f"stats/{key}/{name}": value
     for key, of in dataset.meta.stats.items()
     for name, value in of.items()
@@ -27,8 +27,10 @@ windows = LeRobotDataset(
     video_backend="torchcodec",
     delta_timestamps={"action": [step / rate for step in range(4)]},
 )
-found["window"] = np.stack([np.asarray(windows[index]["action"]) for index in range(len(windows))])
-found["window_pad"] = np.stack(
+columns["window"] = np.stack(
+    [np.asarray(windows[index]["action"]) for index in range(len(windows))]
+)
+columns["window_pad"] = np.stack(
     [np.asarray(windows[index]["action_is_pad"]) for index in range(len(windows))]
 )
-np.savez(sys.argv[2], **found)
+np.savez(sys.argv[2], **columns)

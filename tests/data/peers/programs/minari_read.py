@@ -6,13 +6,13 @@ from pathlib import Path
 import minari
 import numpy as np
 
-found = {}
+columns = {}
 dataset = minari.MinariDataset(Path(sys.argv[1]) / "data")
 for episode in dataset.iterate_episodes():
-    found |= {f"{episode.id}/{name}": value for name, value in episode.observations.items()}
+    columns |= {f"{episode.id}/{name}": value for name, value in episode.observations.items()}
     for name in ("actions", "rewards", "terminations", "truncations"):
-        found[f"{episode.id}/{name}"] = getattr(episode, name)
+        columns[f"{episode.id}/{name}"] = getattr(episode, name)
 assert dataset.total_steps == sum(
-    len(value) for name, value in found.items() if name.endswith("/actions")
+    len(value) for name, value in columns.items() if name.endswith("/actions")
 )
-np.savez(sys.argv[2], **found)
+np.savez(sys.argv[2], **columns)

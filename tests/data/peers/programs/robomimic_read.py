@@ -19,11 +19,11 @@ dataset = SequenceDataset(
     hdf5_cache_mode=None,
 )
 items = [dataset.get_item(index) for index in range(len(dataset))]
-found = {key: np.stack([item[key] for item in items]) for key in ("actions", "rewards", "dones")}
+columns = {key: np.stack([item[key] for item in items]) for key in ("actions", "rewards", "dones")}
 for part in ("obs", "next_obs"):
-    found |= {
+    columns |= {
         f"{part}/{key}": np.stack([item[part][key] for item in items])
         for key in ("state", "front_image")
     }
-found["lengths"] = np.asarray([dataset._demo_id_to_demo_length[demo] for demo in dataset.demos])
-np.savez(sys.argv[2], **found)
+columns["lengths"] = np.asarray([dataset._demo_id_to_demo_length[demo] for demo in dataset.demos])
+np.savez(sys.argv[2], **columns)

@@ -12,7 +12,12 @@ from manyparts.embodiment.statistics import Statistics
 
 
 def camera_sizes(features: Mapping[str, Any], plan: Plan) -> dict[str, tuple[int, int]]:
-    """The (height, width) of each camera's images, by the camera's name."""
+    """The (height, width) in pixels of each camera's images, by the camera's name.
+
+    Args:
+        features: the description of each feature in info.json, by name.
+        plan: which features are cameras.
+    """
     return {camera: size_of(features[name]) for camera, name in plan.cameras.items()}
 
 
@@ -20,6 +25,12 @@ def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps
     """Take cameras, state and action from the features, and the bounds from the statistics.
 
     The files do not say what actions mean: representation and frame are "unknown".
+
+    Args:
+        info: the content of meta/info.json.
+        plan: how its features are read.
+        statistics: of the dataset, with those of its actions.
+        fps: frames per second, which become the control rate.
     """
     features = info["features"]
     low, high = observed_bounds(statistics)

@@ -21,7 +21,17 @@ from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 
 def restricted_to_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
-    """The plan without the features that are not in all data files."""
+    """The plan without the features that are not in all data files.
+
+    Args:
+        plan: how the features are read.
+        features: the description of each feature in info.json, by name.
+        files: the content of the data files, one at least.
+
+    Returns:
+        The plan. Its `left_out` has the reason for each of them, and names the columns that
+        info.json does not describe.
+    """
     numbers = frozenset.intersection(*(file.numbers for file in files))
     others = frozenset.intersection(*(file.others for file in files))
     columns = frozenset.union(*(file.numbers | file.others for file in files))

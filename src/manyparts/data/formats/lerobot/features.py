@@ -50,7 +50,12 @@ class Plan:
         return (*self.state, self.action, *self.further, *filter(None, [self.expert]))
 
     def without(self, left_out: Mapping[str, str], notes: Collection[str] = ()) -> Plan:
-        """The plan without some features, given by name with the reason."""
+        """The plan without some features.
+
+        Args:
+            left_out: the names of these features, and why they are not read.
+            notes: further notes for users.
+        """
         return replace(
             self,
             cameras={
@@ -159,7 +164,12 @@ def channels_of(feature: Mapping[str, Any]) -> int:
 
 
 def names_of(feature: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
-    """A name for each dimension: the feature's own, or else the prefix and a number."""
+    """A name for each dimension of a feature: the feature's own, or else a prefix and a number.
+
+    Args:
+        feature: its description in info.json.
+        prefix: such as "action", for "action_0" and so on.
+    """
     count = int(np.prod(feature["shape"]))
     names = feature.get("names")
     if isinstance(names, Mapping):
@@ -170,7 +180,12 @@ def names_of(feature: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
 
 
 def state_names(features: Mapping[str, Any], state: tuple[str, ...]) -> tuple[str, ...]:
-    """A name for each dimension of the features that are concatenated to the state."""
+    """A name for each dimension of the features that are concatenated to the state.
+
+    Args:
+        features: the description of each feature in info.json, by name.
+        state: the names of the features that are concatenated, in this order.
+    """
     if len(state) == 1:
         return names_of(features[state[0]], "state")
     names: list[str] = []

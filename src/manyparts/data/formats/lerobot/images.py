@@ -49,7 +49,12 @@ def check_image(content: bytes) -> ImageCheck:
 
 
 def check_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> ImageCheck:
-    """Check a video: colour of 9 or 10 bits is read as 8; one channel, or more bits, is depth."""
+    """Check a video: colour of 9 or 10 bits is read as 8; one channel, or more bits, is depth.
+
+    Args:
+        pixels: how the video stores its pixels.
+        feature: the description of its feature in info.json.
+    """
     if pixels.bits <= _EXACT_BITS:
         return ImageCheck(size=pixels.size)
     if pixels.bits > _MAX_BITS or pixels.colours < 3 or channels_of(feature) == 1:
@@ -78,7 +83,13 @@ def content_of(image: Any, folder: Path) -> bytes:
 
 
 def image_files_named(file: Path, feature: str, folder: Path) -> Iterator[Path]:
-    """The existing image files that rows of a data file name by their paths."""
+    """The existing image files that rows of a data file name by their paths, each once.
+
+    Args:
+        file: the parquet file.
+        feature: the name of the image feature.
+        folder: the dataset's folder, which the paths are relative to.
+    """
     opened = open_parquet(file)
     schema, metadata = opened.schema_arrow, opened.metadata
     kind = schema.field(feature).type if feature in schema.names else None

@@ -32,7 +32,12 @@ STANDARD = {
 
 
 def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
-    """The (chunk, file) numbers after these: a chunk folder holds 1000 files."""
+    """The (chunk, file) numbers after these: a chunk folder holds 1000 files.
+
+    Args:
+        chunk_index: the number of the chunk folder.
+        file_index: the number of the file in it, 0 to 999.
+    """
     if file_index + 1 < FILES_PER_CHUNK:
         return chunk_index, file_index + 1
     return chunk_index + 1, 0

@@ -108,7 +108,15 @@ def find_episodes(path: Path, metadata: Metadata, plan: Plan, complain: Complain
 
 
 def metadata_faults(metadata: Metadata, plan: Plan) -> dict[int, str]:
-    """Positions of the episodes that are wrong by metadata alone, and why."""
+    """Decide which episodes are wrong by metadata alone.
+
+    Args:
+        metadata: the dataset's metadata.
+        plan: how the features are read; the videos of its cameras are checked.
+
+    Returns:
+        The position of each such episode in the metadata, and why it is wrong.
+    """
     reasons = {
         position: metadata.lost[number]
         for position, number in enumerate(metadata.numbers)
@@ -165,6 +173,14 @@ def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, 
     """The rows of each episode in a file.
 
     A file without episode_index is divided into the episodes that metadata lists for it.
+
+    Args:
+        metadata: the dataset's metadata.
+        file: the parquet file.
+        data: its content.
+
+    Returns:
+        The rows by episode_index.
 
     Raises:
         UserError: if these have another number of rows than the file.

@@ -73,7 +73,15 @@ class Tables:
         return table if order is None else table.take(pa.array(order))
 
     def first(self, part: EpisodeRows, column: str) -> Any:
-        """The value of a column in the first row, reading as little of its row group as needed."""
+        """The value of a column in the first row, reading as little of its row group as needed.
+
+        Args:
+            part: the rows.
+            column: the column's name.
+
+        Raises:
+            UserError: naming the file that is missing or torn.
+        """
         with parquet_errors(part.file):
             opened = open_parquet(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             sizes = [

@@ -18,8 +18,18 @@ _EXACT = 2**53  # integers up to here are exact in a double
 
 
 def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
-    """Convert to int64 (n,). Raises UserError beginning with `what` for a value that is no whole
-    number."""
+    """Convert numbers to integers.
+
+    Args:
+        values: n numbers, or texts of them.
+        what: where they are from, for the error.
+
+    Returns:
+        int64 (n,).
+
+    Raises:
+        UserError: beginning with `what`, for a value that is no whole number.
+    """
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
@@ -30,7 +40,15 @@ def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
 
 
 def whole_column(table: pa.Table, name: str, what: str) -> np.ndarray:
-    """Read a column of whole numbers, alone or in lists of one, as int64 (n,).
+    """Read a column of whole numbers, alone or in lists of one.
+
+    Args:
+        table: n rows.
+        name: the column's name.
+        what: where it is from, for the error.
+
+    Returns:
+        int64 (n,).
 
     Raises:
         UserError: beginning with `what`, for anything else.
@@ -45,12 +63,30 @@ def whole_column(table: pa.Table, name: str, what: str) -> np.ndarray:
 
 
 def whole_number(values: Mapping[str, Any], name: str, where: Path) -> int:
-    """One entry of a JSON object. Raises UserError if it is missing or no whole number."""
+    """One entry of a JSON object, as an integer.
+
+    Args:
+        values: the JSON object.
+        name: the entry's name.
+        where: the file that it is from, for the error.
+
+    Raises:
+        UserError: it is missing or no whole number.
+    """
     return int(whole_numbers([_entry(values, name, where)], f"{where}: {name}")[0])
 
 
 def rate(values: Mapping[str, Any], name: str, where: Path) -> float:
-    """A positive number of a JSON object, or its text. Raises UserError for anything else."""
+    """One entry of a JSON object, as a positive number; it may be text.
+
+    Args:
+        values: the JSON object.
+        name: the entry's name.
+        where: the file that it is from, for the error.
+
+    Raises:
+        UserError: it is missing or no positive number.
+    """
     value = _entry(values, name, where)
     try:
         number = float(value)

@@ -54,7 +54,13 @@ def locate_videos(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray
 
 
 def overlapping(videos: Sequence[Video | None], lengths: np.ndarray, fps: float) -> list[int]:
-    """The indices of all episodes that overlap with a neighbour in the same file."""
+    """The indices of all episodes that overlap with a neighbour in the same file, ascending.
+
+    Args:
+        videos: n, the video of each episode; None for an episode that has none.
+        lengths: int64 (n,), frames per episode.
+        fps: frames per second.
+    """
     order = [index for index, video in enumerate(videos) if video is not None]
     order.sort(key=lambda index: _position(videos[index]))
     overlaps: set[int] = set()
