@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from manyparts.agents.base import Agent
-from manyparts.agents.random import RandomAgent
+from manyparts.agents.random import RandomAgent, RandomCarry
 from manyparts.core.errors import UserError
 from manyparts.data.sampling.replay import Replay
 from manyparts.envs.base import EnvConfig, Environment
@@ -65,7 +65,7 @@ def test_resumed_collection_equals_one_in_a_piece(tmp_path: Path, stop: int) -> 
     whole.until(25, random_agents(whole))
     parts.until(stop, random_agents(parts))
     other = make_collector(tmp_path / "b")
-    other.restore(parts.state())
+    other.restore(parts.state(), lambda values: RandomCarry(**values))
     other.until(25, random_agents(other))
     assert whole.replay.episodes == other.replay.episodes
     for first, second in zip(actions_of(whole), actions_of(other), strict=True):

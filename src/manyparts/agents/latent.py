@@ -45,6 +45,21 @@ class Carry:
     plan: Tensor | None = None
     """The last plan (t, a), if the agent plans."""
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return tensors and numbers, for a checkpoint."""
+        return {
+            "recurrent": self.state.recurrent.clone(),
+            "drawn": self.state.drawn.clone(),
+            "action": self.action.clone(),
+            "steps": self.steps,
+        }
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Carry:
+        """Return the inverse of `to_plain`, without a plan."""
+        state = WorldState(values["recurrent"], values["drawn"])
+        return cls(state, values["action"], values["steps"])
+
 
 class LatentAgent(Described):
     """Filters what it observes, and acts by its actor or by a planner.

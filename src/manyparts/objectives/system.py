@@ -20,6 +20,7 @@ from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
+from manyparts.models.encoders import EncoderConfig
 from manyparts.models.representation import Representation, RepresentationConfig
 from manyparts.objectives.base import Objective, ObjectiveConfig, Passes, objectives_for
 from manyparts.objectives.next_action import NextActionConfig
@@ -61,6 +62,15 @@ def sees_images(model: ModelConfig) -> bool:
     if isinstance(model, LatentWorldConfig):
         return model.sees != "state"
     return not isinstance(model, DynamicsConfig)
+
+
+def cacheable_encoder(model: ModelConfig) -> EncoderConfig | None:
+    """The config of a model's image encoder, which may be frozen and cached; None without one."""
+    if isinstance(model, ControlTransformerConfig):
+        return model.encoder
+    if isinstance(model, RepresentationConfig) and model.sees == "images":
+        return model.encoder
+    return None
 
 
 class System(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from manyparts.agents.base import Agent
 from manyparts.core.errors import UserError
@@ -118,20 +119,29 @@ class Collector:
                 self._decide(number, agent_of)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from: counts, and every episode under way."""
+        """Tensors and plain values that `restore` goes on from: counts, and episodes under way."""
         return {
             "environment_steps": self.environment_steps,
             "began": self.began,
-            "running": [running and vars(running).copy() for running in self.running],
+            "episodes": self.replay.num_added,
+            "running": [running and _plain(running) for running in self.running],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, after the replay was cut back to that moment.
+    def restore(
+        self, state: Mapping[str, Any], carry_of: Callable[[Mapping[str, Any]], Any]
+    ) -> None:
+        """Go on from `state`.
 
-        Each environment is brought to where its running episode is, by its recorded actions.
+        The replay is cut back to that moment, and each environment is brought to where its running
+        episode is, by its recorded actions.
+
+        Args:
+            state: Of `state`.
+            carry_of: From plain values to the memory of the agent that acts.
         """
+        self.replay.truncate(state["episodes"])
         self.environment_steps, self.began = state["environment_steps"], state["began"]
-        self.running = [running and RunningEpisode(**running) for running in state["running"]]
+        self.running = [values and _running(values, carry_of) for values in state["running"]]
         for env, running in zip(self.environments, self.running, strict=True):
             if running is None:
                 continue
@@ -180,3 +190,41 @@ class Collector:
             if terminated or truncated:
                 return total, terminated, truncated, success, step + 1
         return total, False, False, success, self.action_repeat
+
+
+def _plain(running: RunningEpisode) -> dict[str, Any]:
+    """An episode under way as tensors and plain values."""
+    images = {
+        name: torch.from_numpy(np.stack([images[name] for images in running.images]))
+        for name in (running.images[0] if running.images else {})
+    }
+    return {
+        "number": running.number,
+        "seed": running.seed,
+        "carry": running.carry and running.carry.to_plain(),
+        "state": [torch.from_numpy(np.array(state)) for state in running.state],
+        "images": images,
+        "action": [torch.from_numpy(np.array(action)) for action in running.action],
+        "reward": list(running.reward),
+        "success": list(running.success),
+    }
+
+
+def _running(
+    values: Mapping[str, Any], carry_of: Callable[[Mapping[str, Any]], Any]
+) -> RunningEpisode:
+    """The inverse of `_plain`."""
+    count = len(values["action"])
+    return RunningEpisode(
+        number=values["number"],
+        seed=values["seed"],
+        carry=values["carry"] and carry_of(values["carry"]),
+        state=[state.numpy() for state in values["state"]],
+        images=[
+            {name: frames[step].numpy() for name, frames in values["images"].items()}
+            for step in range(count)
+        ],
+        action=[action.numpy() for action in values["action"]],
+        reward=list(values["reward"]),
+        success=list(values["success"]),
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from manyparts.core.arguments import set_by_replace
@@ -14,7 +15,7 @@ from manyparts.core.serialisation import require_types
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.data.tools.quality import Measure
 from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.system import ModelConfig, sees_images
+from manyparts.objectives.system import ModelConfig, cacheable_encoder
 
 
 @set_by_replace
@@ -122,6 +123,62 @@ class AugmentationConfig:
 
 
 @set_by_replace
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How a run acts and learns at once. All counts are environment steps."""
+
+    environment_steps: int = 30_000
+    """Steps of all environments together, with those of the prefill."""
+
+    prefill_steps: int = 1000
+    """Steps of random actions before anything is learned; whole episodes, at least one."""
+
+    train_ratio: float = 128.0
+    """Steps that are replayed in training per step that is collected."""
+
+    action_repeat: int = 1
+    """Environment steps for which an action is held."""
+
+    environments: int = 1
+    """Environments that are acted in, in turn."""
+
+    replay_frames: int = 1_000_000
+    """Decisions that are kept to draw from; the oldest whole episodes go first."""
+
+    evaluate_every_steps: int = 2000
+    """Steps between evaluations on validation starts."""
+
+    evaluation_episodes: int = 5
+    """Episodes of each of these evaluations."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            _require(f"online.{item.name}", value, value > 0, "above 0")
+        _require(
+            "online.environment_steps",
+            self.environment_steps,
+            self.environment_steps > self.prefill_steps,
+            f"more than the prefill's {self.prefill_steps}",
+        )
+
+    def updates(self, environment_steps: int, replayed: int) -> int:
+        """How many optimiser steps are due after so many environment steps.
+
+        Args:
+            environment_steps: since the beginning.
+            replayed: steps that an optimiser step replays: windows times their length.
+        """
+        learned = max(0, environment_steps - self.prefill_steps)
+        return math.floor(learned * self.train_ratio / replayed)
+
+    def owed(self, update: int, replayed: int) -> int:
+        """How many environment steps come before an optimiser step, see `updates`."""
+        return self.prefill_steps + math.ceil(update * replayed / self.train_ratio)
+
+
+@set_by_replace
 @shown_short
 @dataclass(frozen=True)
 class TrainConfig:
@@ -211,6 +268,9 @@ class TrainConfig:
     seed: int = 0
     """Seed of initial weights, order of windows, dropout, masks and augmentation."""
 
+    online: OnlineConfig | None = None
+    """How the run acts in an environment while it learns; None: it learns from datasets alone."""
+
     def __post_init__(self) -> None:
         require_types(self)
         _require("objectives", dict(self.objectives), bool(self.objectives), "at least one loss")
@@ -225,7 +285,7 @@ class TrainConfig:
             "0 with cache_features or curation, which go through the whole dataset before training"
         )
         _require("buffer_frames", self.buffer_frames, streams, expected)
-        cacheable = not self.cache_features or sees_images(self.model)
+        cacheable = not self.cache_features or cacheable_encoder(self.model) is not None
         _require(
             "cache_features",
             self.cache_features,

@@ -14,6 +14,7 @@ from torch import Tensor
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch
+from manyparts.data.sampling.base import FixedSource
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
@@ -21,7 +22,7 @@ from manyparts.embodiment.codec import padded
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 
-class Mixture:
+class Mixture(FixedSource):
     """Windows of several datasets, of one embodiment or more.
 
     For every n, the first n windows have each source's part by weight, up to rounding. Each source

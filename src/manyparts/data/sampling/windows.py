@@ -14,6 +14,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.base import FixedSource
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompt_drawing import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
@@ -67,7 +68,7 @@ class WindowConfig:
         return PromptLayout(self.goal_image, self.demonstration_frames, self.chunk)
 
 
-class Windows:
+class Windows(FixedSource):
     """The windows of a dataset: every frame of the chosen episodes starts one.
 
     Steps beyond the episode's end are masked and zero. In memory, only two integers per episode
