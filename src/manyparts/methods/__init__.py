@@ -72,7 +72,7 @@ def _entry(name: str) -> _Preset:
 
 
 def _presets() -> dict[str, _Preset]:
-    return _dualmind() | _inverse_dynamics() | _dynamics()
+    return _dualmind() | _inverse_dynamics() | _dynamics() | _dreamer()
 
 
 def _dualmind() -> dict[str, _Preset]:
@@ -129,6 +129,11 @@ def _dynamics() -> dict[str, _Preset]:
         for function in ("generalist", "mlp", "ensemble", "recurrent"):
             presets[f"dynamics/{function}-{size}"] = _Preset(module, function, (size,))
     return presets
+
+
+def _dreamer() -> dict[str, _Preset]:
+    sizes = ("debug", "laptop")
+    return {f"dreamer/{size}": _Preset("dreamer", "online", (size,)) for size in sizes}
 
 
 _PRESETS = _presets()
