@@ -101,7 +101,7 @@ def test_every_public_name_is_documented(generated: Path) -> None:
     studies = (generated / "studies.md").read_text(encoding="utf-8")
     assert all(f"\n## {name}\n" in studies for name in STUDIES)
     names = re.findall(
-        r"^::: manyparts\.(\w+)$",
+        r"^::: manyparts\.(?:[\w.]+\.)?(\w+)$",
         (generated / "python-api.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )

@@ -221,7 +221,7 @@ def test_reset_without_seed_reports_its_seed() -> None:
             "the nearest of 146 choices: .*`manyparts list tasks walkers/` shows all",
         ),
         (lambda: registry.make("pointmass/reach", EnvConfig(cameras=("side",))), "choices: top"),
-        (lambda: registry.make("metaworld/reach", EnvConfig(cameras=("side",))), "corner2"),
+        (lambda: registry.make("metaworld/reach", EnvConfig(cameras=("corner9",))), "corner2"),
         (lambda: EnvConfig(image_size=4), "4"),
         (lambda: EnvConfig(max_steps=0), "0"),
     ],

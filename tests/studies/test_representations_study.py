@@ -130,7 +130,7 @@ def test_uneven_sizes_are_rounded_down() -> None:
 def test_unknown_parts_are_named(capsys: Any) -> None:
     with pytest.raises(UserError, match=r"unknown environment 'door'; did you mean doors"):
         Choice(environments=("door",))
-    with pytest.raises(UserError, match=r"unknown objective 'bc'; choices: inverse-dynamics"):
+    with pytest.raises(UserError, match=r"unknown objective 'bc'; the nearest of 12 choices"):
         Choice(objectives=("bc",))
     assert cli.main(["study", "dualmind", "--finetune-sizes", "1"]) == 2
     assert "--finetune-sizes is a flag of the study representations" in capsys.readouterr().err

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 
 
@@ -102,3 +105,20 @@ class WindowSource(Protocol):
     def close(self) -> None:
         """Release files and threads."""
         ...
+
+
+def part_of_rank(batch_size: int, rank: int, world_size: int) -> np.ndarray:
+    """The indices in a batch of a rank's equal part: int64 (batch_size / world_size,).
+
+    Args:
+        batch_size: windows of all ranks together.
+        rank: in [0, world_size).
+        world_size: how many ranks share the batch.
+
+    Raises:
+        UserError: the ranks cannot share a batch equally.
+    """
+    if batch_size % world_size:
+        raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
+    size = batch_size // world_size
+    return np.arange(rank * size, (rank + 1) * size)

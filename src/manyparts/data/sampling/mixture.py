@@ -14,7 +14,7 @@ from torch import Tensor
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch
-from manyparts.data.sampling.base import FixedSource
+from manyparts.data.sampling.base import FixedSource, part_of_rank
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
@@ -83,24 +83,12 @@ class Mixture(FixedSource):
         return counts
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """This rank's equal part of training step `step`'s batch.
-
-        Args:
-            step: counted from 0.
-            batch_size: windows of all ranks together.
-            rank: in [0, world_size).
-            world_size: how many ranks share the batch.
-
-        Raises:
-            UserError: the ranks cannot share a batch equally.
-        """
-        if batch_size % world_size:
-            raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
-        size = batch_size // world_size
+        """See `WindowSource.batch`."""
+        of_rank = part_of_rank(batch_size, rank, world_size)
         key = int(mix(np.asarray([step]), ~self.seed)[0])
         # Before it is shuffled, a batch has the first source's windows, then the second's, and so
         # on. `indices` are where this rank's windows are in it.
-        indices = permute(np.arange(rank * size, (rank + 1) * size), batch_size, key)
+        indices = permute(of_rank, batch_size, key)
         before = np.asarray(self.drawn(step * batch_size))
         counts = np.asarray(self.drawn((step + 1) * batch_size)) - before
         ends = counts.cumsum()

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix
 from manyparts.core.records import Batch, Prompt
+from manyparts.data.sampling.base import part_of_rank
 from manyparts.data.sampling.replay import Replay
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.codec import Codec
@@ -47,10 +47,7 @@ class ReplayWindows:
         Raises:
             UserError: The ranks cannot share a batch equally.
         """
-        if batch_size % world_size:
-            raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
-        count = batch_size // world_size
-        positions = step * batch_size + rank * count + np.arange(count)
+        positions = step * batch_size + part_of_rank(batch_size, rank, world_size)
         return self.at((mix(positions, self.seed) % np.uint64(self.num_windows)).astype(np.int64))
 
     def at(self, windows: np.ndarray) -> Batch:

@@ -14,7 +14,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.base import FixedSource
+from manyparts.data.sampling.base import FixedSource, part_of_rank
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompt_drawing import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
@@ -145,19 +145,9 @@ class Windows(FixedSource):
 
         Steps walk through a permutation of all windows, another one in each epoch.
 
-        Args:
-            step: counted from 0.
-            batch_size: windows of all ranks together.
-            rank: in [0, world_size).
-            world_size: how many ranks share the batch.
-
-        Raises:
-            UserError: the ranks cannot share a batch equally.
+        See `WindowSource.batch`.
         """
-        if batch_size % world_size:
-            raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
-        count = batch_size // world_size
-        return self.at(np.arange(rank * count, (rank + 1) * count) + step * batch_size)
+        return self.at(part_of_rank(batch_size, rank, world_size) + step * batch_size)
 
     def at(self, positions: np.ndarray) -> Batch:
         """The windows at these positions of the order of training; see `order`."""

@@ -161,7 +161,7 @@ def methods(scale: Scale, seed: int) -> Mapping[str, Train]:
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
-    """Return a config whose prompt is a prefix; it trains the same parameters."""
+    """Return a config with a prefix as its prompt; it trains the same parameters."""
     prompt = transformer(config).prompt
     assert prompt is not None
     prompt = replace(prompt, conditioning="prefix")

@@ -120,7 +120,7 @@ def distances(tasks: Sequence[str], known: Sequence[str]) -> dict[str, float]:
     no meaningful distance.
 
     Args:
-        tasks: The walkers whose distance is asked.
+        tasks: The walkers to measure.
         known: The walkers of pretraining.
     """
     theirs, asked = (

@@ -188,14 +188,9 @@ def _of_method(
         evaluations: list[Evaluate] = []
         for task in context.after:
             run = _tuned(preset, seed, context, method, total, shots, task, steps)
-            evaluation = Evaluate(
-                run,
-                (task,),
-                _EPISODES.get(preset, context.episodes),
-                seed=seed,
-                max_steps=_max_steps(preset, context),
-            )
-            evaluations.append(evaluation)
+            episodes = _EPISODES.get(preset, context.episodes)
+            max_steps = _max_steps(preset, context)
+            evaluations.append(Evaluate(run, (task,), episodes, seed=seed, max_steps=max_steps))
         pretrained = "" if is_largest else f", pretrained on {total}"
         measurement = Measurement(
             method,
@@ -285,9 +280,8 @@ def policy_of(
         steps: Optimiser steps of pretraining; None for those of `size`.
     """
     pretraining, tuning = _configs(method, size, seed, steps)
-    if pretraining is None:
-        return Train(tuning, few)
-    return Train(tuning, few, start_from=Train(pretraining, many))
+    start = None if pretraining is None else Train(pretraining, many)
+    return Train(tuning, few, start_from=start)
 
 
 @cache  # a paper's study has thousands of runs, which differ in their data alone
