@@ -216,6 +216,11 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             discount = self.config.discount * model.continuation(stacked[:, 1:])
         return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount)
 
+    def value(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
+        """The discounted return that the critic expects from states on, in the environment's
+        units."""
+        return symexp(self.critic(features)[..., 0])
+
     def after_step(self, model: LatentWorld) -> None:
         """Move the slow critic and the range of returns."""
         move_towards(self.slow_critic, self.critic, self.config.slow_rate)
