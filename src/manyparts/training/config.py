@@ -167,7 +167,7 @@ class OnlineConfig:
             may_be_zero = item.name in ("prefill_steps", "final_episodes")
             expected = "at least 0" if may_be_zero else "above 0"
             _require(
-                f"online.{item.name}", value, value > 0 or may_be_zero and value == 0, expected
+                f"online.{item.name}", value, value > 0 or (may_be_zero and value == 0), expected
             )
         _require(
             "online.environment_steps",
