@@ -3,6 +3,7 @@ objectives share."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -138,12 +139,20 @@ _DECLARED: dict[type[ObjectiveConfig], type[Objective]] = {}
 
 def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
     """Config class to objective, for this package's files and all other declarations so far."""
-    # A class registers itself when its module is imported. Importing every module here, instead of
-    # keeping a table, is what makes a new objective one file.
+    _import_all()
+    return dict(_DECLARED)
+
+
+@functools.cache
+def _import_all() -> None:
+    """Import every module of this package.
+
+    A class registers itself when its module is imported. Importing all of them, instead of keeping
+    a table, is what makes a new objective one file.
+    """
     package = importlib.import_module("manyparts.objectives")
     for module in pkgutil.walk_packages(package.__path__, "manyparts.objectives."):
         importlib.import_module(module.name)
-    return dict(_DECLARED)
 
 
 def objectives_for(model: type[nn.Module]) -> dict[type[ObjectiveConfig], type[Objective]]:
