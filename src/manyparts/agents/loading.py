@@ -21,11 +21,13 @@ from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
+from manyparts.models.configs import ModelConfig
+from manyparts.models.dynamics.configs import DynamicsConfig
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.system import DynamicsConfig, ModelConfig, System
+from manyparts.objectives.configs import ObjectiveConfig
+from manyparts.objectives.system import System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 

@@ -18,7 +18,8 @@ from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
-from manyparts.nn.masks import AttentionPattern
+from manyparts.nn.patterns import AttentionPattern
+from manyparts.objectives.configs import ObjectiveConfig
 
 
 @dataclass
@@ -78,19 +79,6 @@ class Passes:
         return self.model.encode_prompt(
             self.batch.prompt, self.batch.prompt_images, self.batch.embodiment
         )
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """Settings of one objective, in one file with the `Objective` that it configures."""
-
-    weight: float = 1.0
-    """Factor of this loss in the sum that training minimises."""
-
-    @classmethod
-    def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:
-        """The config classes of all objectives, from which JSON's "type" chooses one."""
-        return tuple(every_objective())
 
 
 class Objective(nn.Module):

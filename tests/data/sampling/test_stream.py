@@ -18,9 +18,10 @@ from data.synthetic import make_episode, write
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.stream import StreamedWindows
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 
 EPISODES = [make_episode(seed, 4 + seed % 4) for seed in range(9)]
 CONFIG = WindowConfig(steps=2, chunk=2)
