@@ -22,13 +22,14 @@ from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
-from manyparts.models.dynamics.latent_world import LatentWorld, LatentWorldConfig
+from manyparts.models.configs import ModelConfig
+from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.representation import Representation
-from manyparts.objectives.actor_critic import ActorCriticConfig
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.system import DynamicsConfig, ModelConfig, System
+from manyparts.objectives.configs import ActorCriticConfig, ObjectiveConfig
+from manyparts.objectives.system import System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 

@@ -12,10 +12,10 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import require_types
-from manyparts.data.sampling.windows import WindowConfig
-from manyparts.data.tools.quality import Measure
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.system import ModelConfig, cacheable_encoder
+from manyparts.data.sampling.config import WindowConfig
+from manyparts.data.tools.measures import Measure
+from manyparts.models.configs import ModelConfig, cacheable_encoder
+from manyparts.objectives.configs import ObjectiveConfig
 
 
 @set_by_replace

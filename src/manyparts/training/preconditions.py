@@ -19,7 +19,8 @@ from manyparts.data.instructions import instruction_warnings, taken_for_equal, w
 from manyparts.data.tools.bounds import require_learnable
 from manyparts.embodiment.scales import Scale, still_actions
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.objectives.system import DynamicsConfig, System
+from manyparts.models.dynamics.configs import DynamicsConfig
+from manyparts.objectives.system import System
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
 from manyparts.training.optimizer import trained
