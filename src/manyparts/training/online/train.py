@@ -27,7 +27,8 @@ from manyparts.envs import registry
 from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
 from manyparts.evaluation.protocol import evaluate
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
-from manyparts.objectives.system import System, sees_images
+from manyparts.models.configs import sees_images
+from manyparts.objectives.system import System
 from manyparts.rollout.collector import Collector
 from manyparts.training import checkpoint, run_folder
 from manyparts.training.config import OnlineConfig, TrainConfig, require_config

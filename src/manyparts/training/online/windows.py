@@ -12,7 +12,7 @@ from manyparts.agents.latent import LatentAgent
 from manyparts.core.printing import counted
 from manyparts.data.sampling.replayed import ReplayWindows
 from manyparts.embodiment.codec import Codec
-from manyparts.objectives.system import sees_images
+from manyparts.models.configs import sees_images
 from manyparts.rollout.collector import Collector
 from manyparts.training.config import OnlineConfig, TrainConfig
 from manyparts.training.update import Learner
