@@ -18,8 +18,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.methods.inverse_dynamics import pretrain
-from manyparts.models.encoders import KeypointEncoderConfig
-from manyparts.models.representation import RepresentationConfig
+from manyparts.models.configs import KeypointEncoderConfig, RepresentationConfig
 
 CONFIG = pretrain("inverse-dynamics", "laptop")
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks.harness import Row, in_turns, seconds
 from benchmarks.plan_control_step import Controlled
 from benchmarks.plan_shared_cache import CANDIDATES, HORIZON, make_model
-from manyparts.models.dynamics.step_transformer import Decoding
+from manyparts.models.dynamics.configs import Decoding
 from manyparts.planners import RandomShootingConfig
 
 OBSERVED, ACTED = 24, 6  # walker's

@@ -12,7 +12,7 @@ from benchmarks.harness import Row, in_turns, seconds
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.methods.transformer_dynamics import Size, dynamics
-from manyparts.models.dynamics.step_transformer import Decoding, DynamicsTransformerConfig
+from manyparts.models.dynamics.configs import Decoding, DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.objectives.system import System
 

@@ -16,7 +16,7 @@ from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.windows import Windows
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset
-from manyparts.models.prompt_encoder import PromptConfig
+from manyparts.models.configs import PromptConfig
 from manyparts.rollout.collect import collect
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks

@@ -22,9 +22,10 @@ from manyparts.core.progress import progress_bar
 from manyparts.core.records import Batch
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.data.formats.lerobot.writer import Images
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.stream import StreamedWindows
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.data.tools.convert import Format, convert
 from manyparts.data.video import encode_video
 from manyparts.envs.base import EnvConfig

@@ -16,9 +16,10 @@ import numpy as np
 from benchmarks.harness import CLONE, Row, rate
 from benchmarks.memory import peak_megabytes
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache, decode_into
 from manyparts.data.sampling.subset import SubsetReader
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.collect import collect
 

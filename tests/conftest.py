@@ -15,7 +15,11 @@ os.environ.setdefault(
 # manyparts.
 from jaxtyping import install_import_hook
 
-install_import_hook("manyparts", "typechecking.check")
+# Of the packages that pass tensors around. Elsewhere there are no shapes to check, and checking
+# types alone would double the time of those tests.
+CHECKED = ("nn", "models", "objectives", "planners", "agents", "embodiment", "training")
+CHECKED += ("data.sampling", "evaluation.prediction")
+install_import_hook([f"manyparts.{name}" for name in CHECKED], "typechecking.check")
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402

@@ -13,18 +13,23 @@ from manyparts.agents.policy import PolicyAgent
 from manyparts.core.records import Batch, Observation, Prompt
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.models.control_transformer import ControlTransformerConfig
-from manyparts.models.encoders import ConvEncoderConfig
-from manyparts.models.prompt_encoder import PromptConfig, SmallTextConfig
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
-from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
-from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
-from manyparts.objectives.masked_hindsight import MaskedHindsightConfig
+from manyparts.models.configs import (
+    ControlTransformerConfig,
+    ConvEncoderConfig,
+    PromptConfig,
+    SmallTextConfig,
+)
+from manyparts.objectives.configs import (
+    BehaviourCloningConfig,
+    ForwardDynamicsConfig,
+    InverseDynamicsConfig,
+    MaskedHindsightConfig,
+)
 from manyparts.objectives.system import System
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2

@@ -10,7 +10,7 @@ from factories import make_spec
 from torch import Tensor
 
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.dynamics.configs import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.dynamics.world_model import Context
 

@@ -194,6 +194,16 @@ def test_importing_the_package_stays_light(statement: str, too_heavy: set[str]) 
     assert not modules_loaded_by(statement) & too_heavy
 
 
+def test_building_every_preset_loads_no_torch() -> None:
+    """Configs stand apart from what they configure, so that a preset's help is quick."""
+    loaded = modules_loaded_by(
+        "from manyparts.methods import preset, preset_names; "
+        "configs = [preset(name) for name in preset_names()]; assert configs"
+    )
+    assert "manyparts.training.config" in loaded
+    assert not loaded & {"torch", "jaxtyping", "einops", "pyarrow", "av", "mujoco"}
+
+
 def test_importing_has_no_side_effects() -> None:
     code = (
         "import gymnasium  # which sets a variable of its own\n"

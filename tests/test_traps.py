@@ -22,7 +22,7 @@ from factories import (
 from torch import nn
 
 from manyparts.core.records import Prompt
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.nn.bins import Bins
 from manyparts.objectives.base import Passes
 from manyparts.training.config import TrainConfig

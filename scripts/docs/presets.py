@@ -23,6 +23,7 @@ from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.methods import describe, preset, preset_names
+from manyparts.objectives.base import every_objective
 from manyparts.objectives.system import System
 from manyparts.training.config import TrainConfig
 from manyparts.training.optimizer import train_only, trained
@@ -119,8 +120,9 @@ def _purpose(members: Sequence[str]) -> tuple[str, str]:
 
 def _losses(config: TrainConfig) -> str:
     """What the modules of its losses say of them."""
+    declared = every_objective()
     modules = dict.fromkeys(
-        sys.modules[type(each).__module__] for each in config.objectives.values()
+        sys.modules[declared[type(each)].__module__] for each in config.objectives.values()
     )
     return " ".join(
         f"{(module.__doc__ or '').strip().partition('. ')[0].rstrip('.')}." for module in modules

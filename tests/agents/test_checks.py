@@ -20,7 +20,7 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.serialisation import to_jsonable
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet

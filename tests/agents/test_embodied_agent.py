@@ -29,7 +29,7 @@ from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.base import Passes
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.objectives.configs import BehaviourCloningConfig
 
 TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics(

@@ -23,13 +23,13 @@ from manyparts.agents.latent import LatentAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.core.spec import Spec
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.dynamics.latent_context import LatentContext, encode
+from manyparts.objectives.configs import WorldConfig
 from manyparts.objectives.system import System
-from manyparts.objectives.world import WorldConfig
 from manyparts.planners import RandomShootingConfig
 
 OBSERVATIONS = list(make_observations(STEPS))

@@ -18,7 +18,7 @@ from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
-from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.dynamics.configs import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.planners import CemConfig, MppiConfig, RandomShootingConfig
 from manyparts.planners.proposals import followed

@@ -24,10 +24,9 @@ from factories import (
 from manyparts.agents.policy import PolicyAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
-from manyparts.models.actions import BinnedActionConfig
-from manyparts.models.encoders import ConvEncoderConfig, ViTConfig
+from manyparts.models.configs import BinnedActionConfig, ConvEncoderConfig, ViTConfig
 from manyparts.objectives.base import Passes
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.objectives.configs import BehaviourCloningConfig
 
 OPEN, CLOSE = Prompt("open the drawer"), Prompt("close the drawer")
 

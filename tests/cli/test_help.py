@@ -180,9 +180,12 @@ def test_unknown_flag_names_few_choices() -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    """But for presets and planners: their configs are in their models' modules."""
+    """Nor does an error in a preset's flags. Planners do: their configs are in their modules."""
     words = [[*name.split(), "--help"] for name in COMMANDS]
-    words += [["--help"], ["train", "--help"], ["data", "--help"]]
+    words += [["--help"], ["train", "--help"], ["data", "--help"], ["list", "presets"]]
+    one_of_each_method = {name.partition("/")[0]: name for name in preset_names()}
+    for name in one_of_each_method.values():
+        words += [["train", name, "--help"], ["train", name]]
     code = (
         "import contextlib, io, sys\n"
         "from manyparts import cli\n"

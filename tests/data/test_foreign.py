@@ -12,8 +12,9 @@ from data.synthetic import FPS, make_episode, make_spec, write
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset, append
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 
 EPISODES = [make_episode(seed, 6 + seed) for seed in range(3)]
 OURS = ("expert_action", "next.success", "next.done", "next.reward")

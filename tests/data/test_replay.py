@@ -10,8 +10,9 @@ from data.synthetic import FPS
 
 from manyparts.core.records import Episode
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.envs.registry import make
 

@@ -10,7 +10,7 @@ from factories import INSTRUCTIONS_ALONE, OBJECTIVES, make_model_config, make_sy
 
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import TaskEntry
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.envs.base import EnvConfig

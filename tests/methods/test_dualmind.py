@@ -14,7 +14,7 @@ from manyparts.core.spec import ActionContract, Spec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.methods import dualmind, inverse_dynamics, transformer_dynamics
 from manyparts.methods.dualmind import trained_parts
-from manyparts.models.prompt_encoder import PromptConfig, SmallTextConfig
+from manyparts.models.configs import PromptConfig, SmallTextConfig
 from manyparts.objectives.system import System
 
 

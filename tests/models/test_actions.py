@@ -13,13 +13,8 @@ from torch.nn import functional as F
 
 from manyparts.agents.random import RandomAgent
 from manyparts.core.spec import ActionContract
-from manyparts.models.actions import (
-    ActionEmbedding,
-    ActionHead,
-    BinnedActionConfig,
-    ContinuousActionConfig,
-    fitted,
-)
+from manyparts.models.actions import ActionEmbedding, ActionHead, fitted
+from manyparts.models.configs import BinnedActionConfig, ContinuousActionConfig
 
 NAMES = tuple("abcdefg")
 

@@ -11,10 +11,13 @@ from torch import nn
 
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import ImageModel, TrainableModel
-from manyparts.models.control_transformer import ControlTransformerConfig
-from manyparts.models.encoders import KeypointEncoderConfig
-from manyparts.models.representation import RepresentationConfig
-from manyparts.objectives.system import MODELS, sees_images
+from manyparts.models.configs import (
+    ControlTransformerConfig,
+    KeypointEncoderConfig,
+    RepresentationConfig,
+    sees_images,
+)
+from manyparts.objectives.system import MODELS
 
 SMALL: dict[type, Any] = {
     ControlTransformerConfig: make_model_config(),

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from manyparts.core.errors import UserError
-from manyparts.models.encoders import FrozenImagesConfig, build_encoder
-from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
+from manyparts.models.configs import EFFICIENTNET, FrozenImagesConfig
+from manyparts.models.encoders import build_encoder
+from manyparts.models.frozen_images import FrozenImages
 
 transformers = pytest.importorskip("transformers")
 MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand classes

@@ -10,11 +10,11 @@ import torch
 from factories import STEPS, generator, make_discrete_spec, make_spec
 from objectives.test_world import SMALL, world_batch
 
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.objectives.actor_critic import ActorCriticConfig
+from manyparts.objectives.configs import ActorCriticConfig, WorldConfig
 from manyparts.objectives.system import System
-from manyparts.objectives.world import WorldConfig, WorldPasses
+from manyparts.objectives.world import WorldPasses
 
 every_gradient = pytest.mark.parametrize("gradient", ["dynamics", "reinforce"])
 

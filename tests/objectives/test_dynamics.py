@@ -13,20 +13,28 @@ from factories import STEPS, generator, make_batch, make_spec
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
-from manyparts.models.dynamics.mlp import MlpDynamicsConfig
-from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
-from manyparts.models.dynamics.step_transformer import BinnedPrediction, DynamicsTransformerConfig
+from manyparts.models.dynamics.configs import (
+    DynamicsConfig,
+    DynamicsTransformerConfig,
+    EnsembleDynamicsConfig,
+    MlpDynamicsConfig,
+    RecurrentDynamicsConfig,
+)
+from manyparts.models.dynamics.step_transformer import BinnedPrediction
 from manyparts.objectives.base import objectives_for
-from manyparts.objectives.latent_state import LatentStateConfig
-from manyparts.objectives.next_action import NextActionConfig
-from manyparts.objectives.next_state import NextStateConfig
-from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
-from manyparts.objectives.next_step import NextStepConfig, cross_entropy
+from manyparts.objectives.configs import (
+    LatentStateConfig,
+    NextActionConfig,
+    NextStateConfig,
+    NextStateLikelihoodConfig,
+    NextStepConfig,
+)
+from manyparts.objectives.next_state_likelihood import bootstrap
+from manyparts.objectives.next_step import cross_entropy
 from manyparts.objectives.steps import StepPasses, TransformerPasses
-from manyparts.objectives.system import MODELS, DynamicsConfig, System
+from manyparts.objectives.system import MODELS, System
 
 TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {

@@ -20,12 +20,14 @@ from factories import (
 )
 
 from manyparts.core.records import Batch, PromptImages
+from manyparts.models.configs import ConvEncoderConfig
 from manyparts.models.control_transformer import Tokens
-from manyparts.models.encoders import ConvEncoderConfig
 from manyparts.objectives.base import Passes
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
-from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
-from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
+from manyparts.objectives.configs import (
+    BehaviourCloningConfig,
+    ForwardDynamicsConfig,
+    InverseDynamicsConfig,
+)
 from manyparts.objectives.system import System
 
 WHOSE = (0, 1, 1, 0)

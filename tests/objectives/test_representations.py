@@ -11,18 +11,20 @@ from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_s
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.encoders import KeypointEncoderConfig
-from manyparts.models.representation import Representation, RepresentationConfig
+from manyparts.models.configs import KeypointEncoderConfig, RepresentationConfig
+from manyparts.models.representation import Representation
 from manyparts.nn.spatial_softmax import SpatialSoftmax
 from manyparts.objectives.base import objectives_for
+from manyparts.objectives.configs import (
+    ContrastiveDynamicsConfig,
+    ContrastiveStaticConfig,
+    EmbeddingCloningConfig,
+    EmbeddingInverseDynamicsConfig,
+    PixelDynamicsConfig,
+)
 from manyparts.objectives.representations.base import FramePasses, info_nce
-from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
-from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
-from manyparts.objectives.representations.contrastive_static import ContrastiveStaticConfig
-from manyparts.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
-from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
 from manyparts.objectives.system import System
 
 MODEL = RepresentationConfig(

@@ -12,18 +12,23 @@ from factories import STEPS, generator, make_batch, make_spec
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.core.spec import Spec
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.latent_world import LatentWorldConfig, symexp, symlog
-from manyparts.nn.latents import CategoricalLatent, GaussianLatent
+from manyparts.models.dynamics.configs import (
+    CategoricalLatentConfig,
+    GaussianLatentConfig,
+    LatentWorldConfig,
+)
+from manyparts.models.dynamics.latent_world import symexp, symlog
+from manyparts.objectives.configs import WorldConfig
 from manyparts.objectives.system import System
-from manyparts.objectives.world import WorldConfig, WorldPasses
+from manyparts.objectives.world import WorldPasses
 
-SMALL = LatentWorldConfig(width=16, latent=GaussianLatent(4), depth=4, head_layers=1)
+SMALL = LatentWorldConfig(width=16, latent=GaussianLatentConfig(4), depth=4, head_layers=1)
 WORLDS = {
     "state": SMALL,
     "images": replace(SMALL, sees="images"),
-    "both, categorical": replace(SMALL, sees="both", latent=CategoricalLatent(3, 4)),
+    "both, categorical": replace(SMALL, sees="both", latent=CategoricalLatentConfig(3, 4)),
 }
 every_world = pytest.mark.parametrize("config", WORLDS.values(), ids=WORLDS)
 

@@ -11,8 +11,8 @@ from planners.worlds import Line, ProposingLine, best_return, regulated, seen
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.dynamics.configs import DynamicsTransformerConfig, EnsembleDynamicsConfig
+from manyparts.models.dynamics.ensemble import EnsembleDynamics
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.dynamics.world_model import Context
 from manyparts.planners import (

@@ -16,8 +16,9 @@ from training.runs import first, second
 
 from manyparts.agents.expert import ExpertAgent, Noise
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import make
 from manyparts.evaluation.episode_prompts import episode_prompt

@@ -15,8 +15,9 @@ import benchmarks
 from benchmarks.plan_shared_cache import imagine, make_model, random_context
 from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.models.dynamics.world_model import step_by_step
 from manyparts.training.augmentation import augment
 from manyparts.training.config import AugmentationConfig

@@ -14,9 +14,10 @@ from training.runs import first, rows, second
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.stream import StreamedWindows
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.evaluation.prediction.open_loop import open_loop
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve

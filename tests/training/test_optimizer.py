@@ -8,8 +8,7 @@ from factories import make_system
 from torch import nn
 
 from manyparts.core.errors import UserError
-from manyparts.models.actions import BinnedActionConfig
-from manyparts.models.encoders import ViTConfig
+from manyparts.models.configs import BinnedActionConfig, ViTConfig
 from manyparts.training.config import OptimizerConfig
 from manyparts.training.optimizer import (
     build_optimizer,

@@ -28,8 +28,8 @@ from manyparts.agents.loading import load
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.splits import split_episodes
-from manyparts.data.sampling.windows import WindowConfig
 from manyparts.methods import preset
 from manyparts.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
 from manyparts.training.config import AugmentationConfig, OptimizerConfig

@@ -12,7 +12,7 @@ from factories import OBJECTIVES, generator, make_batch, make_system
 from training.runs import first
 
 from manyparts.core.records import Batch
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.objectives.configs import BehaviourCloningConfig
 from manyparts.training import precision
 from manyparts.training.config import OptimizerConfig, TrainConfig
 from manyparts.training.distributed.ranks import Ranks

@@ -14,7 +14,7 @@ from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import first_of
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.base import Objective
 from manyparts.objectives.system import System

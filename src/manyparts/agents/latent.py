@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,12 @@ class Carry:
     plan: Tensor | None = None
     """The last plan (t, a), if the agent plans."""
 
+    held: int = 0
+    """Steps for which the last action is still held."""
+
     def to_plain(self) -> dict[str, Any]:
-        """Return tensors and numbers, for a checkpoint."""
+        """Return tensors and numbers, for a checkpoint, of an agent that neither plans nor holds
+        actions."""
         return {
             "recurrent": self.state.recurrent.clone(),
             "drawn": self.state.drawn.clone(),
@@ -71,6 +76,7 @@ class LatentAgent(Described):
         codec: Of the embodiment.
         planner: What plans in the model; None: the actor acts.
         seed: Seed of exploration and of plans.
+        action_repeat: Steps for which an action is held, as it was in training.
 
     Raises:
         UserError: There is neither an actor nor a planner.
@@ -88,18 +94,45 @@ class LatentAgent(Described):
         *,
         planner: PlannerConfig | None = None,
         seed: int = 0,
+        action_repeat: int = 1,
     ):
         behaviours = [each for each in system.objectives.values() if isinstance(each, ActorCritic)]
         if not behaviours and planner is None:
             raise UserError("this world model learned no policy; choose a planner to act with it")
         self.system, self.model = system, system.model
         self.spec, self.planner, self.seed = codec.spec, planner, seed
+        self.action_repeat = action_repeat
         self._codec, self._device = codec, next(system.parameters()).device
         self._behaviour = behaviours[0] if behaviours else None
 
+    def with_seed(self, seed: int) -> LatentAgent:
+        """Return an agent with the same weights that draws other random numbers."""
+        other = copy(self)
+        other.seed = seed
+        return other
+
+    @property
+    def discount(self) -> float:
+        """What a reward is worth one decision later; 1 for a model without an actor."""
+        return 1.0 if self._behaviour is None else self._behaviour.config.discount
+
+    @torch.inference_mode()
+    def value(self, carry: Carry) -> float:
+        """Return the discounted return that the critic expects from a state on.
+
+        Args:
+            carry: What `act` returned in that state.
+
+        Raises:
+            UserError: The model learned no policy, and so no critic.
+        """
+        if self._behaviour is None:
+            raise UserError("this world model learned no policy, and so no values")
+        return float(self._behaviour.value(carry.state.features)[0])
+
     def needs_observation(self, carry: Carry | None) -> bool:
-        """Return True: every step is filtered."""
-        return True
+        """Return whether an action is to be chosen: every decision is filtered."""
+        return carry is None or carry.held == 0
 
     @torch.inference_mode()
     def act(
@@ -119,6 +152,8 @@ class LatentAgent(Described):
         """
         refuse_prompt(prompt)
         require_carry(carry, Carry)
+        if carry is not None and carry.held:
+            return self._executed(carry.action), replace(carry, held=carry.held - 1)
         steps = 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
         state = self._filtered(carry, observation, generator if explore else None)
@@ -131,8 +166,14 @@ class LatentAgent(Described):
             distribution, _ = self._behaviour.actor(state.features)
             chosen = distribution.draw(generator) if explore else distribution.mode
             action = self._behaviour.as_input(chosen)
-        executed = require_actions(action[0].float().cpu().numpy(), self.spec)
-        return self._codec.decode_action(executed), Carry(state, action, steps + 1, planned)
+        following = Carry(state, action, steps + 1, planned, self.action_repeat - 1)
+        return self._executed(action), following
+
+    def _executed(self, action: Tensor) -> np.ndarray:
+        """Return an action (1, a) of the model in the action contract's units."""
+        return self._codec.decode_action(
+            require_actions(action[0].float().cpu().numpy(), self.spec)
+        )
 
     def _filtered(
         self,

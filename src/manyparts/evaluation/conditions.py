@@ -12,14 +12,13 @@ from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import first_of
 from manyparts.core.provenance import code_commit, package_versions
 from manyparts.core.serialisation import from_jsonable, to_jsonable
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.episodes import EvaluationConfig, learned_embodiment
 from manyparts.evaluation.prompt_kinds import is_instruction, kinds_for
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.models.control_transformer import ControlTransformerConfig
-from manyparts.objectives.system import ModelConfig
+from manyparts.models.configs import ControlTransformerConfig, ModelConfig
 
 _SHOWN_SUITES = 3  # in an error
 

@@ -11,8 +11,8 @@ import numpy as np
 from manyparts.agents.expert import ExpertAgent
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Demonstration, Prompt
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.prompt_drawing import evenly_spaced
-from manyparts.data.sampling.windows import WindowConfig
 from manyparts.envs.base import EnvConfig, Environment, Instructions
 from manyparts.envs.registry import instructions
 from manyparts.evaluation.prompt_kinds import is_instruction

@@ -12,7 +12,7 @@ from manyparts.core.printing import say
 from manyparts.core.records import Prompt
 
 if TYPE_CHECKING:
-    from manyparts.data.sampling.windows import WindowConfig
+    from manyparts.data.sampling.config import WindowConfig
 
 Prompts = Literal[
     "instruction",

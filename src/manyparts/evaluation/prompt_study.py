@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs import registry
 from manyparts.evaluation.conditions import trained_tasks
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for

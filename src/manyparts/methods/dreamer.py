@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.methods.facts import PresetFacts
-from manyparts.models.dynamics.latent_world import LatentWorldConfig
-from manyparts.nn.latents import GaussianLatent
-from manyparts.objectives.actor_critic import ActorCriticConfig
-from manyparts.objectives.world import WorldConfig
+from manyparts.models.dynamics.configs import GaussianLatentConfig, LatentWorldConfig
+from manyparts.objectives.configs import ActorCriticConfig, WorldConfig
 from manyparts.training.config import OnlineConfig, OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop"]
@@ -31,10 +29,12 @@ def online(size: Size) -> TrainConfig:
         method="dreamer",
         phase="online",
         window=WindowConfig(steps=length, chunk=1, paraphrases=False),
-        model=LatentWorldConfig(width=width, latent=GaussianLatent(variables)),
+        model=LatentWorldConfig(width=width, latent=GaussianLatentConfig(variables)),
         objectives={"world": WorldConfig(), "actor_critic": ActorCriticConfig(width=width)},
+        new_parameters=("objectives.actor_critic.*",),
         optimizer=OptimizerConfig(
             learning_rate=1e-3 if size == "debug" else 6e-4,
+            rates=(("objectives.actor_critic.*", 0.5),) if size == "laptop" else (),
             weight_decay=0.0,
             clip_norm=100.0,
             warmup_steps=0,
@@ -45,6 +45,7 @@ def online(size: Size) -> TrainConfig:
         validation_fraction=0.0,
         checkpoint_every_steps=500,
         log_every_steps=50,
+        log_gradients=True,
         online=OnlineConfig(environment_steps=steps, prefill_steps=prefill),
     )
 

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.methods.facts import PresetFacts
-from manyparts.models.actions import BinnedActionConfig
-from manyparts.models.control_transformer import ControlTransformerConfig
-from manyparts.models.encoders import ConvEncoderConfig, ViTConfig
-from manyparts.models.prompt_encoder import PretrainedTextConfig, PromptConfig
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
-from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
-from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
-from manyparts.objectives.masked_hindsight import MaskedHindsightConfig
+from manyparts.models.configs import (
+    BinnedActionConfig,
+    ControlTransformerConfig,
+    ConvEncoderConfig,
+    PretrainedTextConfig,
+    PromptConfig,
+    ViTConfig,
+)
+from manyparts.objectives.configs import (
+    BehaviourCloningConfig,
+    ForwardDynamicsConfig,
+    InverseDynamicsConfig,
+    MaskedHindsightConfig,
+)
 from manyparts.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
 
 _PROMPT = ("model.prompt_encoder.*", "model.prompt_blocks.*", "objectives.behaviour_cloning.*")

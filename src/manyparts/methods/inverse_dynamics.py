@@ -9,16 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.methods.facts import PresetFacts
-from manyparts.models.encoders import EncoderConfig, FrozenImagesConfig, KeypointEncoderConfig
-from manyparts.models.representation import RepresentationConfig
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
-from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
-from manyparts.objectives.representations.contrastive_static import ContrastiveStaticConfig
-from manyparts.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
-from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
+from manyparts.models.configs import (
+    EncoderConfig,
+    FrozenImagesConfig,
+    KeypointEncoderConfig,
+    RepresentationConfig,
+)
+from manyparts.objectives.configs import (
+    ContrastiveDynamicsConfig,
+    ContrastiveStaticConfig,
+    EmbeddingCloningConfig,
+    EmbeddingInverseDynamicsConfig,
+    ObjectiveConfig,
+    PixelDynamicsConfig,
+)
 from manyparts.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop", "paper"]

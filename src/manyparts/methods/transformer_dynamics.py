@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.methods.facts import PresetFacts
-from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
-from manyparts.models.dynamics.mlp import MlpDynamicsConfig
-from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
-from manyparts.models.dynamics.step_transformer import Decoding, DynamicsTransformerConfig
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.latent_state import LatentStateConfig
-from manyparts.objectives.next_action import NextActionConfig
-from manyparts.objectives.next_state import NextStateConfig
-from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig
-from manyparts.objectives.next_step import NextStepConfig
-from manyparts.objectives.system import DynamicsConfig
+from manyparts.models.dynamics.configs import (
+    Decoding,
+    DynamicsConfig,
+    DynamicsTransformerConfig,
+    EnsembleDynamicsConfig,
+    MlpDynamicsConfig,
+    RecurrentDynamicsConfig,
+)
+from manyparts.objectives.configs import (
+    LatentStateConfig,
+    NextActionConfig,
+    NextStateConfig,
+    NextStateLikelihoodConfig,
+    NextStepConfig,
+    ObjectiveConfig,
+)
 from manyparts.training.config import OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop", "paper"]

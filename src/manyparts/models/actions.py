@@ -8,7 +8,6 @@ int64 (b,), or None where there is only one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -17,34 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.core.spec import ActionContract
+from manyparts.models.configs import ActionConfig, BinnedActionConfig, ContinuousActionConfig
 from manyparts.nn.bins import Bins
 from manyparts.nn.mlp import mlp
 from manyparts.nn.routing import by_row
-
-
-@dataclass(frozen=True)
-class ContinuousActionConfig:
-    """Actions as real numbers, learned by a Huber loss."""
-
-    huber: float = 0.1
-    """Error at which the loss turns from square to linear, in half-ranges of an action; above 0."""
-
-
-@dataclass(frozen=True)
-class BinnedActionConfig:
-    """Each number of an action as one of several bins, learned by cross-entropy."""
-
-    bins: int = 256
-    """Number of bins per number."""
-
-    mu: float = 1.7
-    """Strength of the mu-law, which makes bins near zero finer; 0 for uniform bins."""
-
-    soft_targets: float = 0.0
-    """Std, in bins, of the Gaussian over bins that is the target; 0 for a one-hot target."""
-
-
-ActionConfig = ContinuousActionConfig | BinnedActionConfig
 
 
 def fitted(config: ActionConfig, contract: ActionContract) -> ActionConfig:

@@ -22,52 +22,15 @@ from torch.nn import functional as F
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch, Prompt, PromptImages
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.actions import (
-    ActionConfig,
-    ActionEmbedding,
-    ActionEmbeddings,
-    ContinuousActionConfig,
-    fitted,
-)
+from manyparts.models.actions import ActionEmbedding, ActionEmbeddings, fitted
 from manyparts.models.base import ImageModel
-from manyparts.models.encoders import ConvEncoderConfig, EncoderConfig
+from manyparts.models.configs import ControlTransformerConfig, PromptConfig
 from manyparts.models.observation_embedding import ObservationEmbedding
 from manyparts.models.pretrained import load_encoders
-from manyparts.models.prompt_encoder import ImageTokens, PromptConfig, PromptEncoder, PromptTokens
-from manyparts.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
+from manyparts.models.prompt_encoder import ImageTokens, PromptEncoder, PromptTokens
+from manyparts.nn.masks import attention_pattern, with_prefix, without_absent
+from manyparts.nn.patterns import AttentionPattern
 from manyparts.nn.transformer import Block, CrossBlock
-
-
-@dataclass(frozen=True)
-class ControlTransformerConfig:
-    """Sizes of a control transformer."""
-
-    encoder: EncoderConfig = ConvEncoderConfig()
-    """Image encoder of every camera."""
-
-    visual_tokens: int = 4
-    """Visual tokens per camera's frame."""
-
-    token_maps: int = 4
-    """Attention maps per visual token."""
-
-    width: int = 128
-    """Numbers per token; a multiple of `heads`."""
-
-    layers: int = 3
-    """Number of transformer layers."""
-
-    heads: int = 4
-    """Attention heads per layer."""
-
-    dropout: float = 0.0
-    """Dropout probability, from 0 to less than 1."""
-
-    action: ActionConfig = ContinuousActionConfig()
-    """How actions are represented: as real numbers or as bins."""
-
-    prompt: PromptConfig | None = None
-    """How prompts are read; None for a model that reads no prompts."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Dimensions: n images of h x w pixels with c channels, p patches, d numbers per t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -15,76 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
-from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
+from manyparts.models.configs import (
+    EncoderConfig,
+    FrozenImagesConfig,
+    KeypointEncoderConfig,
+    ViTConfig,
+)
+from manyparts.models.frozen_images import FrozenImages
 from manyparts.nn.spatial_softmax import SpatialSoftmax
 from manyparts.nn.transformer import Block
-
-
-@dataclass(frozen=True)
-class ConvEncoderConfig:
-    """A convolutional stem for small images."""
-
-    width: int = 64
-    """Numbers per patch token; a multiple of 4."""
-
-    layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2))
-    """Channels, kernel side in pixels and stride in pixels of each convolution."""
-
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """A vision transformer (Dosovitskiy et al. 2021)."""
-
-    width: int = 768
-    """Numbers per patch token; a multiple of `heads`."""
-
-    patch: int = 16
-    """Side of a patch, in pixels, of which the images' sides are multiples."""
-
-    layers: int = 12
-    """Number of transformer layers."""
-
-    heads: int = 12
-    """Attention heads per layer."""
-
-    dropout: float = 0.0
-    """Dropout probability, from 0 to less than 1."""
-
-    pretrained: str | None = None
-    """Folder or Hub id of a `transformers` ViT to start from; None: random weights."""
-
-
-@dataclass(frozen=True)
-class KeypointEncoderConfig:
-    """Convolutions without padding, and the position in the image of each of their features.
-
-    This is the encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023).
-    """
-
-    maps: int = 256
-    """Number of feature maps; their positions are the token, two numbers each."""
-
-    layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
-    """Channels, kernel side in pixels and stride in pixels of each convolution."""
-
-
-@dataclass(frozen=True)
-class FrozenImagesConfig:
-    """A pretrained encoder that is used as it is, without training."""
-
-    source: str = EFFICIENTNET
-    """Which encoder: "efficientnet-lite0" (ImageNet, the extra `imagenet`), or the folder or Hub id
-    of an image model of `transformers`."""
-
-    size: int = 224
-    """Side of the images that it gets, in pixels, to which all are resized; 32 to 1024."""
-
-    def __post_init__(self) -> None:
-        if not 32 <= self.size <= 1024:
-            raise UserError(f"model.encoder.size is {self.size}; expected 32 to 1024 pixels")
-
-
-EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig | FrozenImagesConfig
 
 
 def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:

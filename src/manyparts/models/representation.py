@@ -6,8 +6,6 @@ Dimensions: b rows, t steps, n frames, d numbers per camera, e numbers of all ca
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from einops import pack, rearrange, unpack
@@ -18,31 +16,10 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import ImageModel
-from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, build_encoder
+from manyparts.models.configs import RepresentationConfig
+from manyparts.models.encoders import build_encoder
 from manyparts.models.pretrained import load_encoders
 from manyparts.nn.named import NamedModules
-
-
-@dataclass(frozen=True)
-class RepresentationConfig:
-    """Sizes of a representation, and what it sees."""
-
-    encoder: EncoderConfig = KeypointEncoderConfig()
-    """Image encoder of every camera."""
-
-    width: int = 64
-    """Numbers of a camera's embedding: a linear map of the mean of the encoder's tokens, then
-    LayerNorm and tanh. 0: the mean itself, for encoders that come trained."""
-
-    sees: Literal["images", "state"] = "images"
-    """What is embedded: "images", or the normalised "state" as it is, an upper bound for any
-    embedding of images."""
-
-    def __post_init__(self) -> None:
-        if self.sees not in ("images", "state"):
-            raise UserError(f"model.sees is {self.sees!r}; choices: images, state")
-        if self.width < 0:
-            raise UserError(f"model.width is {self.width}; expected at least 0")
 
 
 class Representation(nn.Module, ImageModel):

@@ -7,13 +7,11 @@ token is known by its step alone.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-AttentionPattern = Literal["causal", "inverse", "visual", "full"]
+from manyparts.nn.patterns import AttentionPattern
 
 
 def attention_pattern(

@@ -1,1 +1,1 @@
-"""Losses, one per file: a config and the `Objective` that declares it, registered nowhere else."""
+"""Losses, one per file: an `Objective` that declares its config, registered nowhere else."""

@@ -6,14 +6,12 @@ steps, f numbers of a state's features, a numbers of an action.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
 from manyparts.models.dynamics.state_space import WorldState
@@ -22,65 +20,12 @@ from manyparts.nn.held import held
 from manyparts.nn.mlp import mlp
 from manyparts.nn.policies import Choice, PolicyDistribution, TruncatedNormal
 from manyparts.nn.returns import lambda_return
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import ActorCriticConfig
 from manyparts.objectives.world import WorldPasses
 
 _SATURATED = 3.0  # a mean before tanh beyond this is at the bound, where its gradient vanishes
 _LOW, _HIGH = 0.05, 0.95  # quantiles between which returns are said to range
-
-
-@dataclass(frozen=True)
-class ActorCriticConfig(ObjectiveConfig):
-    """Learn to act in what the model imagines."""
-
-    horizon: int = 10
-    """Imagined steps; at least 1."""
-
-    starts: int = 128
-    """States of a batch from which is imagined; of fewer real steps, all."""
-
-    discount: float = 0.99
-    """What a reward is worth one step later, in [0, 1]."""
-
-    mixing: float = 0.95
-    """Lambda of the returns, in [0, 1]; see `nn.returns`."""
-
-    gradient: Literal["dynamics", "reinforce"] = "dynamics"
-    """How the actor learns: by gradients through the model, or by the likelihood of actions that
-    turned out better than expected."""
-
-    entropy: float = 1e-3
-    """Weight of the entropy of actions, which keeps the actor exploring; at least 0."""
-
-    centring: float = 1e-3
-    """Weight of the square of the mean before tanh, which keeps actors off their bounds; at least
-    0."""
-
-    normalise: bool = True
-    """Divide returns by their range, from the 5 % to the 95 % quantile, if it is above 1
-    (DreamerV3; Hafner et al. 2023)."""
-
-    slow_rate: float = 0.02
-    """How far the slow critic moves towards the critic after each update, in (0, 1]."""
-
-    layers: int = 2
-    """Hidden layers of actor and critic; at least 1."""
-
-    width: int = 128
-    """Width of hidden layers; at least 1."""
-
-    def __post_init__(self) -> None:
-        for name in ("horizon", "starts", "layers", "width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("discount", "mixing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; expected a number in [0, 1]")
-        for name in ("entropy", "centring"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
-        if not 0 < self.slow_rate <= 1:
-            raise UserError(f"slow_rate is {self.slow_rate}; expected more than 0, at most 1")
 
 
 class Imagined(NamedTuple):
@@ -215,6 +160,11 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             reward = model.reward(stacked[:, 1:])
             discount = self.config.discount * model.continuation(stacked[:, 1:])
         return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount)
+
+    def value(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
+        """The discounted return that the critic expects from states on, in the environment's
+        units."""
+        return symexp(self.critic(features)[..., 0])
 
     def after_step(self, model: LatentWorld) -> None:
         """Move the slow critic and the range of returns."""

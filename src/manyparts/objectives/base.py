@@ -3,6 +3,7 @@ objectives share."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
-from manyparts.nn.masks import AttentionPattern
+from manyparts.nn.patterns import AttentionPattern
+from manyparts.objectives.configs import ObjectiveConfig
 
 
 @dataclass
@@ -79,19 +81,6 @@ class Passes:
         )
 
 
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """Settings of one objective, in one file with the `Objective` that it configures."""
-
-    weight: float = 1.0
-    """Factor of this loss in the sum that training minimises."""
-
-    @classmethod
-    def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:
-        """The config classes of all objectives, from which JSON's "type" chooses one."""
-        return tuple(every_objective())
-
-
 class Objective(nn.Module):
     """One loss.
 
@@ -138,12 +127,20 @@ _DECLARED: dict[type[ObjectiveConfig], type[Objective]] = {}
 
 def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
     """Config class to objective, for this package's files and all other declarations so far."""
-    # A class registers itself when its module is imported. Importing every module here, instead of
-    # keeping a table, is what makes a new objective one file.
+    _import_all()
+    return dict(_DECLARED)
+
+
+@functools.cache
+def _import_all() -> None:
+    """Import every module of this package.
+
+    A class registers itself when its module is imported. Importing all of them, instead of keeping
+    a table, is what makes a new objective one file.
+    """
     package = importlib.import_module("manyparts.objectives")
     for module in pkgutil.walk_packages(package.__path__, "manyparts.objectives."):
         importlib.import_module(module.name)
-    return dict(_DECLARED)
 
 
 def objectives_for(model: type[nn.Module]) -> dict[type[ObjectiveConfig], type[Objective]]:

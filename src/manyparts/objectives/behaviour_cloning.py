@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,30 +9,8 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
-from manyparts.objectives.base import (
-    Objective,
-    ObjectiveConfig,
-    Passes,
-    action_head,
-    action_loss,
-    action_mask,
-)
-
-
-@dataclass(frozen=True)
-class BehaviourCloningConfig(ObjectiveConfig):
-    """Imitation of `expert_action`, which differs from the executed action where noise was added.
-
-    Past observations reveal the expert's direction so well that a policy need not look at a small
-    goal in the image. When it acts, such a policy follows its own motion instead of the goal, which
-    is why `attention` can hide the past.
-    """
-
-    attention: Literal["causal", "present"] = "causal"
-    """What the policy sees: "causal" for its window so far, "present" for the current step only."""
-
-    hidden: int = 256
-    """Width of the action head's hidden layer."""
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.configs import BehaviourCloningConfig
 
 
 class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):

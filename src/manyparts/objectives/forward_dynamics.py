@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -14,28 +11,9 @@ from torch.nn import functional as F
 from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, ObservationEmbedding
 from manyparts.nn.ema import detached_copy, move_towards
-from manyparts.nn.masks import AttentionPattern
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective, ObjectiveConfig, Passes
-
-
-@dataclass(frozen=True)
-class ForwardDynamicsConfig(ObjectiveConfig):
-    """Settings of `ForwardDynamics`."""
-
-    target_rate: float = 0.005
-    """Fraction of the way that the target encoder moves towards the encoder per optimiser step."""
-
-    target: Literal["ema", "online"] = "ema"
-    """What encodes the targets: "ema" for a moving average of the encoder, without gradient;
-    "online" for the encoder itself, with gradient, as in the released code. With "online", constant
-    tokens minimise the loss; it is kept so that this can be measured."""
-
-    hidden: int | None = None
-    """Width of the head's hidden layer; none for a linear head."""
-
-    attention: AttentionPattern = "visual"
-    """Attention pattern of the decoder; objectives with the same pattern share one pass."""
+from manyparts.objectives.base import Objective, Passes
+from manyparts.objectives.configs import ForwardDynamicsConfig
 
 
 class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTransformer):

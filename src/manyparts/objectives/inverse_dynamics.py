@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -11,28 +9,8 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer
-from manyparts.nn.masks import AttentionPattern
-from manyparts.objectives.base import (
-    Objective,
-    ObjectiveConfig,
-    Passes,
-    action_head,
-    action_loss,
-    action_mask,
-)
-
-
-@dataclass(frozen=True)
-class InverseDynamicsConfig(ObjectiveConfig):
-    """Settings of `InverseDynamics`."""
-
-    attention: AttentionPattern = "visual"
-    """What the action is predicted from: "visual" for image tokens only, because proprioception
-    makes it trivial (the hand's displacement); "inverse" for image and state tokens, as in the
-    paper."""
-
-    hidden: int = 256
-    """Width of the action head's hidden layer."""
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.configs import InverseDynamicsConfig
 
 
 class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer):

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.recurrent import RecurrentDynamics
 from manyparts.models.dynamics.state_space import Filtered, balanced_divergence
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import LatentStateConfig
 from manyparts.objectives.steps import StepPasses
-
-
-@dataclass(frozen=True)
-class LatentStateConfig(ObjectiveConfig):
-    """Settings of `LatentState`."""
-
-    std: float = 0.1
-    """Standard deviation of normalised observations and rewards around their prediction."""
-
-    divergence: float = 1.0
-    """Weight of the Kullback-Leibler divergence between posterior and prior."""
-
-    balance: float = 0.8
-    """Fraction of the divergence that trains the prior; the rest trains the posterior; 0 to 1."""
-
-    def __post_init__(self) -> None:
-        if self.std <= 0:
-            raise UserError(f"std is {self.std}; expected a positive number")
-        if self.divergence < 0:
-            raise UserError(f"divergence is {self.divergence}; expected a weight of at least 0")
-        if not 0 <= self.balance <= 1:
-            raise UserError(f"balance is {self.balance}; expected a number in [0, 1]")
 
 
 class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):

@@ -3,7 +3,7 @@ SMART, arXiv 2301.09816)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,31 +11,8 @@ from torch import Tensor, nn
 
 from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
-from manyparts.objectives.base import (
-    Objective,
-    ObjectiveConfig,
-    Passes,
-    action_head,
-    action_loss,
-    action_mask,
-)
-
-
-@dataclass(frozen=True)
-class MaskedHindsightConfig(ObjectiveConfig):
-    """Settings of `MaskedHindsight`."""
-
-    hidden_from: float = 0.0
-    """Fraction of a window's actions that is hidden at the start of training, at least one."""
-
-    hidden_to: float = 1.0
-    """Fraction of a window's actions that is hidden at the end of training, at least one."""
-
-    observations: float = 0.5
-    """Observations hidden per hidden action."""
-
-    hidden: int = 256
-    """Width of the action head's hidden layer."""
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.configs import MaskedHindsightConfig
 
 
 class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTransformer):

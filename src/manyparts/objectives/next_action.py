@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import NextActionConfig
 from manyparts.objectives.steps import TransformerPasses
-
-
-@dataclass(frozen=True)
-class NextActionConfig(ObjectiveConfig):
-    """Settings of `NextAction`."""
 
 
 class NextAction(Objective, config=NextActionConfig, model=DynamicsTransformer):

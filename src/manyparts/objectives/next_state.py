@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.mlp import MlpDynamics
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import NextStateConfig
 from manyparts.objectives.steps import StepPasses
-
-
-@dataclass(frozen=True)
-class NextStateConfig(ObjectiveConfig):
-    """Settings of `NextState`."""
 
 
 class NextState(Objective, config=NextStateConfig, model=MlpDynamics):

@@ -4,38 +4,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix
 from manyparts.core.records import Batch, Loss
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, Gaussians
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import NextStateLikelihoodConfig
 from manyparts.objectives.steps import StepPasses
 
 # Counts above this have a probability of about 1e-10 and are cut off.
 _MAX_COUNT = 12
-
-
-@dataclass(frozen=True)
-class NextStateLikelihoodConfig(ObjectiveConfig):
-    """Settings of `NextStateLikelihood`."""
-
-    bound: float = 0.01
-    """Weight of the distance between the bounds of log variances, which pulls them together."""
-
-    memory: float = 0.99
-    """Decay of members' held-out errors per optimiser step, in [0, 1)."""
-
-    def __post_init__(self) -> None:
-        if self.bound < 0:
-            raise UserError(f"bound is {self.bound}; expected a weight of at least 0")
-        if not 0 <= self.memory < 1:
-            raise UserError(f"memory is {self.memory}; expected a number from 0 to below 1")
 
 
 class NextStateLikelihood(Objective, config=NextStateLikelihoodConfig, model=EnsembleDynamics):

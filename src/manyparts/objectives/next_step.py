@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.step_transformer import BinnedPrediction
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import NextStepConfig
 from manyparts.objectives.steps import TransformerPasses
 
 # Weight of the distribution's cross-entropy next to the square error. Adam scales each parameter's
 # steps by its own gradients, so the distribution's layer learns as fast with any weight. A small
 # one takes little of the clipped norm of the whole gradient.
 _DISTRIBUTION_WEIGHT = 0.01
-
-
-@dataclass(frozen=True)
-class NextStepConfig(ObjectiveConfig):
-    """Settings of `NextStep`."""
-
-    std: float = 1.0
-    """Standard deviation, in bins, of targets spread over neighbouring bins; used if the model is
-    soft."""
-
-    def __post_init__(self) -> None:
-        if self.std <= 0:
-            raise UserError(f"std is {self.std}; expected a positive number")
 
 
 class NextStep(Objective, config=NextStepConfig, model=DynamicsTransformer):

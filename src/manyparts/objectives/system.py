@@ -11,27 +11,28 @@ from torch import nn
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch, Loss
-from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.control_transformer import ControlTransformer, ControlTransformerConfig
-from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.dynamics.latent_world import LatentWorld, LatentWorldConfig
-from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
-from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
-from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.configs import ControlTransformerConfig, ModelConfig, RepresentationConfig
+from manyparts.models.control_transformer import ControlTransformer
+from manyparts.models.dynamics.configs import (
+    DynamicsTransformerConfig,
+    EnsembleDynamicsConfig,
+    LatentWorldConfig,
+    MlpDynamicsConfig,
+    RecurrentDynamicsConfig,
+)
+from manyparts.models.dynamics.ensemble import EnsembleDynamics
+from manyparts.models.dynamics.latent_world import LatentWorld
+from manyparts.models.dynamics.mlp import MlpDynamics
+from manyparts.models.dynamics.recurrent import RecurrentDynamics
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.models.encoders import EncoderConfig
-from manyparts.models.representation import Representation, RepresentationConfig
-from manyparts.objectives.base import Objective, ObjectiveConfig, Passes, objectives_for
-from manyparts.objectives.next_action import NextActionConfig
+from manyparts.models.representation import Representation
+from manyparts.objectives.base import Objective, Passes, objectives_for
+from manyparts.objectives.configs import NextActionConfig, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses
 from manyparts.objectives.steps import StepPasses, TransformerPasses
 from manyparts.objectives.world import WorldPasses
-
-DynamicsConfig = (
-    DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
-)
-ModelConfig = ControlTransformerConfig | RepresentationConfig | LatentWorldConfig | DynamicsConfig
 
 
 class ModelKind(NamedTuple):
@@ -53,24 +54,6 @@ MODELS: dict[type, ModelKind] = {
     RecurrentDynamicsConfig: ModelKind(RecurrentDynamics, StepPasses),
     LatentWorldConfig: ModelKind(LatentWorld, WorldPasses),
 }
-
-
-def sees_images(model: ModelConfig) -> bool:
-    """Whether a model reads images; if not, none are loaded."""
-    if isinstance(model, RepresentationConfig):
-        return model.sees == "images"
-    if isinstance(model, LatentWorldConfig):
-        return model.sees != "state"
-    return not isinstance(model, DynamicsConfig)
-
-
-def cacheable_encoder(model: ModelConfig) -> EncoderConfig | None:
-    """The config of a model's image encoder, which may be frozen and cached; None without one."""
-    if isinstance(model, ControlTransformerConfig):
-        return model.encoder
-    if isinstance(model, RepresentationConfig) and model.sees == "images":
-        return model.encoder
-    return None
 
 
 class System(nn.Module):

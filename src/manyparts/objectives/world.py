@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.core.records import Batch, Loss
 from manyparts.models.dynamics.latent_world import LatentWorld, symlog
 from manyparts.models.dynamics.state_space import (
@@ -20,7 +19,8 @@ from manyparts.models.dynamics.state_space import (
     free_nats,
 )
 from manyparts.models.image_pyramid import centred
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import WorldConfig
 
 
 @dataclass
@@ -64,45 +64,6 @@ class WorldPasses:
         beyond = self.model.imagined(last, self.action[rows, ends], self.generator).features
         following = F.pad(filtered.features[:, 1:], (0, 0, 0, 1))
         return following.index_put((rows, ends), beyond)
-
-
-@dataclass(frozen=True)
-class WorldConfig(ObjectiveConfig):
-    """Learn to predict observations, rewards and ends of episodes from a latent state."""
-
-    divergence: float = 1.0
-    """Weight of the Kullback-Leibler divergence between posterior and prior."""
-
-    balance: float = 0.8
-    """Fraction of the divergence that trains the prior; the rest trains the posterior; 0 to 1."""
-
-    free_nats: float = 1.0
-    """Divergence below which nothing is trained to reduce it, in nats per step."""
-
-    state_std: float = 0.2
-    """Standard deviation of normalised states around their prediction. At 1 the latent state says
-    little about states of few numbers."""
-
-    reward: float = 2.0
-    """Weight of the squared error of rewards, whose logarithms are predicted."""
-
-    continuation: float = 1.0
-    """Weight of the error of whether episodes go on."""
-
-    decoded: float = 1.0
-    """Fraction of the frames that are predicted in each step, drawn anew; less is faster; above 0,
-    at most 1."""
-
-    def __post_init__(self) -> None:
-        if self.state_std <= 0:
-            raise UserError(f"state_std is {self.state_std}; expected a positive number")
-        if not 0 <= self.balance <= 1:
-            raise UserError(f"balance is {self.balance}; expected a number in [0, 1]")
-        if not 0 < self.decoded <= 1:
-            raise UserError(f"decoded is {self.decoded}; expected more than 0 and at most 1")
-        for name in ("divergence", "free_nats", "reward", "continuation"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
 
 
 class World(Objective, config=WorldConfig, model=LatentWorld):

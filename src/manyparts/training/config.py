@@ -12,10 +12,10 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import require_types
-from manyparts.data.sampling.windows import WindowConfig
-from manyparts.data.tools.quality import Measure
-from manyparts.objectives.base import ObjectiveConfig
-from manyparts.objectives.system import ModelConfig, cacheable_encoder
+from manyparts.data.sampling.config import WindowConfig
+from manyparts.data.tools.measures import Measure
+from manyparts.models.configs import ModelConfig, cacheable_encoder
+from manyparts.objectives.configs import ObjectiveConfig
 
 
 @set_by_replace
@@ -44,6 +44,10 @@ class OptimizerConfig:
     accumulation: int = 1
     """Equal parts into which each batch is cut to save memory."""
 
+    rates: tuple[tuple[str, float], ...] = ()
+    """Patterns of names of parameters, each with the factor of their learning rate, such as
+    objectives.actor_critic.* 0.5; of several that match, the first one counts."""
+
     def __post_init__(self) -> None:
         require_types(self)
         _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
@@ -57,6 +61,8 @@ class OptimizerConfig:
             "in [0, 1]",
         )
         _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+        positive = all(factor > 0 for _, factor in self.rates)
+        _require("optimizer.rates", self.rates, positive, "factors above 0")
 
 
 @set_by_replace
@@ -131,7 +137,7 @@ class OnlineConfig:
     """Steps of all environments together, with those of the prefill."""
 
     prefill_steps: int = 1000
-    """Steps of random actions before anything is learned; whole episodes, at least one."""
+    """Steps that are acted before anything is learned; whole episodes, at least one."""
 
     train_ratio: float = 128.0
     """Steps that are replayed in training per step that is collected."""
@@ -151,11 +157,18 @@ class OnlineConfig:
     evaluation_episodes: int = 5
     """Episodes of each of these evaluations."""
 
+    final_episodes: int = 20
+    """Episodes on evaluation starts at the end; 0: none."""
+
     def __post_init__(self) -> None:
         require_types(self)
         for item in fields(self):
             value = getattr(self, item.name)
-            _require(f"online.{item.name}", value, value > 0, "above 0")
+            may_be_zero = item.name in ("prefill_steps", "final_episodes")
+            expected = "at least 0" if may_be_zero else "above 0"
+            _require(
+                f"online.{item.name}", value, value > 0 or (may_be_zero and value == 0), expected
+            )
         _require(
             "online.environment_steps",
             self.environment_steps,
@@ -264,6 +277,10 @@ class TrainConfig:
 
     log_every_steps: int = 20
     """Steps between rows of metrics.jsonl; each row has the means over these steps."""
+
+    log_gradients: bool = False
+    """Also log the norm of each loss's own gradient, measured once per row, which costs about the
+    time of one more step."""
 
     seed: int = 0
     """Seed of initial weights, order of windows, dropout, masks and augmentation."""

@@ -81,8 +81,8 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
             done = step + 1
             meter.add(_numbers_of(context, step, report))
             pace.tick()
-            bar.show(done, _note(report, pace))
-            row = _row(context, report, done, meter, pace)
+            bar.show(done, _note(context, report, pace))
+            row = _row(context, report, parts, done, meter, pace)
             if row:
                 metrics.write({"step": done} | row)
             if _is_saved(context, done, report):
@@ -261,7 +261,12 @@ def _numbers_of(context: TrainContext, step: int, report: StepReport) -> dict[st
 
 
 def _row(
-    context: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace
+    context: TrainContext,
+    report: StepReport,
+    parts: Mapping[int, Batch],
+    done: int,
+    meter: Meter,
+    pace: _Pace,
 ) -> dict[str, float]:
     """What is logged after this step; empty if nothing is."""
     config, row = context.run.config, {}
@@ -272,6 +277,8 @@ def _row(
         for suffix, count in context.windows.epochs(done * config.batch_size).items():
             row[f"epoch{suffix}"] = count
         row |= context.windows.progress()
+        if config.log_gradients:
+            row |= context.learner.gradient_norms(done - 1, parts)
         pace.mark()
     if context.validation is not None and _is_validated(context, done):
         row |= context.validation.measure(context.learner)
@@ -294,9 +301,9 @@ def _step_or_explain(
         ) from error
 
 
-def _note(report: StepReport, pace: _Pace) -> str:
+def _note(context: TrainContext, report: StepReport, pace: _Pace) -> str:
     parts = [f"{name.removeprefix('loss/')} {value:.4f}" for name, value in report.losses.items()]
-    return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
+    return ", ".join([*parts, *context.windows.notes(), f"{pace.rate():.0f} samples/s"])
 
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:

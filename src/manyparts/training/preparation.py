@@ -51,7 +51,7 @@ def prepare(
         load_weights(system, last)
         has_values = learnable
     elif origin is not None:
-        has_values = _load_origin(origin, system, config, info)
+        has_values = load_origin(origin, system, config, info)
     else:
         loaded = [f"model.{part}*" for part in system.model.load_pretrained()]
         has_values = {name for name in learnable if matches(name, loaded)}
@@ -103,11 +103,23 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
     }
 
 
-def _load_origin(
+def load_origin(
     origin: Path, system: System, config: TrainConfig, info: CheckpointInfo
 ) -> set[str]:
-    """Load another run's weights, and return the names of those that it has. Raises UserError where
-    the models differ."""
+    """Load another run's weights.
+
+    Args:
+        origin: the checkpoint.
+        system: that gets the weights.
+        config: says which parameters the origin may lack.
+        info: the description of the run's own checkpoints.
+
+    Returns:
+        The names of the parameters that the origin has.
+
+    Raises:
+        UserError: the models differ.
+    """
     earlier = load_info(origin)
     differences = _model_differences(dict(earlier.model), dict(info.model))
     if differences:

@@ -19,7 +19,8 @@ from manyparts.data.sampling.windows import Windows
 from manyparts.data.tools.quality import best_episodes
 from manyparts.embodiment.statistics import Statistics
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.objectives.system import System, cacheable_encoder, sees_images
+from manyparts.models.configs import cacheable_encoder, sees_images
+from manyparts.objectives.system import System
 from manyparts.training.config import CurationConfig, TrainConfig
 from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.frozen_features import frozen_features

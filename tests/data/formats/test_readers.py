@@ -13,8 +13,9 @@ from data.formats.foreign import INSTRUCTIONS, LENGTHS, SIZE, episodes
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),

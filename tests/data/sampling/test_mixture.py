@@ -14,9 +14,10 @@ from embodiments import ARM, BOTH, write_arm, write_crawler
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.mixture import Mixture
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 PROMPTED = WindowConfig(steps=3, chunk=2, goal_image=True, demonstration_frames=2)

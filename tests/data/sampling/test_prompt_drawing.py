@@ -13,9 +13,10 @@ from data.synthetic import TASKS, make_episode, make_spec, write
 
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompt_drawing import evenly_spaced
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 
 LENGTHS, FRAMES = (9, 1, 23, 14, 6, 8), 3
 EPISODES = [make_episode(seed, length) for seed, length in enumerate(LENGTHS)]

@@ -12,9 +12,9 @@ from factories import ACTION, SIZE, STATE, make_spec
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Episode
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.replay import Replay
 from manyparts.data.sampling.replayed import ReplayWindows
-from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.normalisation import StateNormaliser
 

@@ -19,9 +19,10 @@ from data.synthetic import make_episode, write
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.stream import StreamedWindows
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 
 EPISODES = [make_episode(seed, 4 + seed % 4) for seed in range(9)]
 CONFIG = WindowConfig(steps=2, chunk=2)
@@ -156,7 +157,7 @@ def test_killed_readers_resume_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"
         "from manyparts.data.sampling.stream import StreamedWindows\n"
-        "from manyparts.data.sampling.windows import WindowConfig\n"
+        "from manyparts.data.sampling.config import WindowConfig\n"
         f"options = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
         f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **options)\n"
         "for step in range(int(sys.argv[1]), 10):\n"

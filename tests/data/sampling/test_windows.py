@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.statistics import Statistics
 
 EPISODES = [make_episode(seed, length) for seed, length in enumerate((9, 1, 23, 14))]

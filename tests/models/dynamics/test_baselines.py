@@ -11,9 +11,10 @@ from imaginations import context_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.models.dynamics.configs import EnsembleDynamicsConfig, MlpDynamicsConfig
 from manyparts.models.dynamics.distributional import Distributional
-from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
+from manyparts.models.dynamics.ensemble import EnsembleDynamics
+from manyparts.models.dynamics.mlp import MlpDynamics
 from manyparts.models.dynamics.world_model import Context, Imagination, WorldModel
 
 KINDS = ("mlp", "expectation", "ts1", "tsinf")

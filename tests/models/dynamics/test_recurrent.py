@@ -12,9 +12,11 @@ from imaginations import context_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
+from manyparts.models.dynamics.configs import RecurrentDynamicsConfig
+from manyparts.models.dynamics.recurrent import RecurrentDynamics
 from manyparts.models.dynamics.world_model import Context, Imagination, WorldModel
-from manyparts.objectives.latent_state import LatentState, LatentStateConfig
+from manyparts.objectives.configs import LatentStateConfig
+from manyparts.objectives.latent_state import LatentState
 from manyparts.objectives.steps import StepPasses
 
 STEPS = 3

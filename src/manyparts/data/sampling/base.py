@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +31,10 @@ class FixedSource:
     def progress(self) -> dict[str, float]:
         """See `WindowSource.progress`."""
         return {}
+
+    def notes(self) -> list[str]:
+        """See `WindowSource.notes`."""
+        return []
 
 
 @runtime_checkable
@@ -100,6 +104,10 @@ class WindowSource(Protocol):
 
     def progress(self) -> Mapping[str, float]:
         """Numbers of how far the source is, for the metrics; empty for fixed data."""
+        ...
+
+    def notes(self) -> Sequence[str]:
+        """The same in words, for the progress bar; empty for fixed data."""
         ...
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from manyparts.core.randomness import mix
 from manyparts.core.records import Batch, Prompt
 from manyparts.data.sampling.base import part_of_rank
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.replay import Replay
-from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.codec import Codec
 
 _NO_INSTRUCTION = Prompt(None)

@@ -19,9 +19,10 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.lerobot.remote import RemoteReader
 from manyparts.data.sampling.base import FixedSource
 from manyparts.data.sampling.batches import join_batches
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import decode_into
 from manyparts.data.sampling.subset import SubsetReader
-from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.statistics import Statistics
 
 _MIN_UNITS = 2  # that are fetched together, so that windows of several files are mixed

@@ -3,69 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from manyparts.core.arguments import set_by_replace
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.base import FixedSource, part_of_rank
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompt_drawing import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
 from manyparts.embodiment.codec import Codec
-from manyparts.embodiment.prompt_layout import GOAL, PromptLayout
+from manyparts.embodiment.prompt_layout import GOAL
 from manyparts.embodiment.statistics import Statistics
 
 _BLOCK = 4096  # positions that are drawn at once
 _KEPT_BLOCKS = 3
-
-
-@set_by_replace
-@dataclass(frozen=True)
-class WindowConfig:
-    """What a model sees of an episode at once, and which prompts it gets.
-
-    With `goal_image` or `demonstration_frames`, a prompt is one or two of instruction, goal image
-    and demonstration, each choice with equal probability, so that an agent learns to take any.
-    """
-
-    steps: int = 4
-    """Observations per window."""
-
-    chunk: int = 4
-    """Actions after each observation; observations are as many frames apart."""
-
-    paraphrases: bool = True
-    """Draw instructions from a task's instruction and its training paraphrases, instead of always
-    its instruction."""
-
-    goal_image: bool = False
-    """Show the last frame of the window's episode in some prompts; if the dataset has a goal camera
-    (`Spec.goal_camera`), its image stands for every camera's."""
-
-    demonstration_frames: int = 0
-    """Number of frames of another episode of the task to show in some prompts, half of the time
-    with their actions; 0: none."""
-
-    def __post_init__(self) -> None:
-        for name, value in (("steps", self.steps), ("chunk", self.chunk)):
-            if value < 1:
-                raise UserError(f"window's {name} is {value}; it must be at least 1")
-        if self.demonstration_frames < 0:
-            raise UserError(
-                f"window's demonstration_frames is {self.demonstration_frames}; expected at least 0"
-            )
-
-    @property
-    def prompt_layout(self) -> PromptLayout:
-        """Where the images of prompts lie."""
-        return PromptLayout(self.goal_image, self.demonstration_frames, self.chunk)
 
 
 class Windows(FixedSource):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from manyparts.core.columns import ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.progress import progress_bar
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.measures import Measure
 
-Measure = Literal["divergence", "diversity", "idle", "extraneous"]
 WORSE_IS_MORE: Mapping[Measure, bool] = {
     "divergence": True,
     "diversity": False,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -17,74 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.configs import EnsembleDynamicsConfig
 from manyparts.models.dynamics.markov_context import MarkovContext, require_actions
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Imagination, Prediction
 from manyparts.nn.ensemble import EnsembleMlp
-
-Propagation = Literal["expectation", "ts1", "tsinf"]
-_PROPAGATIONS = ("expectation", "ts1", "tsinf")
-
-
-@dataclass(frozen=True)
-class EnsembleDynamicsConfig:
-    """Sizes of an ensemble, and how its imagination goes on.
-
-    Expectation is the default: it costs a quarter of 20 particles, and no draw decides which plan
-    is the best.
-    """
-
-    members: int = 7
-    """Number of networks that are trained."""
-
-    elites: int = 5
-    """Number of members that predict, those with the smallest held-out errors; 1 to `members`."""
-
-    width: int = 200
-    """Width of each hidden layer; at least 1."""
-
-    layers: int = 4
-    """Number of hidden layers; at least 1."""
-
-    log_variance: tuple[float, float] = (-10.0, 0.5)
-    """Initial lower and upper bound of the predicted log variances; both bounds are trained."""
-
-    propagation: Propagation = "expectation"
-    """How an imagination goes on. "expectation": from the mean of all elites' means, one state per
-    candidate. "ts1", "tsinf": by trajectory sampling, from `particles` states per candidate, each
-    drawn from the Gaussian of one elite: another elite at every step, or the same for ever."""
-
-    particles: int = 20
-    """States per candidate of trajectory sampling, of which the mean is predicted; a multiple of
-    `elites`."""
-
-    seed: int = 0
-    """Seed of the particles, where `Context.imagine` gets no generator."""
-
-    def __post_init__(self) -> None:
-        for name in ("elites", "width", "layers", "particles"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
-        if self.elites > self.members:
-            raise UserError(
-                f"model.elites is {self.elites}; expected at most model.members, {self.members}"
-            )
-        if self.propagation not in _PROPAGATIONS:
-            raise UserError(
-                f"model.propagation is {self.propagation!r}; choices: {', '.join(_PROPAGATIONS)}"
-            )
-        if self.particles % self.elites:
-            raise UserError(
-                f"model.particles is {self.particles}; "
-                f"expected a multiple of model.elites, {self.elites}"
-            )
-        if self.log_variance[0] >= self.log_variance[1]:
-            raise UserError(
-                f"model.log_variance is {self.log_variance}; expected the lower bound first"
-            )
 
 
 class Gaussians(NamedTuple):

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from einops import pack, unpack
@@ -23,96 +21,55 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.configs import GaussianLatentConfig, LatentConfig, LatentWorldConfig
 from manyparts.models.dynamics.state_space import StateSpace
 from manyparts.models.image_pyramid import ImageDecoder, ImageEncoder
-from manyparts.nn.latents import CategoricalLatent, GaussianLatent
+from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 
-Sees = Literal["state", "images", "both"]
 
+class LatentFilter(StateSpace):
+    """What turns observations into latent states: encoders and the core.
 
-@dataclass(frozen=True)
-class LatentWorldConfig:
-    """Sizes of a world model, and what it sees."""
-
-    sees: Sees = "state"
-    """What is observed and predicted: the normalised "state", the "images" of every camera, or
-    "both"."""
-
-    latent: GaussianLatent | CategoricalLatent = GaussianLatent(30)
-    """The random variables of a state."""
-
-    width: int = 128
-    """Width of the recurrent state and of hidden layers; at least 1."""
-
-    depth: int = 16
-    """Channels after the first convolution of an image encoder; they double with each halving."""
-
-    head_layers: int = 2
-    """Hidden layers of the heads of states, rewards and continuation; at least 1."""
-
-    sources: int = 0
-    """Datasets that the model tells apart, for teachers that share one model; 0: it does not."""
-
-    def __post_init__(self) -> None:
-        for name, minimum in (("width", 1), ("depth", 1), ("head_layers", 1), ("sources", 0)):
-            if getattr(self, name) < minimum:
-                raise UserError(
-                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
-                )
-        if self.sees not in ("state", "images", "both"):
-            raise UserError(f"model.sees is {self.sees!r}; choices: state, images, both")
-
-
-class LatentWorld(StateSpace, TrainableModel):
-    """See the module.
+    A teacher is a filter alone.
 
     Args:
-        config: Sizes.
-        embodiments: One embodiment, or several that are seen by images alone.
-        chunk: Actions per step; must be 1.
-        steps: Steps of a window.
+        config: Sizes, and what is seen.
+        cameras: Slot to the (height, width) of its images; those of a model of states are ignored.
+        state: Numbers of an observed state; those of a model of images are ignored.
+        action: Numbers of an action.
 
     Attributes:
         cameras: Slots of the images that are seen; empty if only states are.
         state_dimension: Numbers of a state that is seen; 0 if only images are.
-        action_dimension: Numbers of an action, padded to the largest embodiment.
+        action_dimension: Numbers of an action.
         features: Numbers of a state's features, f.
     """
 
-    prompt_encoder = None
-    encoder_names = ()
-    reward_limit = math.inf
-
     def __init__(
-        self, config: LatentWorldConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+        self,
+        config: LatentWorldConfig,
+        *,
+        cameras: Mapping[str, tuple[int, int]],
+        state: int,
+        action: int,
     ):
-        _require_fitting(config, embodiments, chunk=chunk, steps=steps)
-        slots = {} if config.sees == "state" else embodiments.slots
-        encoders = {name: ImageEncoder(size, config.depth) for name, size in slots.items()}
-        state = 0 if config.sees == "images" else embodiments.state_dimension
+        seen = {} if config.sees == "state" else dict(cameras)
+        state = 0 if config.sees == "images" else state
+        encoders = {name: ImageEncoder(size, config.depth) for name, size in seen.items()}
         embedding = state + sum(each.width for each in encoders.values())
+        latent = latent_of(config.latent)
         super().__init__(
-            config.latent,
+            latent,
             embedding=embedding + config.sources,
-            action=embodiments.action_dimension + config.sources,
+            action=action + config.sources,
             width=config.width,
             cell="norm_gru",
         )
-        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
-        self.cameras, self.state_dimension = tuple(slots), state
-        self.action_dimension = embodiments.action_dimension
-        self.features = config.width + config.latent.width
-        read = self.features + config.sources
-        hidden = [config.width] * config.head_layers
+        self.config, self.cameras, self.state_dimension = config, tuple(seen), state
+        self.action_dimension, self.features = action, config.width + latent.width
         self.encoders = NamedModules(encoders)
-        self.image_heads = NamedModules(
-            {name: ImageDecoder(read, size, config.depth) for name, size in slots.items()}
-        )
-        self.state_head = mlp([read, *hidden, state]) if state else None
-        self.reward_head = mlp([read, *hidden, 1])
-        self.continuation_head = mlp([read, *hidden, 1])
 
     def embed(
         self,
@@ -129,7 +86,60 @@ class LatentWorld(StateSpace, TrainableModel):
         """
         parts = [state] if self.state_dimension else []
         parts += [self.encoders[name](images[name]) for name in self.cameras]
-        return self._told_apart(torch.cat(parts, dim=-1), source)
+        return self.conditioned(torch.cat(parts, dim=-1), source)
+
+    def conditioned(
+        self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
+    ) -> Float[Tensor, "... j"]:
+        """Return inputs with the source that they are of, one-hot, for a model of several sources.
+
+        Args:
+            inputs: An embedding, actions, or features for the heads.
+            source: The source of each row.
+        """
+        if not self.config.sources:
+            return inputs
+        assert source is not None, "a model of several sources is asked about one of them"
+        marks = F.one_hot(source, self.config.sources).to(inputs.dtype)
+        return torch.cat([inputs, marks.expand(*inputs.shape[:-1], -1)], dim=-1)
+
+
+class LatentWorld(LatentFilter, TrainableModel):
+    """See the module.
+
+    Args:
+        config: Sizes.
+        embodiments: One embodiment, or several that are seen by images alone.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window.
+
+    """
+
+    prompt_encoder = None
+    encoder_names = ()
+    reward_limit = math.inf
+
+    def __init__(
+        self, config: LatentWorldConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+    ):
+        _require_fitting(config, embodiments, chunk=chunk, steps=steps)
+        super().__init__(
+            config,
+            cameras=embodiments.slots,
+            state=embodiments.state_dimension,
+            action=embodiments.action_dimension,
+        )
+        self.embodiments, self.chunk, self.steps = embodiments, chunk, steps
+        read = self.features + config.sources
+        hidden = [config.width] * config.head_layers
+        sizes = {name: embodiments.slots[name] for name in self.cameras}
+        self.image_heads = NamedModules(
+            {name: ImageDecoder(read, size, config.depth) for name, size in sizes.items()}
+        )
+        state = self.state_dimension
+        self.state_head = mlp([read, *hidden, state]) if state else None
+        self.reward_head = mlp([read, *hidden, 1])
+        self.continuation_head = mlp([read, *hidden, 1])
 
     def embed_batch(self, batch: Batch) -> Float[Tensor, "b t e"]:
         """Return the embedding of every observation of a batch."""
@@ -137,12 +147,6 @@ class LatentWorld(StateSpace, TrainableModel):
         images = {name: pack([batch.images[name]], "* c h w")[0] for name in self.cameras}
         (embedding,) = unpack(self.embed(images, state, self._per_step(batch)), shape, "* e")
         return embedding
-
-    def conditioned(
-        self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
-    ) -> Float[Tensor, "... j"]:
-        """Return actions, or features for the heads, with the source that they are of."""
-        return self._told_apart(inputs, source)
 
     def reward(self, read: Float[Tensor, "... f"]) -> Float[Tensor, "..."]:
         """Return the reward of the action that led to states, in the environment's units.
@@ -157,21 +161,18 @@ class LatentWorld(StateSpace, TrainableModel):
         """Return the probability that the episode went on after the action that led to states."""
         return self.continuation_head(read)[..., 0].sigmoid()
 
-    def _told_apart(
-        self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
-    ) -> Float[Tensor, "... j"]:
-        """Append the source of each row, one-hot, for a model of several sources."""
-        if not self.config.sources:
-            return inputs
-        assert source is not None, "a model of several sources is asked about one of them"
-        marks = F.one_hot(source, self.config.sources).to(inputs.dtype)
-        return torch.cat([inputs, marks.expand(*inputs.shape[:-1], -1)], dim=-1)
-
     def _per_step(self, batch: Batch) -> Tensor | None:
         """The source of each step of a batch, flat."""
         if batch.source is None:
             return None
         return batch.source[:, None].expand(batch.mask.shape).reshape(-1)
+
+
+def latent_of(config: LatentConfig) -> Latent:
+    """Return the family of random variables of a config."""
+    if isinstance(config, GaussianLatentConfig):
+        return GaussianLatent(config.variables, config.min_std)
+    return CategoricalLatent(config.variables, config.categories, config.uniform)
 
 
 def symlog(values: Tensor) -> Tensor:

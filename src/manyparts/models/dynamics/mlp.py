@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.configs import MlpDynamicsConfig
 from manyparts.models.dynamics.markov_context import MarkovContext, require_actions
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Prediction
 from manyparts.nn.mlp import mlp
-
-
-@dataclass(frozen=True)
-class MlpDynamicsConfig:
-    """Sizes of an MLP dynamics model."""
-
-    width: int = 200
-    """Width of each hidden layer; at least 1."""
-
-    layers: int = 4
-    """Number of hidden layers; at least 1."""
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
 
 
 class MlpDynamics(nn.Module, TrainableModel):

@@ -7,50 +7,20 @@ Hafner et al. 2021, "Mastering Atari with Discrete World Models", arXiv 2010.021
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.configs import RecurrentDynamicsConfig
 from manyparts.models.dynamics.markov_context import require_actions, require_lengths
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.state_space import StateSpace
 from manyparts.models.dynamics.world_model import Prediction
 from manyparts.nn.latents import CategoricalLatent
 from manyparts.nn.mlp import mlp
-
-
-@dataclass(frozen=True)
-class RecurrentDynamicsConfig:
-    """Sizes of a recurrent state-space model."""
-
-    width: int = 200
-    """Width of the recurrent state and of hidden layers; at least 1."""
-
-    variables: int = 16
-    """Number of categorical variables of a state; at least 1."""
-
-    categories: int = 16
-    """Number of categories of each variable; at least 2."""
-
-    uniform: float = 0.01
-    """Fraction of a uniform distribution that is mixed into that of each variable, so that no
-    category is impossible (DreamerV3; Hafner et al. 2023); between 0 and 1."""
-
-    def __post_init__(self) -> None:
-        for name, minimum in (("width", 1), ("variables", 1), ("categories", 2)):
-            if getattr(self, name) < minimum:
-                raise UserError(
-                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
-                )
-        if not 0 < self.uniform < 1:
-            raise UserError(
-                f"model.uniform is {self.uniform}; expected more than 0 and less than 1"
-            )
 
 
 class RecurrentDynamics(StateSpace, TrainableModel):

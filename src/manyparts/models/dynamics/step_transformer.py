@@ -6,88 +6,22 @@ observation, of an action and of a step, m predicted numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.configs import TOKENISERS, DynamicsTransformerConfig
 from manyparts.models.dynamics.number_heads import NumberHeads, bin_waves
 from manyparts.models.dynamics.single_embodiment import dimensions, require_finite
 from manyparts.nn.bins import Bins
 from manyparts.nn.cached_attention import CachedBlock, Past, Rotation, rotation_of
 from manyparts.nn.masks import sliding_window, with_queries, without_absent
 from manyparts.nn.mlp import mlp
-
-Decoding = Literal["parallel", "sequential"]
-Continuation = Literal["expectation", "sample"]
-# mu and limit of `Bins`. "mu-law" is Gato's; "uniform" reaches to five stds.
-_TOKENISERS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}
-
-
-@dataclass(frozen=True)
-class DynamicsTransformerConfig:
-    """Sizes of a dynamics transformer, and how it represents and predicts numbers."""
-
-    width: int = 128
-    """Numbers per token; a multiple of twice `heads`."""
-
-    layers: int = 4
-    """Number of transformer layers; at least 1."""
-
-    heads: int = 4
-    """Attention heads per layer; at least 1."""
-
-    dropout: float = 0.0
-    """Dropout probability, from 0 to less than 1."""
-
-    decoding: Decoding = "parallel"
-    """How numbers of a step are predicted: "sequential", one after the other, as in the paper, or
-    "parallel", all at once in one pass."""
-
-    tokeniser: Literal["mu-law", "uniform"] = "mu-law"
-    """Bins of values that are counted in stds: "mu-law" (Gato's, finer near zero) or "uniform"."""
-
-    bins: int = 1024
-    """Number of bins per predicted number; at least 8."""
-
-    soft: bool = True
-    """Whether a value between two bins counts for both of them: in targets, and, if decoding is
-    sequential, in inputs."""
-
-    policy: bool = False
-    """Whether the model also learns which action to take; needs the objective NextActionConfig."""
-
-    next: Continuation = "expectation"
-    """How an imagination goes on: with the "expectation" of what is predicted, or with a "sample".
-    No weight depends on it."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("decoding", ("parallel", "sequential")),
-            ("tokeniser", tuple(_TOKENISERS)),
-            ("next", ("expectation", "sample")),
-        ):
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(choices)}"
-                )
-        for name, minimum in (("width", 1), ("layers", 1), ("heads", 1), ("bins", 8)):
-            if getattr(self, name) < minimum:
-                raise UserError(
-                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
-                )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"model.dropout is {self.dropout}; expected at least 0 and less than 1")
-        if self.width % (2 * self.heads):
-            raise UserError(
-                f"model.width {self.width} is not a multiple of twice model.heads, {self.heads}"
-            )
 
 
 class BinnedPrediction(NamedTuple):
@@ -137,7 +71,7 @@ class StepTransformer(nn.Module, TrainableModel):
             embodiments, chunk=chunk, steps=steps
         )
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
-        mu, limit = _TOKENISERS[config.tokeniser]
+        mu, limit = TOKENISERS[config.tokeniser]
         self.bins = Bins(config.bins, mu=mu, limit=limit)
         self.reward_limit = limit  # rewards are not scaled as states are
         inputs = self.state_dimension + self.action_dimension

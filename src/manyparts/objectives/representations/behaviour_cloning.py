@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import EmbeddingCloningConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
     action_dimension,
     action_mask,
     head,
 )
-
-
-@dataclass(frozen=True)
-class EmbeddingCloningConfig(ObjectiveConfig):
-    """Imitation of `expert_action`, which differs from the executed action under noise."""
 
 
 class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Representation):

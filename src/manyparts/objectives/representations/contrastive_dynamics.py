@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,16 +9,9 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import ContrastiveDynamicsConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension, head, info_nce
-
-
-@dataclass(frozen=True)
-class ContrastiveDynamicsConfig(ObjectiveConfig):
-    """Settings of `ContrastiveDynamics`."""
-
-    temperature: float = 1.0
-    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Representation):

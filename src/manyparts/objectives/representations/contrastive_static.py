@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,19 +13,9 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.image_augmentation import random_shift
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import ContrastiveStaticConfig
 from manyparts.objectives.representations.base import FramePasses, head, info_nce
-
-
-@dataclass(frozen=True)
-class ContrastiveStaticConfig(ObjectiveConfig):
-    """Settings of `ContrastiveStatic`."""
-
-    shift_pixels: int = 8
-    """Largest shift of each crop in pixels; the data should not be shifted before."""
-
-    temperature: float = 1.0
-    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveStatic(Objective, config=ContrastiveStaticConfig, model=Representation):

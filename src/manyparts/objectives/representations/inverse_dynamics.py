@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import EmbeddingInverseDynamicsConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
     action_dimension,
     action_mask,
     head,
 )
-
-
-@dataclass(frozen=True)
-class EmbeddingInverseDynamicsConfig(ObjectiveConfig):
-    """Settings of `EmbeddingInverseDynamics`.
-
-    The two frames are as many environment steps apart as a chunk has actions: 1 in the paper.
-    """
 
 
 class EmbeddingInverseDynamics(

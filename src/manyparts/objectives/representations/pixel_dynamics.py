@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -17,19 +16,12 @@ from manyparts.models.encoders import pixels
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
-from manyparts.objectives.base import Objective, ObjectiveConfig
+from manyparts.objectives.base import Objective
+from manyparts.objectives.configs import PixelDynamicsConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension
 
 # Side of the coarsest map in cells.
 _COARSEST_SIDE = 8
-
-
-@dataclass(frozen=True)
-class PixelDynamicsConfig(ObjectiveConfig):
-    """Settings of `PixelDynamics`."""
-
-    channels: tuple[int, ...] = (64, 32, 16)
-    """Channels of the decoder's maps, coarsest first; each map has twice the side of the last."""
 
 
 class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation):

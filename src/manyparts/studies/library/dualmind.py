@@ -13,9 +13,8 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset as train_preset
 from manyparts.methods.dualmind import trained_parts, transformer
-from manyparts.models.prompt_encoder import PromptConfig
-from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
-from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
+from manyparts.models.configs import PromptConfig
+from manyparts.objectives.configs import BehaviourCloningConfig, ForwardDynamicsConfig
 from manyparts.studies.engine.stages import Collect, Evaluate, Train, one_process
 from manyparts.studies.engine.study import Claim, Measurement, Study
 from manyparts.studies.library.settings import UNSEEN, ZERO_SHOT, few_shot, tuned
