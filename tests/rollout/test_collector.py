@@ -19,8 +19,14 @@ from manyparts.rollout.collector import Collector
 CONFIG = EnvConfig(image_size=8, state="full", max_steps=7)
 
 
-def make_collector(folder: Path, count: int = 1, **changes: Any) -> Collector:
-    environments = [make("pointmass/reach", CONFIG) for _ in range(count)]
+def make_collector(
+    folder: Path,
+    count: int = 1,
+    task: str = "pointmass/reach",
+    config: EnvConfig = CONFIG,
+    **changes: Any,
+) -> Collector:
+    environments = [make(task, config) for _ in range(count)]
     replay = Replay(folder, environments[0].embodiment_spec, max_frames=10_000)
     return Collector(environments, replay, **{"seed": 3, **changes})
 
@@ -97,3 +103,31 @@ def test_failing_environments_name_their_step(tmp_path: Path, monkeypatch: Any) 
     with pytest.raises(UserError, match=message):
         collector.until(12, random_agents(collector))
     assert len(collector.replay.episodes) == 1, "what was finished stays"
+
+
+class Pushing:
+    """Pushes to the right, whatever it sees."""
+
+    def act(self, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
+        return np.array([1, 0], np.float32), None
+
+
+@pytest.mark.parametrize("action_repeat", [1, 4])
+def test_falls_end_episodes_for_good(tmp_path: Path, action_repeat: int) -> None:
+    config = EnvConfig(image_size=8, state="full", max_steps=30)
+    collector = make_collector(
+        tmp_path, task="pointmass/reach-ledge", config=config, action_repeat=action_repeat
+    )
+    collector.whole_episodes(200, lambda seed: Pushing())  # type: ignore[arg-type,return-value]
+    read = list(collector.replay.read())
+    assert {entry.terminated for entry, _ in read} == {True, False}, "some are too far to fall"
+    for entry, episode in read:
+        assert episode.terminated == entry.terminated
+        env, rewards = make("pointmass/reach-ledge", config), []
+        env.begin(entry.seed)
+        ends = (False, False)
+        while not any(ends):
+            reward, *ends, _ = env.advance(np.array([1, 0]))
+            rewards.append(reward)
+        assert ends[0] == episode.terminated and -(-len(rewards) // action_repeat) == entry.length
+        np.testing.assert_allclose(episode.reward.sum(), sum(rewards), rtol=1e-5)

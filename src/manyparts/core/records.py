@@ -151,6 +151,8 @@ class Episode:
     """float32 (T,), received after action t."""
     success: np.ndarray
     """bool (T,), whether the task is solved after action t."""
+    terminated: bool = False
+    """Whether it ended for good after the last action, and was not only cut off."""
 
     def __post_init__(self) -> None:
         names = ("state", "action", "expert_action", "reward", "success")
@@ -212,10 +214,11 @@ class Batch:
     """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`. Cameras
     are then named by its slots. None where there is only one embodiment."""
     terminated: Tensor | None = None
-    """bool (b, t), steps after which the episode ended for good, and was not only cut off; None: no
-    episode did."""
+    """bool (b, t), steps after which the episode ended for good, and was not only cut off; None if
+    the data do not say it."""
     source: Tensor | None = None
-    """int64 (b,), the dataset that the row is of, for models that tell datasets apart."""
+    """int64 (b,), the index in the mixture of the dataset that the row is of, for models that tell
+    datasets apart; None: there is no mixture."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape

@@ -46,8 +46,13 @@ class RunningEpisode:
     success: list[bool] = field(default_factory=list)
     """Whether the task was solved after each decision."""
 
-    def finished(self, task: str) -> Episode:
-        """The whole episode."""
+    def finished(self, task: str, *, terminated: bool) -> Episode:
+        """The whole episode.
+
+        Args:
+            task: "suite/task".
+            terminated: Whether it ended for good, and was not only cut off.
+        """
         action = np.stack(self.action).astype(np.float32)
         return Episode(
             task=task,
@@ -61,6 +66,7 @@ class RunningEpisode:
             expert_action=action,
             reward=np.asarray(self.reward, np.float32),
             success=np.asarray(self.success, bool),
+            terminated=terminated,
         )
 
 
@@ -177,7 +183,7 @@ class Collector:
         running.success.append(success)
         self.environment_steps += taken
         if ended or cut:
-            self.replay.add(running.finished(env.task), terminated=ended)
+            self.replay.add(running.finished(env.task, terminated=ended))
             self.running[number] = None
 
     def _advance(self, env: Environment, action: np.ndarray) -> tuple[float, bool, bool, bool, int]:

@@ -21,7 +21,7 @@ from manyparts.embodiment.normalisation import StateNormaliser
 CODEC = Codec(make_spec(), StateNormaliser((0.0,) * STATE, (1.0,) * STATE))
 
 
-def make_episode(number: int, length: int = 5) -> Episode:
+def make_episode(number: int, length: int = 5, *, terminated: bool = False) -> Episode:
     """Rows that say which episode and step they are of."""
     step = np.arange(length, dtype=np.float32)
     state = np.stack([np.full(length, number, np.float32), step, -step], axis=1)
@@ -37,13 +37,14 @@ def make_episode(number: int, length: int = 5) -> Episode:
         expert_action=action,
         reward=step,
         success=step > 2,
+        terminated=terminated,
     )
 
 
 def filled(folder: Path, count: int, **changes: object) -> Replay:
     replay = Replay(folder, make_spec(), **{"max_frames": 1000, **changes})
     for number in range(count):
-        replay.add(make_episode(number, 4 + number % 3), terminated=number % 2 == 1)
+        replay.add(make_episode(number, 4 + number % 3, terminated=number % 2 == 1))
     return replay
 
 
@@ -58,6 +59,7 @@ def test_episodes_are_read_as_added(tmp_path: Path) -> None:
     again = Replay(tmp_path, make_spec(), max_frames=1000)
     read = list(again.read())
     assert [entry.terminated for entry, _ in read] == [False, True, False]
+    assert [episode.terminated for _, episode in read] == [False, True, False]
     for number, (entry, episode) in enumerate(read):
         expected = make_episode(number, 4 + number % 3)
         assert entry.return_ == expected.reward.sum() and entry.success == expected.success.any()
@@ -119,8 +121,8 @@ def test_truncated_replay_equals_the_shorter(tmp_path: Path) -> None:
     longer.truncate(3)
     for replay in (longer, Replay(tmp_path / "b", make_spec(), max_frames=1000)):
         assert replay.episodes == shorter.episodes and replay.num_added == 3
-    longer.add(make_episode(3, 4), terminated=True)
-    shorter.add(make_episode(3, 4), terminated=True)
+    longer.add(make_episode(3, 4, terminated=True))
+    shorter.add(make_episode(3, 4, terminated=True))
     for name in ("index.jsonl", "episodes/000003.rows"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -128,7 +130,7 @@ def test_truncated_replay_equals_the_shorter(tmp_path: Path) -> None:
 def test_notes_of_the_agent_are_kept(tmp_path: Path) -> None:
     replay = Replay(tmp_path, make_spec(), max_frames=100, recorded={"teachers": (2, 3)})
     noted = np.arange(30, dtype=np.float16).reshape(5, 2, 3)
-    replay.add(make_episode(0), terminated=False, recorded={"teachers": noted})
+    replay.add(make_episode(0), recorded={"teachers": noted})
     assert np.array_equal(replay.rows(0, "teachers").read(1, 4), noted[1:4])
 
 
@@ -136,7 +138,7 @@ def test_rewards_must_be_finite(tmp_path: Path) -> None:
     replay = filled(tmp_path, 1)
     bad = replace(make_episode(1), reward=np.array([0, np.nan, 0, 0, 0], np.float32))
     with pytest.raises(UserError, match="the reward of step 1 is nan, in the episode of seed 1"):
-        replay.add(bad, terminated=False)
+        replay.add(bad)
     assert replay.num_added == 1 and len(list((tmp_path / "episodes").iterdir())) == 1
 
 

@@ -30,7 +30,7 @@ class Mixture(FixedSource):
     ranks' parts, so that every rank has windows of all sources. States and actions are padded with
     zeros to the largest embodiment. Cameras are renamed to their slots, and a slot that a row's
     embodiment lacks is zeros. `Batch.window` counts frames through all datasets, one after the
-    other.
+    other. `Batch.source` is the index of a row's dataset.
 
     Attributes:
         sources: the windows of each dataset.
@@ -161,6 +161,7 @@ class Mixture(FixedSource):
             window=batch.window + int(self._first_windows[number]),
             prompt_images=prompt_images,
             embodiment=embodiment,
+            source=torch.full((len(positions),), number),
         )
 
 

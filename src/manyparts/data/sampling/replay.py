@@ -102,14 +102,12 @@ class Replay:
         self,
         episode: Episode,
         *,
-        terminated: bool,
         recorded: Mapping[str, np.ndarray] | None = None,
     ) -> ReplayedEpisode:
         """Write an episode, the whole file or none, and then its line in the index.
 
         Args:
             episode: What was seen and done.
-            terminated: Whether it ended for good.
             recorded: Name to what the agent noted, one row per step.
 
         Raises:
@@ -127,7 +125,7 @@ class Replay:
             instruction=episode.instruction,
             seed=episode.seed,
             length=len(episode),
-            terminated=terminated,
+            terminated=bool(episode.terminated),
             success=bool(episode.success.any()),
             return_=float(episode.reward.sum()),
         )
@@ -203,6 +201,7 @@ class Replay:
                     expert_action=columns["action"],
                     reward=columns["reward"],
                     success=columns["success"].astype(bool),
+                    terminated=entry.terminated,
                 ),
             )
 
