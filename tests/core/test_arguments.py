@@ -137,7 +137,7 @@ def test_setting_field_suggests_replace() -> None:
 def test_other_values_are_no_prompts(value: Any) -> None:
     assert Prompt.of("open it") == Prompt("open it") and Prompt.of(None) is None
     with pytest.raises(UserError, match="expected an instruction, or a Prompt"):
-        Prompt.of.__wrapped__(Prompt, value)  # without the tests' own type checker
+        Prompt.of(value)
 
 
 def test_commands_expand_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_instruction_agent_takes_only_instructions() -> None:
     assert set(kinds_for(ANY_PROMPT)) == set(get_args(Prompts))
 
 
+@pytest.mark.slow
 def test_prompt_study_covers_kinds_and_scenes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     study = study_prompts(run, episodes=1, max_steps=4, workers=1)

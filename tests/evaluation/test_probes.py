@@ -53,6 +53,7 @@ def test_probe_of_many_random_features(fit) -> None:
     assert readable > 0.3 and -0.2 < random < 0.2
 
 
+@pytest.mark.slow
 def test_keypoints_predict_the_position(data: Path, tmp_path: Path) -> None:
     config = replace(pretrain("inverse-dynamics", "debug"), steps=100)
     scores = probe(train(config, data=data, output=tmp_path / "run"), data)

@@ -62,6 +62,7 @@ def test_evaluated_episodes_equal_the_rollout(run: Path, reference: Path) -> Non
         assert alone.return_ == pytest.approx(record.return_, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_loaded_agent_equals_its_folder(run: Path, reference: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 4, "seed": 3, "workers": 1}
     result = evaluate(load(run), output=tmp_path / "agent", **settings)

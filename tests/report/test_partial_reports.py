@@ -12,6 +12,7 @@ from evaluation.evaluating import TASKS, evaluate_small, make_run
 from manyparts.evaluation.prompt_study import study_prompts
 
 
+@pytest.mark.slow
 def test_prompts_alone_make_a_report(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     study_prompts(folder, tasks=TASKS, episodes=1, workers=1, max_steps=2)

@@ -153,6 +153,7 @@ def test_a_second_call_does_nothing(finished: Path, capsys: pytest.CaptureFixtur
     assert (finished / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_study_gives_equal_results(finished: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     arguments = [*DEBUG, "--workers", "1", "--output", str(output)]

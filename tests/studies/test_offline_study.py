@@ -136,6 +136,7 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("blind") / "set", episodes, spec).path
 
 
+@pytest.mark.slow
 def test_data_without_images_uses_states(blind: Path, tmp_path: Path, capsys: Any) -> None:
     command = [
         "study",

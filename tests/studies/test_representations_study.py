@@ -215,6 +215,7 @@ def test_paper_preset_has_its_schedules() -> None:
     }
 
 
+@pytest.mark.slow
 def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
     flags = [

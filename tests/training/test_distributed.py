@@ -36,6 +36,7 @@ def alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_two_processes_resume_ones_run(data, tmp_path, sharding):
     """Behaviour cloning without masks of its own, so that one process sees the very same loss."""
@@ -53,6 +54,7 @@ def test_two_processes_resume_ones_run(data, tmp_path, sharding):
     )
 
 
+@pytest.mark.slow
 def test_sharding_keeps_averages_and_targets_equal(data, tmp_path):
     """Phase I decodes three times per step, and updates a target encoder and averaged weights after
     the trained ones."""

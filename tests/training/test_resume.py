@@ -222,6 +222,7 @@ def require_whole(run: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_two_kills_leave_results_equal(whole, data, tmp_path):
     kill_at_random_moments(2, data, tmp_path / "run", seed=0)
     same_training(whole, tmp_path / "run")

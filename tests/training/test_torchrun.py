@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from training.runs import children, go_back, rows, same_losses, same_weights, second, wait_for_rows
 
 from manyparts.models.checkpoint import resolve
@@ -79,6 +80,7 @@ def finished(process: subprocess.Popen[str]) -> str:
     return printed
 
 
+@pytest.mark.slow
 def test_one_process_resumes_sharded_ones(data, tmp_path):
     config = second(steps=STEPS, checkpoint_every_steps=3, freeze_untrained=True)
     alone = train(config, data=data, output=tmp_path / "alone", device="cpu")
@@ -116,6 +118,7 @@ def test_killed_processes_end_the_others(data, tmp_path):
     assert process.returncode != 0 and errors.count("error: another training process has died") == 1
 
 
+@pytest.mark.slow
 def test_bad_input_is_printed_once(data, tmp_path):
     with torchrun(data, tmp_path / "run", "--batch-size", "7") as process:
         _, errors = process.communicate(timeout=SECONDS)

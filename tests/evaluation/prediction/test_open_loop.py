@@ -329,6 +329,7 @@ def test_policy_predicts_no_dynamics(data: EpisodeDataset, tmp_path: Path, capsy
     assert "predicts no dynamics" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_transformers_feed_back_samples(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
     """By how they were trained, or by a flag; the seed decides what is drawn."""
     words = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]

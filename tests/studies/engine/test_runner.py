@@ -96,6 +96,7 @@ def test_archives_without_weights_can_continue(tmp_path: Path) -> None:
     assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
 
 
+@pytest.mark.slow
 def test_redone_stages_count_their_time_once(
     tmp_path: Path,
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         wait_until(lambda: _is_free(lock), seconds=20)
 
 
+@pytest.mark.slow
 def test_stages_end_with_their_server(
     tmp_path: Path,
 ) -> None:
