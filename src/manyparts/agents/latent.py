@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from manyparts.agents.base import Described, refuse_prompt
-from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
+from manyparts.agents.checks import require_actions, require_carry
 from manyparts.agents.generators import generator_of
+from manyparts.agents.noted import Reader, notes_of
 from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
@@ -23,7 +23,9 @@ from manyparts.embodiment.codec import Codec
 from manyparts.models.dynamics.latent_context import LatentContext
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
-from manyparts.objectives.actor_critic import ActorCritic
+from manyparts.models.dynamics.taught_world import TaughtWorld
+from manyparts.models.dynamics.teachers import Taught
+from manyparts.objectives.actor_critic import ActorCritic, Advice
 from manyparts.objectives.system import System
 from manyparts.planners import PlannerConfig, plan
 from manyparts.planners.plans import moved_on, predicted_reward
@@ -49,6 +51,9 @@ class Carry:
     held: int = 0
     """Steps for which the last action is still held."""
 
+    taught: Taught | None = None
+    """What teachers made of the last observation, if there are any."""
+
     def to_plain(self) -> dict[str, Any]:
         """Return tensors and numbers, for a checkpoint, of an agent that neither plans nor holds
         actions."""
@@ -57,13 +62,15 @@ class Carry:
             "drawn": self.state.drawn.clone(),
             "action": self.action.clone(),
             "steps": self.steps,
+            "taught": self.taught and _plain(self.taught),
         }
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Carry:
         """Return the inverse of `to_plain`, without a plan."""
         state = WorldState(values["recurrent"], values["drawn"])
-        return cls(state, values["action"], values["steps"])
+        taught = values["taught"] and _taught(values["taught"])
+        return cls(state, values["action"], values["steps"], taught=taught)
 
 
 class LatentAgent(Described):
@@ -103,6 +110,7 @@ class LatentAgent(Described):
         self.spec, self.planner, self.seed = codec.spec, planner, seed
         self.action_repeat = action_repeat
         self._codec, self._device = codec, next(system.parameters()).device
+        self._reader = Reader(self.model, codec, self._device)
         self._behaviour = behaviours[0] if behaviours else None
 
     def with_seed(self, seed: int) -> LatentAgent:
@@ -156,48 +164,78 @@ class LatentAgent(Described):
             return self._executed(carry.action), replace(carry, held=carry.held - 1)
         steps = 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
-        state = self._filtered(carry, observation, generator if explore else None)
+        images, seen = self._reader.images(observation), self._reader.state(observation)
+        state = self._filtered(carry, images, seen, generator if explore else None)
+        taught = self._taught(carry, images, seen)
         planned = None
         if self.planner is not None:
             planned = self._planned(carry, state, generator)
             action = planned[:1]
         else:
-            assert self._behaviour is not None
-            distribution, _ = self._behaviour.actor(state.features)
-            chosen = distribution.draw(generator) if explore else distribution.mode
-            action = self._behaviour.as_input(chosen)
-        following = Carry(state, action, steps + 1, planned, self.action_repeat - 1)
+            action = self._acted(state, taught, generator, explore=explore)
+        following = Carry(state, action, steps + 1, planned, self.action_repeat - 1, taught)
         return self._executed(action), following
+
+    def notes(self, carry: Carry) -> dict[str, np.ndarray]:
+        """Return what a replay is to hold of a step besides what is always recorded.
+
+        Args:
+            carry: What `act` returned.
+
+        Returns:
+            Arrays by name: with teachers, what they made of the step.
+        """
+        return {} if carry.taught is None else notes_of(carry.taught)
 
     def _executed(self, action: Tensor) -> np.ndarray:
         """Return an action (1, a) of the model in the action contract's units."""
-        return self._codec.decode_action(
-            require_actions(action[0].float().cpu().numpy(), self.spec)
-        )
+        own = action[0, : self.spec.action.dimension]
+        return self._codec.decode_action(require_actions(own.float().cpu().numpy(), self.spec))
 
     def _filtered(
         self,
         carry: Carry | None,
-        observation: Observation | None,
+        images: Mapping[str, Tensor],
+        state: Tensor,
         generator: torch.Generator | None,
     ) -> WorldState:
         """Return the state after an observation."""
-        images = {
-            name: rearrange(
-                self._tensor(image_of(observation, name, self.spec.cameras[name])),
-                "h w c -> 1 c h w",
-            )
-            for name in self.model.cameras
-        }
-        state = torch.zeros(1, 0, device=self._device)
-        if self.model.state_dimension:
-            state = self._tensor(state_of(observation, self._codec))[None]
         embedding = self.model.embed(images, state)
         if carry is None:
             recurrent = self.model.initial(embedding).recurrent
         else:
             recurrent = self.model.advance(carry.state.recurrent, carry.state.drawn, carry.action)
         return self.model.observed(recurrent, embedding, generator)
+
+    def _taught(
+        self, carry: Carry | None, images: Mapping[str, Tensor], state: Tensor
+    ) -> Taught | None:
+        """Return what the teachers make of an observation; None without teachers."""
+        if not isinstance(self.model, TaughtWorld):
+            return None
+        before = None if carry is None else carry.taught
+        action = None if carry is None else carry.action
+        return self.model.teachers.observe(before, action, images, state)
+
+    def _acted(
+        self,
+        state: WorldState,
+        taught: Taught | None,
+        generator: torch.Generator,
+        *,
+        explore: bool,
+    ) -> Tensor:
+        """Return the actor's action (1, a), as the model reads it."""
+        behaviour, features = self._behaviour, state.features
+        assert behaviour is not None
+        advice, noise = None, None
+        if taught is not None and behaviour.config.guide != "none":
+            relevance = self.model.relevance(features, taught.features, taught.surprise)
+            advice = Advice.of(relevance)
+            noise = behaviour.guide_noise(self.model, 1, generator) if explore else None
+        guide = behaviour.guide(self.model, features, advice, noise)
+        distribution, _ = behaviour.policy(features, guide)
+        return behaviour.as_input(distribution.draw(generator) if explore else distribution.mode)
 
     def _planned(
         self, carry: Carry | None, state: WorldState, generator: torch.Generator
@@ -211,6 +249,18 @@ class LatentAgent(Described):
         context = LatentContext(self.model, state)
         return plan(context, self.planner, generator, start, objective=predicted_reward).action
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        """Return an array on the model's device; torch reads no negative strides."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
+
+def _plain(taught: Taught) -> dict[str, Any]:
+    """What teachers made of a step, as tensors."""
+    return {
+        "recurrent": [state.recurrent.clone() for state in taught.states],
+        "drawn": [state.drawn.clone() for state in taught.states],
+        "features": taught.features.clone(),
+        "surprise": taught.surprise.clone(),
+    }
+
+
+def _taught(values: Mapping[str, Any]) -> Taught:
+    """The inverse of `_plain`."""
+    states = map(WorldState, values["recurrent"], values["drawn"])
+    return Taught(tuple(states), values["features"], values["surprise"])

@@ -34,6 +34,12 @@ class OnlineOptions:
     output: Path
     """The run's folder, for config, metrics, checkpoints and the replay."""
 
+    sources: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET ...")] = ()
+    """Datasets of other tasks. What is seen is as in the first one, unless flags say otherwise."""
+
+    teachers: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...")] = ()
+    """Runs of vid2act/teachers-laptop, whose datasets in their order are the sources."""
+
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A run or checkpoint that gives the initial weights of the world model, and the scales of
     states."""
@@ -104,6 +110,8 @@ def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
         environment=options.environment,
         environment_config=seen,
         output=options.output,
+        sources=options.sources,
+        teachers=options.teachers,
         start_from=options.start_from,
         prefill=options.prefill,
         resume=options.resume,

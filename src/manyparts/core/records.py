@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
@@ -93,6 +94,9 @@ class Prompt:
 
     def __hash__(self) -> int:
         return hash((self.instruction, id(self.goal), id(self.demonstration)))
+
+
+_NAMED = ("images", "features", "recorded")  # fields of a batch with tensors (b, t, ...) by name
 
 
 @shown_short
@@ -218,7 +222,9 @@ class Batch:
     the data do not say it."""
     source: Tensor | None = None
     """int64 (b,), the index in the mixture of the dataset that the row is of, for models that tell
-    datasets apart; None: there is no mixture."""
+    datasets apart; -1: of what the agent itself collected; None: there is no mixture."""
+    recorded: Mapping[str, Tensor] = field(default_factory=dict)
+    """Name to what an agent noted while it acted, (b, t, ...)."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -242,7 +248,7 @@ class Batch:
                 tuple(getattr(self, name).shape),
                 shape,
             )
-        for name, tensor in [*self.images.items(), *self.features.items()]:
+        for name, tensor in chain(*(getattr(self, name).items() for name in _NAMED)):
             assert tuple(tensor.shape[:2]) == (b, t), (name, tuple(tensor.shape), (b, t))
         assert len(self.prompt) == b, (len(self.prompt), b)
 
@@ -270,13 +276,32 @@ class Batch:
         """
         return _changed(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
+    def rows(self, indices: Tensor) -> Batch:
+        """Return some of the windows.
+
+        Args:
+            indices: int64 (n,), in the order of the result.
+        """
+        chosen = {
+            item.name: value[indices]
+            for item in fields(self)
+            if (value := getattr(self, item.name)) is not None
+            and not isinstance(value, Mapping | tuple | PromptImages)
+        }
+        for name in _NAMED:
+            chosen[name] = {key: each[indices] for key, each in getattr(self, name).items()}
+        if self.prompt_images is not None:
+            chosen["prompt_images"] = _changed(self.prompt_images, lambda tensor: tensor[indices])
+        prompt = tuple(self.prompt[index] for index in indices.tolist())
+        return replace(self, **chosen, prompt=prompt)
+
     def without_first_step(self) -> Batch:
         """Return the same windows from their second step on."""
         names = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
         later: dict[str, Any] = {name: getattr(self, name)[:, 1:] for name in names}
         if self.terminated is not None:
             later["terminated"] = self.terminated[:, 1:]
-        for name in ("images", "features"):
+        for name in _NAMED:
             later[name] = {camera: tensor[:, 1:] for camera, tensor in getattr(self, name).items()}
         return replace(self, **later)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from manyparts.core.errors import UserError
-from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig
+from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig, TaughtWorldConfig
 
 EFFICIENTNET = "efficientnet-lite0"
 
@@ -206,7 +206,13 @@ class RepresentationConfig:
             raise UserError(f"model.width is {self.width}; expected at least 0")
 
 
-ModelConfig = ControlTransformerConfig | RepresentationConfig | LatentWorldConfig | DynamicsConfig
+ModelConfig = (
+    ControlTransformerConfig
+    | RepresentationConfig
+    | LatentWorldConfig
+    | TaughtWorldConfig
+    | DynamicsConfig
+)
 
 
 def sees_images(model: ModelConfig) -> bool:

@@ -6,15 +6,18 @@ steps, f numbers of a state's features, a numbers of an action.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
+from manyparts.core.spec import Spec
 from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
 from manyparts.models.dynamics.state_space import WorldState
+from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.nn.ema import detached_copy, move_towards
 from manyparts.nn.held import held
 from manyparts.nn.mlp import mlp
@@ -22,6 +25,7 @@ from manyparts.nn.policies import Choice, PolicyDistribution, TruncatedNormal
 from manyparts.nn.returns import lambda_return
 from manyparts.objectives.base import Objective
 from manyparts.objectives.configs import ActorCriticConfig
+from manyparts.objectives.taught import TaughtPasses
 from manyparts.objectives.world import WorldPasses
 
 _SATURATED = 3.0  # a mean before tanh beyond this is at the bound, where its gradient vanishes
@@ -51,6 +55,25 @@ class Imagined(NamedTuple):
 
     discount: Float[Tensor, "n h"]
     """The discount factor times the probability that the episode goes on after the action."""
+
+    prior_distance: Float[Tensor, "n h"]
+    """Squared distance of the actor's best action from that of the prior; zeros without one."""
+
+
+class Advice(NamedTuple):
+    """Which source's actions a policy hears of, in each of n states."""
+
+    source: Int[Tensor, "n"]
+    """The source that counts most."""
+
+    weight: Float[Tensor, "n"]
+    """How much it counts, in [0, 1]."""
+
+    @classmethod
+    def of(cls, relevance: Float[Tensor, "n k"]) -> Advice:
+        """Return the advice of the teachers' weights."""
+        weight, source = relevance.max(dim=-1)
+        return cls(source, weight)
 
 
 class Actor(nn.Module):
@@ -93,14 +116,19 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
     """
 
     scale: Tensor
+    real: Tensor
 
     def __init__(self, config: ActorCriticConfig, model: LatentWorld):
         super().__init__()
         self.config = config
         spec = model.embodiments.specs[0]
         count = len(spec.action.choices)
+        read = model.features
+        if config.guide != "none":
+            _require_guide(model, config, spec)
+            read += model.config.guide if config.guide == "input" else 0
         self.actor = Actor(
-            model.features,
+            read,
             count or model.action_dimension,
             choices=bool(count),
             layers=config.layers,
@@ -109,11 +137,15 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         self.critic = mlp([model.features, *[config.width] * config.layers, 1])
         self.slow_critic = detached_copy(self.critic)
         self.register_buffer("scale", torch.ones(()))
+        real = torch.arange(model.action_dimension) < spec.action.dimension
+        self.register_buffer("real", real.float(), persistent=False)
         self._range: Tensor | None = None
+        self._prior = config.prior
 
     def forward(self, passes: WorldPasses) -> Loss:
         config, model = self.config, passes.model
-        imagined = self.imagine(model, self._starts(passes), passes.generator)
+        start, advice = self._starts(passes)
+        imagined = self.imagine(model, start, passes.generator, advice)
         value = symexp(self.slow_critic(imagined.features[:, 1:])[..., 0])
         returns = lambda_return(imagined.reward, value, imagined.discount, config.mixing)
         # What a step counts: how likely the episode gets there, discounted.
@@ -125,6 +157,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         ).unbind()
         self._range = high - low
         actor = self._actor_loss(imagined, returns)
+        if advice is not None and config.guide == "prior":
+            actor = actor + self._prior * advice.weight[:, None] * imagined.prior_distance
         predicted = self.critic(imagined.features[:, :-1].detach())[..., 0]
         critic = (predicted - symlog(returns.detach())).square() / 2
         metrics = {
@@ -139,27 +173,102 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         return Loss(actor + critic, reached, metrics)
 
     def imagine(
-        self, model: LatentWorld, start: WorldState, generator: torch.Generator
+        self,
+        model: LatentWorld,
+        start: WorldState,
+        generator: torch.Generator,
+        advice: Advice | None = None,
     ) -> Imagined:
-        """Let the actor act in the model, `horizon` steps from each start."""
-        state, features, steps = start, [start.features], []
+        """Let the actor act in the model, `horizon` steps from each start.
+
+        Args:
+            model: The world.
+            start: n states.
+            generator: Draws actions and states.
+            advice: Of the starts, which holds for all steps; None for an actor without a guide.
+        """
+        state, features, steps, noise = start, [start.features], [], None
         with held(model):
             for _ in range(self.config.horizon):
                 # The actor's input is detached: its actions count for what they lead to, and not
                 # for how they change what the actor itself sees later.
-                distribution, raw_mean = self.actor(features[-1].detach())
+                seen = features[-1].detach()
+                if noise is None or self.config.guide_redraw == "step":
+                    noise = self.guide_noise(model, len(seen), generator)
+                guide = self.guide(model, seen, advice, noise)
+                distribution, raw_mean = self.policy(seen, guide)
+                distance = raw_mean.new_zeros(len(raw_mean))
+                if guide is not None and self.config.guide == "prior":
+                    wanted = model.action_vae.action(guide)
+                    distance = (distribution.mode - wanted).square().sum(dim=-1)
                 action = distribution.draw(generator)
                 taken = distribution.log_probability(action.detach())
                 state = model.imagined(state, self.as_input(action), generator)
                 features.append(state.features)
-                steps.append((action, raw_mean, taken, distribution.entropy))
-            action, raw_mean, taken, entropy = (
+                steps.append((action, raw_mean, taken, distribution.entropy, distance))
+            action, raw_mean, taken, entropy, distance = (
                 torch.stack(part, dim=1) for part in zip(*steps, strict=True)
             )
             stacked = torch.stack(features, dim=1)
             reward = model.reward(stacked[:, 1:])
             discount = self.config.discount * model.continuation(stacked[:, 1:])
-        return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount)
+        return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount, distance)
+
+    def policy(
+        self, features: Float[Tensor, "n f"], guide: Float[Tensor, "n m"] | None
+    ) -> tuple[PolicyDistribution, Tensor]:
+        """Return the distribution of actions, and the means before tanh.
+
+        Args:
+            features: Of the states.
+            guide: See `guide`; it is read if the config says so.
+        """
+        if self.config.guide == "input":
+            assert guide is not None, "this actor reads a guide"
+            return self.actor(torch.cat([features, guide], dim=-1))
+        return self.actor(features)
+
+    @torch.no_grad()
+    def guide(
+        self,
+        model: Any,
+        features: Float[Tensor, "n f"],
+        advice: Advice | None,
+        noise: Float[Tensor, "n z"] | None,
+    ) -> Float[Tensor, "n m"] | None:
+        """Return what the sources would do in states, for the actor; None without advice.
+
+        Args:
+            model: The world, which models the sources' actions.
+            features: Of the states.
+            advice: Which source to ask.
+            noise: From which the guide is decoded, see `guide_noise`; None: zeros.
+        """
+        if advice is None:
+            return None
+        if noise is None:
+            noise = features.new_zeros(len(features), model.action_vae.latent)
+        return model.action_vae.guide(features, noise, advice.source)
+
+    def guide_noise(
+        self, model: Any, count: int, generator: torch.Generator
+    ) -> Float[Tensor, "n z"] | None:
+        """Return normal noise within bounds for guides; None where there are none.
+
+        Args:
+            model: The world.
+            count: Rows.
+            generator: Draws it.
+        """
+        if self.config.guide == "none":
+            return None
+        bound, shape = self.config.guide_noise, (count, model.action_vae.latent)
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return noise.clamp(-bound, bound).to(self.scale.device)
+
+    def set_progress(self, fraction: float) -> None:
+        """Let the prior fade. fraction: of training that is done, in [0, 1]."""
+        self._prior = self.config.prior * max(0.0, 1 - fraction / self.config.prior_until)
 
     def value(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
         """The discounted return that the critic expects from states on, in the environment's
@@ -185,17 +294,35 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         centring = config.centring * imagined.raw_mean.square().sum(dim=-1)
         return loss - config.entropy * imagined.entropy + centring
 
-    def _starts(self, passes: WorldPasses) -> WorldState:
-        """Real states of the batch, drawn without replacement."""
+    def _starts(self, passes: WorldPasses) -> tuple[WorldState, Advice | None]:
+        """Real states of the batch, drawn without replacement, with advice for a guided actor."""
         states = passes.filtered.starts(passes.batch.mask)
         order = torch.randperm(len(states.recurrent), generator=passes.generator)
         chosen = order[: self.config.starts].to(states.recurrent.device)
-        return WorldState(states.recurrent[chosen], states.drawn[chosen])
+        advice = None
+        if self.config.guide != "none":
+            assert isinstance(passes, TaughtPasses), type(passes)
+            advice = Advice.of(passes.relevance.detach()[passes.batch.mask][chosen])
+        return WorldState(states.recurrent[chosen], states.drawn[chosen]), advice
 
     def as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
-        """Actions as the model reads them. A choice becomes the number of its cell's centre."""
+        """Actions as the model reads them: zero where the agent's body has no such action. A choice
+        becomes the number of its cell's centre."""
         if not self.actor.choices:
-            return action
+            return action * self.real
         count = action.shape[-1]
         centres = (2 * torch.arange(count, device=action.device) + 1) / count - 1
         return (action * centres).sum(dim=-1, keepdim=True)
+
+
+def _require_guide(model: LatentWorld, config: ActorCriticConfig, spec: Spec) -> None:
+    """Raise UserError if there is nothing to guide an actor."""
+    if not isinstance(model, TaughtWorld):
+        raise UserError(
+            f"guide is {config.guide!r}, but this world has no teachers; use a preset such as "
+            "vid2act/laptop, or guide none"
+        )
+    if spec.action.choices:
+        raise UserError(
+            f"guide is {config.guide!r}, but {spec.embodiment} acts by choices; use guide none"
+        )

@@ -219,6 +219,9 @@ class WorldConfig(ObjectiveConfig):
     continuation: float = 1.0
     """Weight of the error of whether episodes go on."""
 
+    source_rewards: bool = True
+    """Whether rewards of source data are learned, which is right where their task is the same."""
+
     decoded: float = 1.0
     """Fraction of the frames that are predicted in each step, drawn anew; less is faster; above 0,
     at most 1."""
@@ -269,6 +272,22 @@ class ActorCriticConfig(ObjectiveConfig):
     slow_rate: float = 0.02
     """How far the slow critic moves towards the critic after each update, in (0, 1]."""
 
+    guide: Literal["none", "input", "prior"] = "none"
+    """What the actor gets of the sources' actions: nothing; a guide that it reads, as in Vid2Act;
+    or a prior, towards whose action it is drawn."""
+
+    guide_noise: float = 0.5
+    """Bound of the normal noise from which a guide is decoded; 0: none."""
+
+    guide_redraw: Literal["step", "start"] = "step"
+    """How often that noise is drawn in imagination: at each step, as in Vid2Act, or once."""
+
+    prior: float = 1.0
+    """Weight of the squared distance from the prior's action, of returns of a range of 1."""
+
+    prior_until: float = 0.3
+    """Fraction of training after which the prior has faded to nothing, in (0, 1]."""
+
     layers: int = 2
     """Hidden layers of actor and critic; at least 1."""
 
@@ -285,5 +304,40 @@ class ActorCriticConfig(ObjectiveConfig):
         for name in ("entropy", "centring"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
+        if not 0 < self.prior_until <= 1:
+            raise UserError(f"prior_until is {self.prior_until}; expected more than 0, at most 1")
         if not 0 < self.slow_rate <= 1:
             raise UserError(f"slow_rate is {self.slow_rate}; expected more than 0, at most 1")
+
+
+@dataclass(frozen=True)
+class DistillationConfig(ObjectiveConfig):
+    """Draw a student's states to those of the teachers that the weights choose (Vid2Act)."""
+
+    weight: float = 100.0
+    """Factor of this loss. At the paper's 1 its gradient is hundreds of times smaller than the
+    world model's."""
+
+    floor: float = 0.1
+    """The least weight with which a teacher counts, as in the paper; in [0, 1). It draws the
+    weights of all but one teacher up to itself."""
+
+    teaches: bool = True
+    """Whether the student moves towards its teachers. If not, only the projection of their
+    features and the weights are learned."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor < 1:
+            raise UserError(f"floor is {self.floor}; expected a number in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ActionReplayConfig(ObjectiveConfig):
+    """Learn what was done in the sources in states like these (Vid2Act)."""
+
+    divergence: float = 0.5
+    """Weight of the Kullback-Leibler divergence of the latent actions from normal noise."""
+
+    def __post_init__(self) -> None:
+        if self.divergence < 0:
+            raise UserError(f"divergence is {self.divergence}; expected at least 0")

@@ -92,6 +92,8 @@ class World(Objective, config=WorldConfig, model=LatentWorld):
             parts["image"] = self._image_error(passes, read)
         reward = model.reward_head(led_to)[..., 0]
         parts["reward"] = config.reward * (reward - symlog(batch.reward)).square() / 2
+        if not config.source_rewards and batch.source is not None:
+            parts["reward"] = parts["reward"] * (batch.source < 0)[:, None]
         goes_on = 1 - batch.terminations.to(reward.dtype)
         parts["continuation"] = config.continuation * F.binary_cross_entropy_with_logits(
             model.continuation_head(led_to)[..., 0], goes_on, reduction="none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,15 @@ from manyparts.core.records import Episode
 from manyparts.data.sampling.replay import Replay
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An agent that says what a replay is to hold of a step besides what is always recorded."""
+
+    def notes(self, carry: Any) -> Mapping[str, np.ndarray]:
+        """Return arrays by name. carry: what `act` returned."""
+        ...
 
 
 @dataclass
@@ -45,6 +54,9 @@ class RunningEpisode:
 
     success: list[bool] = field(default_factory=list)
     """Whether the task was solved after each decision."""
+
+    notes: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+    """What the agent noted at each decision, by name."""
 
     def finished(self, task: str, *, terminated: bool) -> Episode:
         """The whole episode.
@@ -181,9 +193,12 @@ class Collector:
         running.action.append(env.embodiment_spec.action.executed(np.asarray(action)))
         running.reward.append(reward)
         running.success.append(success)
+        running.notes.append(agent.notes(carry) if isinstance(agent, Noting) else {})
         self.environment_steps += taken
         if ended or cut:
-            self.replay.add(running.finished(env.task, terminated=ended))
+            self.replay.add(
+                running.finished(env.task, terminated=ended), recorded=_stacked(running.notes)
+            )
             self.running[number] = None
 
     def _advance(self, env: Environment, action: np.ndarray) -> tuple[float, bool, bool, bool, int]:
@@ -213,6 +228,7 @@ def _plain(running: RunningEpisode) -> dict[str, Any]:
         "action": [torch.from_numpy(np.array(action)) for action in running.action],
         "reward": list(running.reward),
         "success": list(running.success),
+        "notes": {name: torch.from_numpy(rows) for name, rows in _stacked(running.notes).items()},
     }
 
 
@@ -233,4 +249,14 @@ def _running(
         action=[action.numpy() for action in values["action"]],
         reward=list(values["reward"]),
         success=list(values["success"]),
+        notes=[
+            {name: rows[step].numpy() for name, rows in values["notes"].items()}
+            for step in range(count)
+        ],
     )
+
+
+def _stacked(notes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What was noted at all steps, (T, ...) by name."""
+    names = notes[0] if notes else ()
+    return {name: np.stack([each[name] for each in notes]) for name in names}

@@ -148,6 +148,9 @@ class OnlineConfig:
     environments: int = 1
     """Environments that are acted in, in turn."""
 
+    source_windows: int = 0
+    """Windows of the sources that are added to each batch, of each source in turn."""
+
     replay_frames: int = 1_000_000
     """Decisions that are kept to draw from; the oldest whole episodes go first."""
 
@@ -164,7 +167,7 @@ class OnlineConfig:
         require_types(self)
         for item in fields(self):
             value = getattr(self, item.name)
-            may_be_zero = item.name in ("prefill_steps", "final_episodes")
+            may_be_zero = item.name in ("prefill_steps", "final_episodes", "source_windows")
             expected = "at least 0" if may_be_zero else "above 0"
             _require(
                 f"online.{item.name}", value, value > 0 or (may_be_zero and value == 0), expected

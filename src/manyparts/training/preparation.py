@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from manyparts.core.provenance import code_commit, command_line, package_version
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import content_hash, to_jsonable
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches
+from manyparts.models.dynamics.configs import ALL_SOURCES, LatentWorldConfig
 from manyparts.objectives.system import System
 from manyparts.training import preconditions
 from manyparts.training.config import TrainConfig
@@ -63,6 +65,20 @@ def prepare(
     return system, info
 
 
+def with_sources(config: TrainConfig, count: int) -> TrainConfig:
+    """The config for so many datasets: a world model that tells all its sources apart gets to know
+    how many there are.
+
+    Args:
+        config: the run's.
+        count: how many datasets there are.
+    """
+    model = config.model
+    if isinstance(model, LatentWorldConfig) and model.sources == ALL_SOURCES:
+        config = replace(config, model=replace(model, sources=count if count > 1 else 0))
+    return config
+
+
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
     """The description that this run's checkpoints carry: embodiments, configs and provenance.
 
@@ -95,6 +111,7 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "config_hash": content_hash(config),
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
+        "data": sources.locations,
         "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
         "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from manyparts.training.update import Learner
 VALIDATION_BATCHES = 8
 
 
+@runtime_checkable
 class Validation(Protocol):
     """Measures a system as it is."""
 

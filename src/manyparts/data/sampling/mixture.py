@@ -135,34 +135,45 @@ class Mixture(FixedSource):
 
     def _part(self, number: int, positions: np.ndarray) -> Batch:
         """Windows of one source, padded and renamed as all sources' are."""
-        windows, embodiments = self.sources[number], self.embodiments
-        batch, slots = windows.at(positions), embodiments.slot_of(windows.dataset.spec)
-        states, actions = embodiments.state_dimension, embodiments.action_dimension
-        prompt_images = batch.prompt_images
-        if prompt_images is not None:
-            prompt_images = replace(
-                prompt_images,
-                images=_renamed(prompt_images.images, slots),
-                features=_renamed(prompt_images.features, slots),
-                action=padded(prompt_images.action, actions),
-            )
-        embodiment = None
-        if len(embodiments.specs) > 1:
-            embodiment = torch.full((len(positions),), self._embodiments[number])
+        batch = self.sources[number].at(positions)
         return replace(
-            batch,
-            images=_renamed(batch.images, slots),
-            features=_renamed(batch.features, slots),
-            state=padded(batch.state, states),
-            state_mask=padded(batch.state_mask, states),
-            action=padded(batch.action, actions),
-            expert_action=padded(batch.expert_action, actions),
-            action_mask=padded(batch.action_mask, actions),
+            in_set(batch, self.embodiments, self._embodiments[number]),
             window=batch.window + int(self._first_windows[number]),
-            prompt_images=prompt_images,
-            embodiment=embodiment,
             source=torch.full((len(positions),), number),
         )
+
+
+def in_set(batch: Batch, embodiments: EmbodimentSet, index: int) -> Batch:
+    """The windows of one embodiment, padded and renamed as those of a set are.
+
+    Args:
+        batch: the windows, with the embodiment's own cameras and dimensions.
+        embodiments: the set.
+        index: of the embodiment in it.
+    """
+    slots = embodiments.slot_of(embodiments.specs[index])
+    states, actions = embodiments.state_dimension, embodiments.action_dimension
+    prompt_images = batch.prompt_images
+    if prompt_images is not None:
+        prompt_images = replace(
+            prompt_images,
+            images=_renamed(prompt_images.images, slots),
+            features=_renamed(prompt_images.features, slots),
+            action=padded(prompt_images.action, actions),
+        )
+    several = len(embodiments.specs) > 1
+    return replace(
+        batch,
+        images=_renamed(batch.images, slots),
+        features=_renamed(batch.features, slots),
+        state=padded(batch.state, states),
+        state_mask=padded(batch.state_mask, states),
+        action=padded(batch.action, actions),
+        expert_action=padded(batch.expert_action, actions),
+        action_mask=padded(batch.action_mask, actions),
+        prompt_images=prompt_images,
+        embodiment=torch.full((len(batch),), index) if several else None,
+    )
 
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:

@@ -26,14 +26,23 @@ class ReplayWindows:
         codec: Normalises states and actions.
         seed: Of the draws.
         images: Whether images are read.
+        source: Of which source the episodes are; -1: of the agent itself.
     """
 
     def __init__(
-        self, replay: Replay, config: WindowConfig, codec: Codec, *, seed: int, images: bool
+        self,
+        replay: Replay,
+        config: WindowConfig,
+        codec: Codec,
+        *,
+        seed: int,
+        images: bool,
+        source: int = -1,
     ) -> None:
         assert config.chunk == 1, config
         self.replay, self.config, self.codec, self.seed = replay, config, codec, seed
         self.cameras = tuple(replay.spec.cameras) if images else ()
+        self.source = source
 
     @property
     def num_windows(self) -> int:
@@ -90,6 +99,8 @@ class ReplayWindows:
             prompt=(_NO_INSTRUCTION,) * len(windows),
             window=_tensor(windows),
             terminated=_tensor(at_end & terminated[:, None]),
+            source=torch.full((len(windows),), self.source),
+            recorded={name: _tensor(column(name)).float() for name in self.replay.recorded},
         )
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from manyparts.agents.latent import Carry
+from manyparts.agents.noted import Reader, shapes_of
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
-from manyparts.core.errors import UserError
-from manyparts.core.printing import counted, say
 from manyparts.core.randomness import derive_seed
-from manyparts.core.serialisation import from_jsonable, to_jsonable
-from manyparts.core.spec import TaskEntry
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import Replay
+from manyparts.data.sampling.replayed import ReplayWindows
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.statistics import Statistics
 from manyparts.envs import registry
-from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
+from manyparts.envs.base import EnvConfig, Environment
 from manyparts.evaluation.protocol import evaluate
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.configs import sees_images
+from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.objectives.system import System
 from manyparts.rollout.collector import Collector
 from manyparts.training import checkpoint, run_folder
-from manyparts.training.config import OnlineConfig, TrainConfig, require_config
+from manyparts.training.config import TrainConfig, require_config
 from manyparts.training.distributed.ranks import Ranks
-from manyparts.training.inputs import Sources
+from manyparts.training.inputs import Data, Sources
 from manyparts.training.loop import TrainContext, fit
 from manyparts.training.metrics import Meter
-from manyparts.training.online.prefill import RANDOM, is_dataset, prefill
+from manyparts.training.online.job import Job, require_same
+from manyparts.training.online.prefill import RANDOM, prefill
 from manyparts.training.online.scales import scales_of
+from manyparts.training.online.teaching import (
+    SOURCES,
+    TeacherRun,
+    load_teachers,
+    open_sources,
+    require_matching,
+    with_teachers,
+)
 from manyparts.training.online.validation import ValidationEpisodes
 from manyparts.training.online.windows import OnlineWindows
 from manyparts.training.optimizer import train_only
@@ -57,6 +69,8 @@ def train_online(
     environment: str,
     environment_config: EnvConfig | Mapping[str, Any] | None = None,
     output: str | Path,
+    sources: Data | Sequence[Data] = (),
+    teachers: str | Path | Sequence[str | Path] = (),
     start_from: str | Path | None = None,
     prefill: str | Path = RANDOM,
     resume: bool = False,
@@ -68,9 +82,13 @@ def train_online(
     Args:
         config: a preset with `online` settings, or one that you changed.
         environment: the task, "suite/task".
-        environment_config: what is seen, or a mapping of the fields that are not as usual: the
-            full state, and no cameras for a model of states.
+        environment_config: what is seen, or a mapping of the fields that are not as usual: as in
+            the sources; without any, the full state, and no cameras for a model of states.
         output: the run's folder, new or empty unless `resume` is set. The replay lies in it.
+        sources: datasets of other tasks, from which the agent takes what its config says: actions
+            that a guide is learned from, or windows to rehearse.
+        teachers: runs of world models, see `vid2act/teachers-laptop`; their datasets in their order
+            are the sources.
         start_from: a run or checkpoint whose world model training starts from, with its scales.
         prefill: what the replay holds before anything is learned: "random" actions, a run whose
             agent explores, or a dataset.
@@ -87,87 +105,46 @@ def train_online(
         KeyboardInterrupt: after SIGINT, with a checkpoint written.
     """
     require_config(config)
-    if config.online is None:
-        raise UserError(
-            f"{config.method} learns from datasets; use train(config, data=...), or a preset that "
-            "acts, such as dreamer/laptop"
-        )
     require_tracker(track)
-    output, prefilled = path_of(output, "output"), str(prefill)
-    job = _Job(
-        _scheduled(config, config.online, prefilled),
-        environment,
-        _what_is_seen(config, environment_config),
-        prefilled,
-    )
+    output, chosen = path_of(output, "output"), choose_device(device)
+    opened = Sources(())
+    if isinstance(sources, str | os.PathLike | EpisodeDataset) or sources:
+        opened = Sources.open(sources)
+    paths = [teachers] if isinstance(teachers, str | os.PathLike) else teachers
+    runs = [TeacherRun.open(resolve(path)) for path in paths]
+    job = Job.of(config, environment, environment_config, str(prefill), opened, runs)
+    require_matching(runs, opened.datasets, replays=job.replays_actions)
     run_folder.require_free(output, resume=resume)
-    chosen = choose_device(device)
     with reproducible(chosen), run_folder.hold(output):
         origin = None if start_from is None else resolve(start_from)
-        run = Run(job.config, Sources(()), output, origin, chosen, Ranks(), track)
+        run = Run(job.config, opened, output, origin, chosen, Ranks(), track)
         if (output / run_folder.CONFIG).exists():
-            _require_same(run, job)
+            require_same(run, job)
         _train(run, job)
         if job.online.final_episodes:
             evaluate(output, episodes=job.online.final_episodes, device=str(chosen), overwrite=True)
     return output
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Where a run acts, and how."""
-
-    config: TrainConfig
-    """The run's config, with as many steps as its environment steps give."""
-
-    environment: str
-    """"suite/task"."""
-
-    seen: EnvConfig
-    """What the environment shows."""
-
-    prefill: str
-    """What the replay holds before anything is learned."""
-
-    @property
-    def online(self) -> OnlineConfig:
-        """The schedule."""
-        assert self.config.online is not None
-        return self.config.online
-
-    def make(self, split: Split) -> Environment:
-        """An environment of the task."""
-        return registry.make(self.environment, self.seen, split=split)
-
-    def facts(self) -> dict[str, Any]:
-        """What config.json holds of it next to the config."""
-        return {
-            "environment": self.environment,
-            "environment_config": to_jsonable(self.seen),
-            "prefill": self.prefill,
-        }
-
-
-def _train(run: Run, job: _Job) -> None:
+def _train(run: Run, job: Job) -> None:
     """Prefill, build or restore the system, and train it to the last step."""
     last = run.last_checkpoint()
     with ExitStack() as opened:
         environments = [job.make("train") for _ in range(job.online.environments)]
         for env in environments:
             opened.callback(env.close)
-        collector = _collector(run, job, environments, is_new=last is None)
         if last is None:
-            info = _describe(run, job, collector.replay)
-            facts = {
-                **job.facts(),
-                "start_from": run.origin and str(run.origin),
-                "provenance": dict(info.provenance),
-            }
-            run_folder.write_config(run.output, run.config, facts)
+            run, system, collector, info = _begun(run, job, environments)
         else:
             info = load_info(last)
+            earlier, _ = run_folder.read_config(run.output)
+            run = replace(run, config=replace(run.config, model=earlier.model))
+            system = _built(run, info)
+            load_weights(system, last)
+            collector = _collector(run, job, environments, system)
             collector.restore(checkpoint.source_state(last), Carry.of_plain)
-        learner = Learner(_system(run, info, last), run.config, run.ranks, run.device)
+        train_only(system, run.config.train_only)
+        learner = Learner(system, run.config, run.ranks, run.device)
         start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
         codec = info.embodiments[0].codec
         validation = ValidationEpisodes(
@@ -178,55 +155,75 @@ def _train(run: Run, job: _Job) -> None:
             action_repeat=job.online.action_repeat,
         )
         opened.callback(validation.close)
-        windows = OnlineWindows(collector, run.config, job.online, codec)
+        windows = OnlineWindows(
+            collector,
+            run.config,
+            job.online,
+            codec,
+            info.embodiment_set,
+            _source_windows(run, system, info),
+        )
         fit(TrainContext(run, learner, windows, validation, info), start, meter)
 
 
-def _collector(
-    run: Run, job: _Job, environments: Sequence[Environment], *, is_new: bool
-) -> Collector:
-    """What acts, with the replay of the run; a new one is prefilled."""
-    if is_new:
-        shutil.rmtree(run.output / REPLAY, ignore_errors=True)
+def _begun(
+    run: Run, job: Job, environments: Sequence[Environment]
+) -> tuple[Run, System, Collector, CheckpointInfo]:
+    """A new run, with its prefilled replay, and its config on disk."""
     spec = environments[0].embodiment_spec
-    replay = Replay(run.output / REPLAY, spec, max_frames=job.online.replay_frames)
-    collector = Collector(
-        environments, replay, seed=run.config.seed, action_repeat=job.online.action_repeat
-    )
-    if is_new:
-        prefill(collector, job.prefill, job.online.prefill_steps)
-    return collector
+    scales = _given_scales(run, job, spec)
+    known = scales or Statistics({})
+    model = with_teachers(run.config.model, job.teachers, spec, job.environment, scales=known)
+    run = replace(run, config=replace(run.config, model=model))
+    info = _described(run, job, spec, known)
+    system = _built(run, info)
+    load_teachers(system.model, job.teachers)
+    shutil.rmtree(run.output / REPLAY, ignore_errors=True)
+    collector = _collector(run, job, environments, system)
+    watched = None
+    if isinstance(system.model, TaughtWorld):
+        watched = system.model, Reader(system.model, info.embodiments[0].codec, run.device)
+    system.to(run.device)
+    prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
+    if scales is None and spec.state_dimension:
+        states = [episode.state for _, episode in collector.replay.read()]
+        info = _described(run, job, spec, scales_of(states))
+    if run.origin is not None:
+        load_origin(run.origin, system, run.config, info)
+    facts = {
+        **run_folder.facts_of(run.sources, run.origin, info),
+        **job.facts(),
+    }
+    run_folder.write_config(run.output, run.config, facts)
+    return run, system, collector, info
 
 
-def _system(run: Run, info: CheckpointInfo, last: Path | None) -> System:
-    """The system with the weights that it has before its next step."""
-    config = run.config
-    torch.manual_seed(derive_seed("weights", config.seed))
-    system = System.build(config.model, config.objectives, info.embodiment_set, config.window)
-    if last is not None:
-        load_weights(system, last)
-    elif run.origin is not None:
-        load_origin(run.origin, system, config, info)
-    train_only(system, config.train_only)
-    return system
+def _given_scales(run: Run, job: Job, spec: Spec) -> Statistics | None:
+    """The scales of states that a run is bound to: those of its origin, of its teachers, or of its
+    sources. None: it takes those of the prefill."""
+    if run.origin is not None:
+        complaint = f"{job.environment} is of another embodiment than {run.origin}"
+        return load_info(run.origin).embodiment_of(spec, complaint).statistics
+    if not spec.state_dimension:
+        return Statistics({})
+    for teacher in job.teachers:
+        if teacher.world.sees != "images":
+            return teacher.statistics(spec, job.environment)
+    same = [each for each in run.sources.embodiments() if not each.spec.differences(spec)]
+    return same[0].statistics if same else None
 
 
-def _describe(run: Run, job: _Job, replay: Replay) -> CheckpointInfo:
-    """The description of the run's checkpoints, with the scales of its origin or of the prefill."""
+def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> CheckpointInfo:
+    """The description of the run's checkpoints: its embodiment, and others of its sources."""
     instructions = registry.instructions(job.environment)
     entry = TaskEntry(job.environment, instructions.instruction, instructions.paraphrases)
-    statistics, spec = Statistics({}), replay.spec
-    if run.origin is not None:
-        learned = load_info(run.origin).embodiment_of(
-            spec, f"{job.environment} is of another embodiment than {run.origin}"
-        )
-        statistics = learned.statistics
-    elif spec.state_dimension:
-        statistics = scales_of([episode.state for _, episode in replay.read()])
     embodiment = Embodiment(spec, to_jsonable(job.seen), statistics, (entry,))
+    others = [
+        replace(each, tasks=()) for each in run.sources.embodiments() if each.spec.differences(spec)
+    ]
     own = {"rewarded": True, "action_repeat": job.online.action_repeat}
     return CheckpointInfo(
-        embodiments=(embodiment,),
+        embodiments=(embodiment, *others),
         model=to_jsonable(run.config.model),
         objectives=to_jsonable(run.config.objectives),
         window=to_jsonable(run.config.window),
@@ -234,48 +231,48 @@ def _describe(run: Run, job: _Job, replay: Replay) -> CheckpointInfo:
     )
 
 
-def _scheduled(config: TrainConfig, online: OnlineConfig, prefilled: str) -> TrainConfig:
-    """The config with the optimiser steps that its environment steps give."""
-    if is_dataset(prefilled):
-        online = replace(online, prefill_steps=0)  # a dataset is there before the first step
-    replayed = config.batch_size * config.window.steps
-    steps = online.updates(online.environment_steps, replayed)
-    if steps < 1:
-        raise UserError(
-            f"{online.environment_steps} environment steps give no optimiser step of {replayed} "
-            "replayed steps; raise online.environment_steps or online.train_ratio"
-        )
-    every = max(1, math.ceil(online.evaluate_every_steps * online.train_ratio / replayed))
-    say(
-        f"{counted(online.environment_steps, 'environment step')}, "
-        f"{counted(steps, 'optimiser step')}, evaluated every {every}",
-        error=True,
-    )
-    return replace(config, online=online, steps=steps, validate_every_steps=every)
-
-
-def _what_is_seen(config: TrainConfig, chosen: EnvConfig | Mapping[str, Any] | None) -> EnvConfig:
-    """What environments show; no images to a model that reads none."""
-    if isinstance(chosen, EnvConfig):
-        return chosen
-    usual = EnvConfig(state="full")
-    if not sees_images(config.model):
-        usual = replace(usual, cameras=(NO_CAMERA,))
-    return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))
-
-
-def _require_same(run: Run, job: _Job) -> None:
-    """Raise UserError if the run in the folder was begun with other settings, or elsewhere."""
-    earlier, facts = run_folder.read_config(run.output)
+def _built(run: Run, info: CheckpointInfo) -> System:
+    """The system with new weights."""
     config = run.config
-    if earlier.online is not None and config.optimizer.final_fraction == 1:
-        # A constant learning rate does not depend on the end, so a run may go on beyond it.
-        online = replace(job.online, environment_steps=earlier.online.environment_steps)
-        config = replace(config, online=online, steps=earlier.steps)
-    run_folder.require_same(run.output, config, run.sources)
-    for name, value in job.facts().items():
-        if facts.get(name) != value:
-            raise UserError(
-                f"{run.output} was begun with {name} {facts.get(name)!r}, not {value!r}; "
-                "resume it with that, or choose another output"
-            )
+    torch.manual_seed(derive_seed("weights", config.seed))
+    return System.build(config.model, config.objectives, info.embodiment_set, config.window)
+
+
+def _collector(
+    run: Run, job: Job, environments: Sequence[Environment], system: System
+) -> Collector:
+    """What acts, with the replay of the run."""
+    model = system.model
+    replay = Replay(
+        run.output / REPLAY,
+        environments[0].embodiment_spec,
+        max_frames=job.online.replay_frames,
+        recorded=shapes_of(model) if isinstance(model, TaughtWorld) else {},
+    )
+    return Collector(
+        environments, replay, seed=run.config.seed, action_repeat=job.online.action_repeat
+    )
+
+
+def _source_windows(run: Run, system: System, info: CheckpointInfo) -> list[ReplayWindows]:
+    """The windows of the sources; none where none are drawn."""
+    online, datasets = run.config.online, run.sources.datasets
+    if online is None or not online.source_windows or not datasets:
+        return []
+    own = [
+        info.embodiment_of(dataset.spec, f"{dataset.location} is of an unknown embodiment")
+        for dataset in datasets
+    ]
+    codecs = [Codec.of(each.spec, each.statistics) for each in own]
+    replays = open_sources(run.output / SOURCES, datasets, system.model, codecs)
+    return [
+        ReplayWindows(
+            replay,
+            run.config.window,
+            codec,
+            seed=derive_seed("source", run.config.seed, number),
+            images=sees_images(run.config.model),
+            source=number,
+        )
+        for number, (replay, codec) in enumerate(zip(replays, codecs, strict=True))
+    ]
