@@ -58,19 +58,75 @@ class Sizes:
     depth: int = 16
     """Channels of the first convolution."""
 
+    discount: float = 0.99
+    """What a reward is worth one decision later."""
+
+    slow_rate: float = 0.02
+    """How far the slow critic moves per step."""
+
+    reward: float = 2.0
+    """Weight of the rewards' error."""
+
+    final_fraction: float = 1.0
+    """The last learning rate, as a fraction of the first."""
+
 
 # "base" has the sizes of Vid2Act's released code.
 SIZES: Mapping[Size, Sizes] = {
-    "debug": Sizes(64, 16, 8, 16, 4000, 500, 1e-3, 1.0),
-    "laptop": Sizes(128, 30, 16, 32, 30_000, 2000, 6e-4, 0.5),
-    "base": Sizes(200, 50, 50, 50, 300_000, 5000, 3e-4, 0.27, 500.0, 2500, 15, 32),
+    # Many windows: a step of 8 takes almost as long, and the model is what limits this agent.
+    "debug": Sizes(
+        width=64,
+        variables=16,
+        windows=32,
+        length=16,
+        environment_steps=5000,
+        prefill_steps=1000,
+        learning_rate=4e-3,
+        behaviour_rate=1.0,
+        train_ratio=115.0,
+        horizon=8,
+        discount=0.95,
+        slow_rate=0.1,
+        reward=10.0,
+        final_fraction=0.05,
+    ),
+    "laptop": Sizes(
+        width=128,
+        variables=30,
+        windows=16,
+        length=32,
+        environment_steps=30_000,
+        prefill_steps=2000,
+        learning_rate=6e-4,
+        behaviour_rate=0.5,
+    ),
+    "base": Sizes(
+        width=200,
+        variables=50,
+        windows=50,
+        length=50,
+        environment_steps=300_000,
+        prefill_steps=5000,
+        learning_rate=3e-4,
+        behaviour_rate=0.27,
+        train_ratio=500.0,
+        starts=2500,
+        horizon=15,
+        depth=32,
+    ),
 }
 
 
 def online(size: Size) -> TrainConfig:
     """Learn by acting, from nothing, from states. `--model.sees images` learns from images."""
     sizes = SIZES[size]
-    behaviour = ActorCriticConfig(width=sizes.width, starts=sizes.starts, horizon=sizes.horizon)
+    behaviour = ActorCriticConfig(
+        width=sizes.width,
+        starts=sizes.starts,
+        horizon=sizes.horizon,
+        discount=sizes.discount,
+        slow_rate=sizes.slow_rate,
+    )
     return TrainConfig(
         method="dreamer",
         phase="online",
@@ -78,7 +134,7 @@ def online(size: Size) -> TrainConfig:
         model=LatentWorldConfig(
             width=sizes.width, latent=GaussianLatentConfig(sizes.variables), depth=sizes.depth
         ),
-        objectives={"world": WorldConfig(), "actor_critic": behaviour},
+        objectives={"world": WorldConfig(reward=sizes.reward), "actor_critic": behaviour},
         new_parameters=("objectives.actor_critic.*",),
         optimizer=OptimizerConfig(
             learning_rate=sizes.learning_rate,
@@ -86,7 +142,7 @@ def online(size: Size) -> TrainConfig:
             weight_decay=0.0,
             clip_norm=100.0,
             warmup_steps=0,
-            final_fraction=1.0,
+            final_fraction=sizes.final_fraction,
             betas=(0.9, 0.999),
         ),
         batch_size=sizes.windows,

@@ -45,7 +45,7 @@ class Imagined(NamedTuple):
     """Means of actions before tanh; zeros for choices."""
 
     log_probability: Float[Tensor, "n h"]
-    """Of the actions, without a gradient through them."""
+    """Of the actions, without a gradient through them; zeros where the actor learns without it."""
 
     entropy: Float[Tensor, "n h"]
     """Of the distributions of actions."""
@@ -90,17 +90,24 @@ class Actor(nn.Module):
     def __init__(self, features: int, action: int, *, choices: bool, layers: int, width: int):
         super().__init__()
         self.choices = choices
-        self.network = mlp([features, *[width] * layers, action if choices else 2 * action])
+        sizes = [features, *[width] * layers, action if choices else 2 * action]
+        self.network = mlp(sizes, activation=nn.SiLU)
 
-    def forward(self, features: Float[Tensor, "... f"]) -> tuple[PolicyDistribution, Tensor]:
-        """Return the distribution, and the means before tanh (zeros for choices)."""
-        outputs = self.network(features).float()
+    def forward(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... o"]:
+        """Return what `distribution` makes distributions of."""
+        return self.network(features).float()
+
+    def distribution(self, outputs: Float[Tensor, "... o"]) -> PolicyDistribution:
+        """Return distributions over actions."""
         if self.choices:
-            return Choice.of(outputs), torch.zeros_like(outputs)
+            return Choice.of(outputs)
         raw_mean, raw_std = outputs.chunk(2, dim=-1)
         # About 1.1 at first, never below 0.1: exploration that fades, but does not end.
-        std = 2 * (raw_std / 2).sigmoid() + 0.1
-        return TruncatedNormal(raw_mean.tanh(), std), raw_mean
+        return TruncatedNormal(raw_mean.tanh(), 2 * (raw_std / 2).sigmoid() + 0.1)
+
+    def raw_mean(self, outputs: Float[Tensor, "... o"]) -> Float[Tensor, "... a"]:
+        """Return means before tanh; zeros for choices."""
+        return torch.zeros_like(outputs) if self.choices else outputs.chunk(2, dim=-1)[0]
 
 
 class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
@@ -134,7 +141,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             layers=config.layers,
             width=config.width,
         )
-        self.critic = mlp([model.features, *[config.width] * config.layers, 1])
+        sizes = [model.features, *[config.width] * config.layers, 1]
+        self.critic = mlp(sizes, activation=nn.SiLU)
         self.slow_critic = detached_copy(self.critic)
         self.register_buffer("scale", torch.ones(()))
         real = torch.arange(model.action_dimension) < spec.action.dimension
@@ -187,7 +195,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             generator: Draws actions and states.
             advice: Of the starts, which holds for all steps; None for an actor without a guide.
         """
-        state, features, steps, noise = start, [start.features], [], None
+        state, features, steps, guides, noise = start, [start.features], [], [], None
         with held(model):
             for _ in range(self.config.horizon):
                 # The actor's input is detached: its actions count for what they lead to, and not
@@ -195,29 +203,32 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 seen = features[-1].detach()
                 if noise is None or self.config.guide_redraw == "step":
                     noise = self.guide_noise(model, len(seen), generator)
-                guide = self.guide(model, seen, advice, noise)
-                distribution, raw_mean = self.policy(seen, guide)
-                distance = raw_mean.new_zeros(len(raw_mean))
-                if guide is not None and self.config.guide == "prior":
-                    wanted = model.action_vae.action(guide)
-                    distance = (distribution.mode - wanted).square().sum(dim=-1)
-                action = distribution.draw(generator)
-                taken = distribution.log_probability(action.detach())
+                guides.append(self.guide(model, seen, advice, noise))
+                outputs = self.outputs(seen, guides[-1])
+                action = self.actor.distribution(outputs).draw(generator)
                 state = model.imagined(state, self.as_input(action), generator)
                 features.append(state.features)
-                steps.append((action, raw_mean, taken, distribution.entropy, distance))
-            action, raw_mean, taken, entropy, distance = (
-                torch.stack(part, dim=1) for part in zip(*steps, strict=True)
-            )
+                steps.append((action, outputs))
+            action, outputs = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
             stacked = torch.stack(features, dim=1)
             reward = model.reward(stacked[:, 1:])
             discount = self.config.discount * model.continuation(stacked[:, 1:])
-        return Imagined(stacked, action, raw_mean, taken, entropy, reward, discount, distance)
+            # What no later step depends on is computed for all steps at once.
+            distribution, raw_mean = self.actor.distribution(outputs), self.actor.raw_mean(outputs)
+            taken, distance = torch.zeros_like(reward), torch.zeros_like(reward)
+            if self.config.gradient == "reinforce":
+                taken = distribution.log_probability(action.detach())
+            if self.config.guide == "prior":
+                wanted = model.action_vae.action(torch.stack(guides, dim=1))
+                distance = (distribution.mode - wanted).square().sum(dim=-1)
+        return Imagined(
+            stacked, action, raw_mean, taken, distribution.entropy, reward, discount, distance
+        )
 
-    def policy(
+    def outputs(
         self, features: Float[Tensor, "n f"], guide: Float[Tensor, "n m"] | None
-    ) -> tuple[PolicyDistribution, Tensor]:
-        """Return the distribution of actions, and the means before tanh.
+    ) -> Float[Tensor, "n o"]:
+        """Return what the actor's distributions are made of.
 
         Args:
             features: Of the states.
@@ -227,6 +238,12 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             assert guide is not None, "this actor reads a guide"
             return self.actor(torch.cat([features, guide], dim=-1))
         return self.actor(features)
+
+    def policy(
+        self, features: Float[Tensor, "n f"], guide: Float[Tensor, "n m"] | None
+    ) -> PolicyDistribution:
+        """Return the distribution of actions; see `outputs`."""
+        return self.actor.distribution(self.outputs(features, guide))
 
     @torch.no_grad()
     def guide(

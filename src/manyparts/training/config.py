@@ -190,8 +190,9 @@ class OnlineConfig:
         return math.floor(learned * self.train_ratio / replayed)
 
     def owed(self, update: int, replayed: int) -> int:
-        """How many environment steps come before an optimiser step, see `updates`."""
-        return self.prefill_steps + math.ceil(update * replayed / self.train_ratio)
+        """How many environment steps come before an optimiser step, counted from 0, so that the
+        ratio holds after it; see `updates`."""
+        return self.prefill_steps + math.ceil((update + 1) * replayed / self.train_ratio)
 
 
 @set_by_replace

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from manyparts.nn.gru import NormGRUCell
 from manyparts.nn.latents import Latent
@@ -73,18 +72,27 @@ class StateSpace(nn.Module):
         action: Numbers of an action.
         width: Of the recurrent state and of hidden layers.
         cell: "gru", or "norm_gru" with normalised gates (`nn.gru`).
+        activation: What follows hidden layers.
     """
 
     def __init__(
-        self, latent: Latent, *, embedding: int, action: int, width: int, cell: CellKind = "gru"
+        self,
+        latent: Latent,
+        *,
+        embedding: int,
+        action: int,
+        width: int,
+        cell: CellKind = "gru",
+        activation: type[nn.Module] = nn.GELU,
     ):
         super().__init__()
         self.latent, self.width = latent, width
         self.enter = nn.Linear(latent.width + action, width)
         kind = nn.GRUCell if cell == "gru" else NormGRUCell
         self.recurrent = kind(width, width)
-        self.prior_head = mlp([width, width, latent.outputs])
-        self.posterior_head = mlp([width + embedding, width, latent.outputs])
+        self.activation = activation()
+        self.prior_head = mlp([width, width, latent.outputs], activation=activation)
+        self.posterior_head = mlp([width + embedding, width, latent.outputs], activation=activation)
 
     def initial(self, like: Tensor) -> WorldState:
         """Return the states of sequences of which nothing is known: zeros.
@@ -104,7 +112,8 @@ class StateSpace(nn.Module):
         action: Float[Tensor, "n a"],
     ) -> Float[Tensor, "n d"]:
         """Return the recurrent state after an action."""
-        return self.recurrent(F.gelu(self.enter(torch.cat([drawn, action], dim=-1))), recurrent)
+        entered = self.activation(self.enter(torch.cat([drawn, action], dim=-1)))
+        return self.recurrent(entered, recurrent)
 
     def prior(self, recurrent: Float[Tensor, "... d"]) -> Float[Tensor, "... p q"]:
         """Return distributions of the variables before anything is observed."""

@@ -184,7 +184,12 @@ def _begun(
     if isinstance(system.model, TaughtWorld):
         watched = system.model, Reader(system.model, info.embodiments[0].codec, run.device)
     system.to(run.device)
-    prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
+    try:
+        prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
+    except BaseException:
+        # Nothing was learned yet, and a next call prefills from the start.
+        shutil.rmtree(run.output / REPLAY)
+        raise
     if scales is None and spec.state_dimension:
         states = [episode.state for _, episode in collector.replay.read()]
         info = _described(run, job, spec, scales_of(states))
