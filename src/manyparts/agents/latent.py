@@ -230,6 +230,7 @@ class LatentAgent(Described):
         assert behaviour is not None
         advice, noise = None, None
         if taught is not None and behaviour.config.guide != "none":
+            assert isinstance(self.model, TaughtWorld), type(self.model)
             relevance = self.model.relevance(features, taught.features, taught.surprise)
             advice = Advice.of(relevance)
             noise = behaviour.guide_noise(self.model, 1, generator) if explore else None

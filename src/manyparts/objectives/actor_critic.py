@@ -219,6 +219,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             if self.config.gradient == "reinforce":
                 taken = distribution.log_probability(action.detach())
             if self.config.guide == "prior":
+                assert isinstance(model, TaughtWorld), type(model)
                 wanted = model.action_vae.action(torch.stack(guides, dim=1))
                 distance = (distribution.mode - wanted).square().sum(dim=-1)
         return Imagined(

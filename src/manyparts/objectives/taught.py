@@ -24,7 +24,7 @@ class TaughtPasses(WorldPasses):
     Teachers take no part: what they made of each step was recorded when it was taken.
     """
 
-    model: TaughtWorld
+    model: TaughtWorld  # pyright: ignore[reportIncompatibleVariableOverride], never assigned
 
     of_sources: Batch | None = field(init=False, default=None)
     """The windows of sources; None if there are none."""
