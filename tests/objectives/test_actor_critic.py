@@ -103,8 +103,7 @@ def test_actor_finds_the_action_that_pays(kind: str, gradient: Any, monkeypatch:
         system.losses(batch, generator(step))["actor_critic"].mean().backward()
         optimizer.step()
     features = WorldPasses(model, batch, generator()).filtered.features.flatten(0, 1)
-    distribution, _ = objective.actor(features)
-    mode = objective.as_input(distribution.mode)
+    mode = objective.as_input(objective.policy(features, None).mode)
     assert mode.min() > 0.6, mode.flatten()
 
 
