@@ -20,14 +20,19 @@ from training.online.tiny import SEEN, rows, tiny
 
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.loading import load
+from manyparts.cli import main
 from manyparts.core.errors import UserError
+from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import Replay
+from manyparts.data.tools.export import export
 from manyparts.envs.registry import make
 from manyparts.envs.suites.pointmass import PointMass
 from manyparts.evaluation.results import Result
+from manyparts.methods import preset
 from manyparts.models.run_files import resolve
 from manyparts.rollout.collect import collect
 from manyparts.training.online.train import train_online
+from manyparts.training.train import train
 
 TASK = "pointmass/reach"
 
@@ -132,6 +137,25 @@ def test_a_run_starts_from_another_world(tmp_path: Path) -> None:
     scales = [json.loads((resolve(run) / "config.json").read_text()) for run in (first, second)]
     assert scales[0]["embodiments"][0]["statistics"] == scales[1]["embodiments"][0]["statistics"]
     assert rows(second)[0]["loss/world"] < rows(first)[0]["loss/world"]
+
+
+def test_a_replay_becomes_a_dataset(tmp_path: Path) -> None:
+    """A next world model learns from it."""
+    run = run_tiny(tmp_path / "run", "pointmass/reach-ledge", config=tiny(**CONFIG))
+    assert main(["data", "export", str(run / "replay"), str(tmp_path / "data")]) == 0
+    dataset = EpisodeDataset.open(tmp_path / "data")
+    assert dataset.fps == 10 and dataset.terminated is not None
+    spec = make("pointmass/reach-ledge", {**SEEN, "cameras": ["none"]}).embodiment_spec
+    replay = Replay(run / "replay", spec, max_frames=30)
+    for episode, (entry, recorded) in zip(dataset, replay.read(), strict=True):
+        assert np.array_equal(episode.action, recorded.action) and entry.length == len(episode)
+        assert np.array_equal(episode.reward, recorded.reward)
+        assert episode.terminated == entry.terminated
+    world = preset("vid2act/world-debug")
+    world = replace(world, steps=2, window=replace(world.window, steps=4), batch_size=2)
+    assert train(world, data=tmp_path / "data", output=tmp_path / "world", device="cpu").exists()
+    with pytest.raises(UserError, match="is no replay"):
+        export(tmp_path / "data", tmp_path / "other")
 
 
 def test_other_settings_are_not_resumed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import atomic_file, make_folder, write_atomically
 from manyparts.data.sampling.rows import RowFile
 
-INDEX, EPISODES = "index.jsonl", "episodes"
+INDEX, EPISODES, DESCRIPTION = "index.jsonl", "episodes", "replay.json"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Replay:
         *,
         max_frames: int,
         recorded: Mapping[str, tuple[int, ...]] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Open a replay, or begin one.
 
@@ -78,6 +80,7 @@ class Replay:
             spec: The embodiment.
             max_frames: The bound.
             recorded: Name to the shape of what the agent notes at each step, such as features.
+            about: What `open_replay` gives back with it, as JSON values.
 
         Raises:
             UserError: The folder cannot be made, or its index cannot be read.
@@ -85,6 +88,14 @@ class Replay:
         self.folder, self.spec, self.max_frames = folder, spec, max_frames
         self.recorded = dict(recorded or {})
         make_folder(folder / EPISODES)
+        if not (folder / DESCRIPTION).exists():
+            described = {
+                "spec": spec.to_dict(),
+                "max_frames": max_frames,
+                "recorded": self.recorded,
+                "about": dict(about or {}),
+            }
+            write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
         self.episodes: list[ReplayedEpisode] = []
         self.num_added = self.num_collected = 0
         self._files: dict[tuple[int, str], RowFile] = {}
@@ -234,6 +245,31 @@ class Replay:
             f"images/{name}": ((3, *size), "u1") for name, size in self.spec.cameras.items()
         }
         return columns
+
+
+def open_replay(folder: Path) -> tuple[Replay, dict[str, Any]]:
+    """Open the replay of a folder by what stands there.
+
+    Args:
+        folder: The replay's.
+
+    Returns:
+        The replay, and what its maker said about it.
+
+    Raises:
+        UserError: There is no replay, or its description cannot be read.
+    """
+    path = folder / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        spec = Spec.from_dict(values["spec"])
+        recorded = {name: tuple(shape) for name, shape in values["recorded"].items()}
+        replay = Replay(folder, spec, max_frames=values["max_frames"], recorded=recorded)
+        return replay, values["about"]
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no replay: {DESCRIPTION} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _column(episode: Episode, name: str) -> np.ndarray:

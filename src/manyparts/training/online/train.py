@@ -220,9 +220,7 @@ def _given_scales(run: Run, job: Job, spec: Spec) -> Statistics | None:
 
 def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> CheckpointInfo:
     """The description of the run's checkpoints: its embodiment, and others of its sources."""
-    instructions = registry.instructions(job.environment)
-    entry = TaskEntry(job.environment, instructions.instruction, instructions.paraphrases)
-    embodiment = Embodiment(spec, to_jsonable(job.seen), statistics, (entry,))
+    embodiment = Embodiment(spec, to_jsonable(job.seen), statistics, (_task(job),))
     others = [
         replace(each, tasks=()) for each in run.sources.embodiments() if each.spec.differences(spec)
     ]
@@ -234,6 +232,11 @@ def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> Checkp
         window=to_jsonable(run.config.window),
         provenance=provenance(run.config, run.sources, run.origin) | own | job.facts(),
     )
+
+
+def _task(job: Job) -> TaskEntry:
+    instructions = registry.instructions(job.environment)
+    return TaskEntry(job.environment, instructions.instruction, instructions.paraphrases)
 
 
 def _built(run: Run, info: CheckpointInfo) -> System:
@@ -253,6 +256,12 @@ def _collector(
         environments[0].embodiment_spec,
         max_frames=job.online.replay_frames,
         recorded=shapes_of(model) if isinstance(model, TaughtWorld) else {},
+        about={
+            "environment": to_jsonable(job.seen),
+            "tasks": [to_jsonable(_task(job))],
+            "action_repeat": job.online.action_repeat,
+            "terminates": environments[0].can_terminate,
+        },
     )
     return Collector(
         environments, replay, seed=run.config.seed, action_repeat=job.online.action_repeat
