@@ -51,6 +51,7 @@ NAMES = {
     "preset_names",
     "rollout",
     "train",
+    "train_online",
     "write_report",
 }
 

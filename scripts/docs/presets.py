@@ -45,6 +45,8 @@ IGNORED |= {
     "checkpoint_every_steps",
     "validate_every_steps",
     "log_every_steps",
+    "log_gradients",
+    "online",
     "validation_fraction",
 }
 IGNORED |= {"train_only", "new_parameters"}
@@ -90,7 +92,7 @@ def _families(names: Sequence[str]) -> str:
     """What each preset is for, once for all its sizes."""
     families: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        families[name.rpartition("-")[0]].append(name)
+        families[family_and_size(name)[0]].append(name)
     texts = {family: _purpose(members) for family, members in families.items()}
     rows = []
     for family, members in families.items():
@@ -98,15 +100,22 @@ def _families(names: Sequence[str]) -> str:
         same_text = [other for other in families if texts[other][0] == texts[family][0]]
         losses = {_losses(preset(_typical(families[other]))) for other in same_text}
         purpose = _losses(config) if len(losses) > 1 else " ".join(texts[family]).strip()
-        sizes = ", ".join(code(name.rpartition("-")[2]) for name in members)
+        sizes = ", ".join(code(family_and_size(name)[1]) for name in members)
         rows.append((code(family), sizes, cell(purpose), _parts(config)))
     return table(("preset", "sizes", "what it is", "model and losses"), rows)
 
 
+def family_and_size(name: str) -> tuple[str, str]:
+    """The name of a preset without its size, and the size: dreamer/laptop is dreamer, laptop."""
+    method, _, own = name.partition("/")
+    family, dash, size = own.rpartition("-")
+    return (f"{method}/{family}", size) if dash else (method, own)
+
+
 def _typical(members: Sequence[str]) -> str:
     """Of a preset's sizes the laptop's, or the first that is not for tests."""
-    usual = [name for name in members if not name.endswith("-debug")]
-    return next((name for name in usual if name.endswith("-laptop")), usual[0])
+    usual = [name for name in members if not name.endswith("debug")]
+    return next((name for name in usual if name.endswith("laptop")), usual[0])
 
 
 def _purpose(members: Sequence[str]) -> tuple[str, str]:
@@ -192,6 +201,10 @@ def core_minutes() -> dict[str, float]:
 
 def _work(config: Mapping[str, Any]) -> str:
     kept = {name: value for name, value in config.items() if name not in IGNORED}
+    # The archives are from before rates could differ.
+    kept["optimizer"] = {
+        name: value for name, value in config["optimizer"].items() if name != "rates" or value
+    }
     return json.dumps(kept, sort_keys=True)
 
 

@@ -219,8 +219,8 @@ def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]
 
 
 def _follow_expert(env: Environment) -> None:
-    """Until the task is solved."""
+    """Until the task is solved, or the episode ends."""
     for _ in range(env.max_steps):
-        _, _, _, info = env.advance(env.expert_action())
-        if info["success"]:
+        _, terminated, _, info = env.advance(env.expert_action())
+        if info["success"] or terminated:
             return

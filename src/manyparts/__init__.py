@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from manyparts.report.html import write_report
     from manyparts.rollout.collect import collect
     from manyparts.rollout.loop import EpisodeResult, Step, rollout
+    from manyparts.training.online.train import train_online
     from manyparts.training.train import train
 
 _MODULES = {
@@ -48,6 +49,7 @@ _MODULES = {
     "report.html": ("write_report",),
     "rollout.collect": ("collect",),
     "rollout.loop": ("EpisodeResult", "Step", "rollout"),
+    "training.online.train": ("train_online",),
     "training.train": ("train",),
 }
 _MODULE_OF: dict[str, str] = {}

@@ -56,9 +56,17 @@ def write(
     episodes: list[Episode],
     spec: Spec | None = None,
     images: Literal["png", "video"] = "png",
+    *,
+    terminates: bool = False,
 ) -> EpisodeDataset:
     with DatasetWriter(
-        path, spec or make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT, images=images
+        path,
+        spec or make_spec(),
+        fps=FPS,
+        tasks=TASKS,
+        environment=ENVIRONMENT,
+        images=images,
+        terminates=terminates,
     ) as writer:
         for episode in episodes:
             writer.add(episode)
@@ -67,6 +75,7 @@ def write(
 
 def assert_equal(one: Episode, other: Episode) -> None:
     assert (one.task, one.instruction, one.seed) == (other.task, other.instruction, other.seed)
+    assert one.terminated == other.terminated
     for name in ("state", "action", "expert_action", "reward", "success"):
         left, right = getattr(one, name), getattr(other, name)
         assert left.dtype == right.dtype, (name, left.dtype, right.dtype)

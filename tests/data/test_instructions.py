@@ -44,11 +44,16 @@ def test_any_short_instruction_keeps_tokens(instruction: str) -> None:
         )
 
 
+LATER_TASKS = ("pointmass/reach-ledge",)  # no agent from before the hash knows them
+
+
 def test_all_instructions_keep_their_tokens() -> None:
     whole = hashlib.sha256()
     for suite in registry.suite_names():
         declared = registry._suite(suite)
         for name in declared.tasks:
+            if f"{suite}/{name}" in LATER_TASKS:
+                continue
             said: Instructions = declared.instructions[name]
             for instruction in (said.instruction, *said.paraphrases, *said.held_out):
                 whole.update(json.dumps([instruction, list(TEXT.tokens(instruction))]).encode())

@@ -17,7 +17,7 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
 
 TASKS = [
-    *("pointmass/reach", "pointmass/reach-blue"),
+    *("pointmass/reach", "pointmass/reach-blue", "pointmass/reach-ledge"),
     *("metaworld/reach", "metaworld/drawer-close"),
     *("navigation/hallway", "navigation/maze-s3"),
     *("kitchen/microwave", "kitchen/light-switch"),
@@ -117,11 +117,11 @@ def test_expert_succeeds_and_chance_fails(task: str) -> None:
             success = False
             for _ in range(150):
                 chance = generator.uniform(env.action_space.low, env.action_space.high)
-                _, _, truncated, info = env.advance(
+                _, terminated, truncated, info = env.advance(
                     env.expert_action() if who == "expert" else chance
                 )
                 success |= info["success"]
-                if truncated or success:
+                if terminated or truncated or success:
                     break
             solved[who] += success
     assert solved["expert"] == 4

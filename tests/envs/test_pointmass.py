@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from manyparts.envs import registry
-from manyparts.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
+from manyparts.envs.base import EnvConfig, Environment
+from manyparts.envs.suites.pointmass import COLOURS, LEDGE, SUCCESS_DISTANCE, TABLE
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
@@ -58,3 +59,69 @@ def test_right_force_moves_disc_right() -> None:
     assert after["state"][0] < before["state"][0] - 0.1
     assert after["state"][1] == before["state"][1]
     assert column(after) < column(before) - 3
+
+
+def fall(env: Environment, force: np.ndarray) -> list[tuple[float, bool, bool]]:
+    """Push until the episode ends. Returns reward, terminated and truncated of each step."""
+    steps: list[tuple[float, bool, bool]] = []
+    while not steps or not (steps[-1][1] or steps[-1][2]):
+        steps.append(env.advance(force)[:3])
+    return steps
+
+
+@pytest.mark.parametrize("force", [(1, 0), (-1, 0), (0, 1), (0, -1), (1, -1)])
+def test_the_disc_falls_off_the_ledge(force: tuple[int, int]) -> None:
+    env = registry.make("pointmass/reach-ledge", EnvConfig(state="full"))
+    env.begin(0)
+    steps = fall(env, np.array(force))
+    assert [terminated for _, terminated, _ in steps] == [False] * (len(steps) - 1) + [True]
+    assert steps[-1][0] == 0 and all(reward > 0 for reward, _, _ in steps[:-1])
+    assert np.abs(env.observe()["state"][:2]).max() > 1
+    assert env.observation_space.contains(env.observe())
+
+
+def test_a_fallen_disc_stays_down() -> None:
+    env = registry.make("pointmass/reach-ledge")
+    env.begin(0)
+    fall(env, np.ones(2))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"the episode has terminated: call reset\(seed="):
+            env.advance(np.zeros(2))
+    env.begin(0)
+    assert env.advance(np.zeros(2))[1:3] == (False, False)
+
+
+def test_a_fall_may_end_the_horizon() -> None:
+    env = registry.make("pointmass/reach-ledge")
+    env.begin(0)
+    length = len(fall(env, np.ones(2)))
+    short = registry.make("pointmass/reach-ledge", EnvConfig(max_steps=length))
+    short.begin(0)
+    assert fall(short, np.ones(2))[-1][1:] == (True, True)
+
+
+def test_only_the_ledge_task_terminates() -> None:
+    can = [
+        task
+        for task in registry.expand("pointmass/all")
+        if registry.make(task, EnvConfig(image_size=8)).can_terminate
+    ]
+    assert can == ["pointmass/reach-ledge"]
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "evaluation"])
+def test_the_ledge_expert_never_falls(split) -> None:
+    env = registry.make("pointmass/reach-ledge", EnvConfig(image_size=8), split=split)
+    for seed in range(20):
+        env.begin(seed)
+        ends = [env.advance(env.expert_action()) for _ in range(env.max_steps)]
+        assert ends[-1][3]["success"] and not any(terminated for _, terminated, _, _ in ends)
+
+
+def test_the_ledge_is_seen_in_images() -> None:
+    ledge, rim = (
+        registry.make(f"pointmass/{name}").reset(seed=3)[0]["images"]["top"]
+        for name in ("reach-ledge", "reach")
+    )
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert tuple(ledge[row, column]) == LEDGE and tuple(rim[row, column]) == TABLE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from factories import make_model_config, make_spec
+from factories import STATE, make_model_config, make_spec
 from torch import nn
 
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -17,10 +17,16 @@ from manyparts.models.configs import (
     RepresentationConfig,
     sees_images,
 )
+from manyparts.models.dynamics.configs import LatentWorldConfig, TaughtWorldConfig, TeacherConfig
 from manyparts.objectives.system import MODELS
 
 SMALL: dict[type, Any] = {
     ControlTransformerConfig: make_model_config(),
+    TaughtWorldConfig: TaughtWorldConfig(
+        teachers=(
+            TeacherConfig(LatentWorldConfig(width=8), ("a",), cameras={}, state=STATE, action=2),
+        )
+    ),
     RepresentationConfig: RepresentationConfig(KeypointEncoderConfig(8, ((8, 3, 1),)), width=8),
 }
 EMBODIMENTS = EmbodimentSet((make_spec(),))

@@ -31,7 +31,6 @@ from manyparts.objectives.configs import (
     NextStateLikelihoodConfig,
     NextStepConfig,
 )
-from manyparts.objectives.latent_state import divergence
 from manyparts.objectives.next_state_likelihood import bootstrap
 from manyparts.objectives.next_step import cross_entropy
 from manyparts.objectives.steps import StepPasses, TransformerPasses
@@ -289,14 +288,6 @@ def test_distribution_is_learned_at_real_steps() -> None:
             )
         )
     assert drawn == {(0, 0), (0, 1), (0, 2)}
-
-
-def test_divergence_is_of_categorical_variables() -> None:
-    first, second = torch.randn(2, 5, 3, 4).log_softmax(dim=-1)
-    expected = torch.distributions.kl_divergence(
-        *(torch.distributions.Categorical(logits=x) for x in (first, second))
-    )
-    torch.testing.assert_close(divergence(first, second), expected.sum(dim=-1))
 
 
 def test_posterior_sees_what_followed() -> None:

@@ -204,6 +204,34 @@ def test_failures_are_counted_and_kept(tmp_path: Path) -> None:
     assert ends[-1]
 
 
+def test_falls_are_recorded_as_terminations(tmp_path: Path) -> None:
+    """Much noise pushes the expert's disc off the table, sometimes after it was at the goal."""
+    dataset = collect(
+        ["pointmass/reach", "pointmass/reach-ledge"],
+        episodes=4,
+        output=tmp_path / "data",
+        config=EnvConfig(image_size=16),
+        noise=Noise(fraction=0.5, std=2.0, correlation=0.95),
+        keep_failures=True,
+        workers=2,
+    )
+    terminated = dataset.terminated
+    assert terminated is not None
+    on_ledge = dataset.episode_task == 1
+    assert not terminated[~on_ledge].any() and 0 < terminated[on_ledge].mean() < 1
+    for index, ended in enumerate(terminated):
+        episode = dataset.episode(index)
+        rows = dataset.columns(index)["next.terminated"]
+        assert episode.terminated == ended and rows.tolist() == [False] * (len(rows) - 1) + [ended]
+        assert (episode.reward[-1] == 0) == ended
+
+
+def test_rim_tasks_have_no_column(reference: Path) -> None:
+    dataset = EpisodeDataset.open(reference)
+    assert dataset.terminated is None and "next.terminated" not in dataset.columns(0)
+    assert "terminated" not in (reference / "meta" / "info.json").read_text()
+
+
 def test_collection_gives_up_failing_experts(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 tries; gave up"

@@ -105,6 +105,38 @@ def test_episodes_stop_at_max_steps(env: Environment) -> None:
     assert run(env, max_steps=10 * env.max_steps)[0].length == env.max_steps
 
 
+class Pushing:
+    """Pushes to the right, whatever it sees."""
+
+    prompted = False
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    def needs_observation(self, carry: None) -> bool:
+        return False
+
+    def act(
+        self,
+        carry: None,
+        observation: Observation | None,
+        prompt: Prompt | None,
+        *,
+        explore: bool,
+    ) -> tuple[np.ndarray, None]:
+        return np.array([1, 0], np.float32), None
+
+
+def test_rollouts_end_with_a_fall() -> None:
+    env = make("pointmass/reach-ledge", SMALL)
+    agent = Pushing(env.embodiment_spec)
+    result, steps = run(env, agent=agent)
+    assert result.terminated and result.length == len(steps) < 100
+    assert steps[-1].reward == 0 and not result.success_last
+    cut, _ = run(make("pointmass/reach", SMALL), agent=agent)
+    assert not cut.terminated and cut.length == 100
+
+
 def test_only_needed_images_are_rendered(env: Environment) -> None:
     agent, prompt = Glimpsing(env.embodiment_spec), Prompt("go there")
     _, steps = run(env, agent=agent, prompt=prompt, explore=False, max_steps=7)

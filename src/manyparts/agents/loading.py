@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from manyparts.agents.cloning import embodiment_index
+from manyparts.agents.latent import LatentAgent
 from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
@@ -24,14 +25,15 @@ from manyparts.core.serialisation import from_jsonable
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.configs import ModelConfig
-from manyparts.models.dynamics.configs import DynamicsConfig
+from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.representation import Representation
-from manyparts.objectives.configs import ObjectiveConfig
+from manyparts.objectives.configs import ActorCriticConfig, ObjectiveConfig
 from manyparts.objectives.system import System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 
-LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
+LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent
 """What `load` returns: an agent that acts with learned weights."""
 
 
@@ -80,10 +82,42 @@ def _agent(
 ) -> LearnedAgent:
     """Return the agent of the kind that fits the model."""
     require_fitting_planner(path, info, origin.planner, objective)
+    if isinstance(system.model, LatentWorld):
+        return _latent_agent(system, info, origin)
     if origin.planner is not None:
         return _planning_agent(path, system, info, origin, origin.planner, objective)
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
     return kind(system, info, embodiment=origin.embodiment, precision=origin.precision)
+
+
+def _latent_agent(system: System, info: CheckpointInfo, origin: Origin) -> LatentAgent:
+    """Return an agent that acts in a latent world, by its own policy or by a planner."""
+    require_full_precision(origin.precision, "a latent world")
+    learned = info.embodiments[embodiment_index(info, origin.embodiment)]
+    agent = LatentAgent(
+        system.eval(),
+        learned.codec,
+        planner=origin.planner,
+        action_repeat=info.provenance.get("action_repeat", 1),
+    )
+    agent.environment = learned.environment
+    return agent
+
+
+def require_full_precision(precision: Precision, what: str) -> None:
+    """Require float32.
+
+    Args:
+        precision: Of the agent.
+        what: Which kind of acting, for the error.
+
+    Raises:
+        UserError: The precision is another one.
+    """
+    if precision != "fp32":
+        raise UserError(
+            f"precision is {precision!r}; {what} is in 'fp32' alone: rounded predictions add up"
+        )
 
 
 def _planning_agent(
@@ -107,11 +141,7 @@ def _planning_agent(
             "give an objective, manyparts.load(..., objective=...), "
             "or where it learned a policy the planner 'policy'"
         )
-    if origin.precision != "fp32":
-        raise UserError(
-            f"precision is {origin.precision!r}; planning is in 'fp32' alone: "
-            "rounded predictions add up"
-        )
+    require_full_precision(origin.precision, "planning")
     learned = info.embodiments[embodiment_index(info, origin.embodiment)]
     agent = MpcAgent(
         system.eval().model,
@@ -141,7 +171,11 @@ def require_fitting_planner(
     Raises:
         UserError: A dynamics model has no planner, or a policy has a planner or an objective.
     """
-    plans = isinstance(from_jsonable(ModelConfig, dict(info.model)), DynamicsConfig)
+    model = from_jsonable(ModelConfig, dict(info.model))
+    if isinstance(model, LatentWorldConfig):
+        _require_fitting_world(path, info, planner, objective)
+        return
+    plans = isinstance(model, DynamicsConfig)
     if plans and planner is None:
         raise UserError(
             f"{path} is a dynamics model, which predicts and acts only with a planner; "
@@ -149,6 +183,30 @@ def require_fitting_planner(
         )
     if not plans and (planner is not None or objective is not None):
         raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
+
+
+def _require_fitting_world(
+    path: str | Path,
+    info: CheckpointInfo,
+    planner: PlannerConfig | None,
+    objective: StepValue | None,
+) -> None:
+    """Require a planner for a world without a policy, and no objective."""
+    objectives = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
+    has_policy = any(isinstance(each, ActorCriticConfig) for each in objectives.values())
+    searches = [name for name, kind in PLANNERS.items() if kind is not FollowConfig]
+    if planner is None and not has_policy:
+        raise UserError(
+            f"{path} is a world model without a policy, which acts only with a planner; "
+            f"choices: {', '.join(searches)}"
+        )
+    if isinstance(planner, FollowConfig):
+        raise UserError(
+            f"planner 'policy' follows a policy that imitates, which {path} does not have; "
+            f"choices: {', '.join(searches)}, or none for its own policy"
+        )
+    if objective is not None:
+        raise UserError(f"{path} plans for the rewards that it learned, and takes no objective")
 
 
 def load_system(

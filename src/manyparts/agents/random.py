@@ -18,6 +18,10 @@ class RandomCarry:
     step: int
     """Actions taken so far in this episode."""
 
+    def to_plain(self) -> dict[str, int]:
+        """Return plain values, for a checkpoint."""
+        return {"step": self.step}
+
 
 class RandomAgent(Described):
     """Draws actions within the action contract; it reads no observation and no prompt.

@@ -21,6 +21,7 @@ ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
     "check": "find what is wrong with a dataset, and write a repaired copy",
     "convert": "write a dataset in another format",
+    "export": "write the replay of a run that learned by acting as a dataset",
     "view": "write a page with its episodes, actions and states, for a browser",
 }
 
@@ -74,6 +75,21 @@ class ConvertOptions:
     """What the column `action` holds. executed: the action that was taken; the expert's own is in
     `expert_action`. expert: the expert's action before noise was added, for programs that imitate
     `action`."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write the replay of a run that learned by acting as a dataset in the LeRobotDataset v3.0
+    layout."""
+
+    replay: Positional[Annotated[Path, arg(metavar="RUN/replay")]]
+    """The replay's folder."""
+
+    target: Positional[Annotated[Path, arg(metavar="TARGET")]]
+    """The folder to write, which must not exist."""
+
+    images: Literal["png", "video"] = "png"
+    """How images are stored. png: without loss. video: as small AV1 files, with some loss."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}"
         )
-    return {"info": _info, "check": _check, "convert": _convert, "view": _view}[action](rest)
+    return {"info": _info, "check": _check, "convert": _convert, "export": _export, "view": _view}[
+        action
+    ](rest)
 
 
 def _info(arguments: Sequence[str]) -> int:
@@ -207,6 +225,14 @@ def _convert(arguments: Sequence[str]) -> int:
         embodiment=options.embodiment,
         actions=options.actions,
     )
+    return 0
+
+
+def _export(arguments: Sequence[str]) -> int:
+    options = parse(ExportOptions, arguments, command="data export")
+    from manyparts.data.tools.export import export
+
+    export(options.replay, options.target, images=options.images)
     return 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
@@ -95,6 +96,9 @@ class Prompt:
         return hash((self.instruction, id(self.goal), id(self.demonstration)))
 
 
+_NAMED = ("images", "features", "recorded")  # fields of a batch with tensors (b, t, ...) by name
+
+
 @shown_short
 @dataclass(frozen=True)
 class PromptImages:
@@ -151,6 +155,8 @@ class Episode:
     """float32 (T,), received after action t."""
     success: np.ndarray
     """bool (T,), whether the task is solved after action t."""
+    terminated: bool = False
+    """Whether it ended for good after the last action, and was not only cut off."""
 
     def __post_init__(self) -> None:
         names = ("state", "action", "expert_action", "reward", "success")
@@ -211,6 +217,14 @@ class Batch:
     embodiment: Tensor | None = None
     """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`. Cameras
     are then named by its slots. None where there is only one embodiment."""
+    terminated: Tensor | None = None
+    """bool (b, t), steps after which the episode ended for good, and was not only cut off; None if
+    the data do not say it."""
+    source: Tensor | None = None
+    """int64 (b,), the index in the mixture of the dataset that the row is of, for models that tell
+    datasets apart; -1: of what the agent itself collected; None: there is no mixture."""
+    recorded: Mapping[str, Tensor] = field(default_factory=dict)
+    """Name to what an agent noted while it acted, (b, t, ...)."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -225,19 +239,26 @@ class Batch:
             "state_mask": (b, s),
             "action_mask": (b, a),
             "window": (b,),
-        } | ({} if self.embodiment is None else {"embodiment": (b,)})
+        }
+        optional = {"embodiment": (b,), "source": (b,), "terminated": (b, t)}
+        expected |= {name: of for name, of in optional.items() if getattr(self, name) is not None}
         for name, shape in expected.items():
             assert tuple(getattr(self, name).shape) == shape, (
                 name,
                 tuple(getattr(self, name).shape),
                 shape,
             )
-        for name, tensor in [*self.images.items(), *self.features.items()]:
+        for name, tensor in chain(*(getattr(self, name).items() for name in _NAMED)):
             assert tuple(tensor.shape[:2]) == (b, t), (name, tuple(tensor.shape), (b, t))
         assert len(self.prompt) == b, (len(self.prompt), b)
 
     def __len__(self) -> int:
         return len(self.window)
+
+    @property
+    def terminations(self) -> Tensor:
+        """`terminated`, or that no step is."""
+        return self.mask & False if self.terminated is None else self.terminated
 
     def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
         """Return the same batch on another device.
@@ -255,11 +276,32 @@ class Batch:
         """
         return _changed(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
+    def rows(self, indices: Tensor) -> Batch:
+        """Return some of the windows.
+
+        Args:
+            indices: int64 (n,), in the order of the result.
+        """
+        chosen = {
+            item.name: value[indices]
+            for item in fields(self)
+            if (value := getattr(self, item.name)) is not None
+            and not isinstance(value, Mapping | tuple | PromptImages)
+        }
+        for name in _NAMED:
+            chosen[name] = {key: each[indices] for key, each in getattr(self, name).items()}
+        if self.prompt_images is not None:
+            chosen["prompt_images"] = _changed(self.prompt_images, lambda tensor: tensor[indices])
+        prompt = tuple(self.prompt[index] for index in indices.tolist())
+        return replace(self, **chosen, prompt=prompt)
+
     def without_first_step(self) -> Batch:
         """Return the same windows from their second step on."""
         names = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
         later: dict[str, Any] = {name: getattr(self, name)[:, 1:] for name in names}
-        for name in ("images", "features"):
+        if self.terminated is not None:
+            later["terminated"] = self.terminated[:, 1:]
+        for name in _NAMED:
             later[name] = {camera: tensor[:, 1:] for camera, tensor in getattr(self, name).items()}
         return replace(self, **later)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.core.arguments import whole
-from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
 from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.printing import counted, html_table
 from manyparts.core.records import Episode
@@ -170,6 +170,7 @@ class EpisodeDataset:
             expert_action=_matrix(columns.get(EXPERT_ACTION, action), length),
             reward=self.rewards(index, columns),
             success=self._one_per_step(columns, SUCCESS, index).astype(bool),
+            terminated=bool(self._one_per_step(columns, TERMINATED, index)[-1:].any()),
         )
 
     def length(self, index: int) -> int:
@@ -185,6 +186,14 @@ class EpisodeDataset:
     def columns(self, index: int) -> dict[str, np.ndarray]:
         """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
         return self.reader.columns(self._positive(index))
+
+    @property
+    def terminated(self) -> np.ndarray | None:
+        """bool (episodes,), which episodes ended for good, and were not only cut off.
+
+        None where the dataset does not say it.
+        """
+        return self.reader.contents.terminated
 
     @cached_property
     def has_rewards(self) -> bool:

@@ -20,6 +20,7 @@ Split = Literal["train", "validation", "evaluation"]
 SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")
 
 
+NO_CAMERA = "none"
 StateKind = Literal["proprioception", "full", "shared"]
 
 
@@ -32,7 +33,8 @@ class EnvConfig:
     """Side of every camera's square image in pixels, 8 to 2048."""
 
     cameras: tuple[str, ...] = ()
-    """Names of the cameras; empty for the suite's default."""
+    """Names of the cameras; empty for the suite's default; "none" for states without images, which
+    are faster."""
 
     goal: Literal["visible", "hidden"] = "visible"
     """Whether the goal is shown; "hidden" zeroes it in the state and removes its marker from
@@ -83,6 +85,8 @@ class EnvConfig:
         Raises:
             UserError: the suite has no such camera.
         """
+        if self.cameras == (NO_CAMERA,):
+            return {}
         cameras = self.cameras or default
         for camera in cameras:
             if camera not in choices:
@@ -162,10 +166,14 @@ class Environment(gymnasium.Env, ABC):
     """One task of a suite. An episode is a pure function of (task, split, seed) and the actions.
 
     `reset` is `begin` and `observe`, `step` is `advance` and `observe`; use the parts where a step
-    need not be rendered. An episode never terminates on success; it is truncated after `max_steps`.
+    need not be rendered. An episode goes on after success, and is truncated after `max_steps`.
+    Where `can_terminate`, it may also terminate: it ends for good, such as by a fall.
     """
 
     render_mode = "rgb_array"
+
+    can_terminate: bool = False
+    """Whether episodes of the task can terminate; then `_has_terminated` says when."""
 
     def __init__(self, task: str, spec: Spec, *, split: Split, max_steps: int) -> None:
         """Set the spaces that follow from the spec.
@@ -188,6 +196,7 @@ class Environment(gymnasium.Env, ABC):
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
         self._elapsed: int | None = None
+        self._terminated = False
 
     def begin(self, seed: int) -> None:
         """Start the episode of this seed, without rendering.
@@ -198,7 +207,7 @@ class Environment(gymnasium.Env, ABC):
         if seed < 0:
             raise ValueError(f"seed is {seed}; expected at least 0")
         self._begin(int(seed))
-        self._elapsed = 0
+        self._elapsed, self._terminated = 0, False
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
         """Step without rendering.
@@ -208,13 +217,19 @@ class Environment(gymnasium.Env, ABC):
                 rounded.
 
         Returns:
-            reward, terminated (always False), truncated and info, in which `success` is a bool.
+            reward, terminated (the episode ended for good), truncated (it reached `max_steps`) and
+            info, in which `success` is a bool.
 
         Raises:
-            ValueError: the action has another shape or is not finite, or no episode has begun.
+            ValueError: the action has another shape or is not finite, or no episode has begun, or
+                it has terminated.
         """
         if self._elapsed is None:
             raise ValueError("no episode has begun: call reset(seed=...) or begin(seed) first")
+        if self._terminated:
+            raise ValueError(
+                "the episode has terminated: call reset(seed=...) or begin(seed) to begin another"
+            )
         action = np.asarray(action, np.float32)
         if action.shape != self.action_space.shape:
             raise ValueError(
@@ -224,7 +239,10 @@ class Environment(gymnasium.Env, ABC):
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
         reward, success = self._advance(self.embodiment_spec.action.executed(action))
         self._elapsed += 1
-        return reward, False, self._elapsed >= self.max_steps, {"success": success}
+        self._terminated = self._has_terminated()
+        assert self.can_terminate or not self._terminated, f"{self.task} does not say it can"
+        truncated = self._elapsed >= self.max_steps
+        return reward, self._terminated, truncated, {"success": success}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -296,6 +314,10 @@ class Environment(gymnasium.Env, ABC):
     @abstractmethod
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         """Simulate one step and return reward and success; the action is within its bounds."""
+
+    def _has_terminated(self) -> bool:
+        """Whether the last step ended the episode for good. Override it where `can_terminate`."""
+        return False
 
 
 def observation_space(spec: Spec) -> gymnasium.spaces.Dict:

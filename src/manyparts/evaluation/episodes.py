@@ -12,6 +12,7 @@ import numpy as np
 
 from manyparts.agents.base import Agent
 from manyparts.agents.expert import ExpertAgent
+from manyparts.agents.latent import LatentAgent
 from manyparts.agents.loading import LearnedAgent, load
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
@@ -235,7 +236,8 @@ def seeded(agent: Agent, seed: int) -> Agent:
         agent: any agent. One that is no planner is returned as it is.
         seed: the episode's, see `episode_seed`.
     """
-    return agent.with_seed(derive_seed("act", seed)) if isinstance(agent, MpcAgent) else agent
+    draws = isinstance(agent, MpcAgent | LatentAgent)
+    return agent.with_seed(derive_seed("act", seed)) if draws else agent
 
 
 def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> Agent:

@@ -72,7 +72,7 @@ def _entry(name: str) -> _Preset:
 
 
 def _presets() -> dict[str, _Preset]:
-    return _dualmind() | _inverse_dynamics() | _dynamics()
+    return _dualmind() | _inverse_dynamics() | _dynamics() | _dreamer() | _vid2act()
 
 
 def _dualmind() -> dict[str, _Preset]:
@@ -92,6 +92,7 @@ def _dualmind() -> dict[str, _Preset]:
 
 
 _SIZES = ("debug", "laptop", "paper")
+_ONLINE_SIZES = ("debug", "laptop", "base")
 
 
 def _inverse_dynamics() -> dict[str, _Preset]:
@@ -129,6 +130,25 @@ def _dynamics() -> dict[str, _Preset]:
         for function in ("generalist", "mlp", "ensemble", "recurrent"):
             presets[f"dynamics/{function}-{size}"] = _Preset(module, function, (size,))
     return presets
+
+
+def _dreamer() -> dict[str, _Preset]:
+    return {f"dreamer/{size}": _Preset("dreamer", "online", (size,)) for size in _ONLINE_SIZES}
+
+
+def _vid2act() -> dict[str, _Preset]:
+    functions = {
+        "teachers-": "teachers",
+        "world-": "world",
+        "": "student",
+        "distilled-": "distilled",
+        "rehearsed-": "rehearsed",
+    }
+    return {
+        f"vid2act/{prefix}{size}": _Preset("vid2act", function, (size,))
+        for prefix, function in functions.items()
+        for size in _ONLINE_SIZES
+    }
 
 
 _PRESETS = _presets()

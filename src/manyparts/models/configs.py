@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from manyparts.core.errors import UserError
-from manyparts.models.dynamics.configs import DynamicsConfig
+from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig, TaughtWorldConfig
 
 EFFICIENTNET = "efficientnet-lite0"
 
@@ -206,11 +206,28 @@ class RepresentationConfig:
             raise UserError(f"model.width is {self.width}; expected at least 0")
 
 
-ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
+ModelConfig = (
+    ControlTransformerConfig
+    | RepresentationConfig
+    | LatentWorldConfig
+    | TaughtWorldConfig
+    | DynamicsConfig
+)
 
 
 def sees_images(model: ModelConfig) -> bool:
     """Whether a model reads images; if not, none are loaded."""
     if isinstance(model, RepresentationConfig):
         return model.sees == "images"
+    if isinstance(model, LatentWorldConfig):
+        return model.sees != "state"
     return not isinstance(model, DynamicsConfig)
+
+
+def cacheable_encoder(model: ModelConfig) -> EncoderConfig | None:
+    """The config of a model's image encoder, which may be frozen and cached; None without one."""
+    if isinstance(model, ControlTransformerConfig):
+        return model.encoder
+    if isinstance(model, RepresentationConfig) and model.sees == "images":
+        return model.encoder
+    return None

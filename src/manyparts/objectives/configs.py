@@ -194,3 +194,150 @@ class ContrastiveStaticConfig(ObjectiveConfig):
 
     temperature: float = 1.0
     """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
+
+
+@dataclass(frozen=True)
+class WorldConfig(ObjectiveConfig):
+    """Learn to predict observations, rewards and ends of episodes from a latent state."""
+
+    divergence: float = 1.0
+    """Weight of the Kullback-Leibler divergence between posterior and prior."""
+
+    balance: float = 0.8
+    """Fraction of the divergence that trains the prior; the rest trains the posterior; 0 to 1."""
+
+    free_nats: float = 1.0
+    """Divergence below which nothing is trained to reduce it, in nats per step."""
+
+    state_std: float = 0.2
+    """Standard deviation of normalised states around their prediction. At 1 the latent state says
+    little about states of few numbers."""
+
+    reward: float = 2.0
+    """Weight of the squared error of rewards, whose logarithms are predicted."""
+
+    continuation: float = 1.0
+    """Weight of the error of whether episodes go on."""
+
+    source_rewards: bool = True
+    """Whether rewards of source data are learned, which is right where their task is the same."""
+
+    decoded: float = 1.0
+    """Fraction of the frames that are predicted in each step, drawn anew; less is faster; above 0,
+    at most 1."""
+
+    def __post_init__(self) -> None:
+        if self.state_std <= 0:
+            raise UserError(f"state_std is {self.state_std}; expected a positive number")
+        if not 0 <= self.balance <= 1:
+            raise UserError(f"balance is {self.balance}; expected a number in [0, 1]")
+        if not 0 < self.decoded <= 1:
+            raise UserError(f"decoded is {self.decoded}; expected more than 0 and at most 1")
+        for name in ("divergence", "free_nats", "reward", "continuation"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(ObjectiveConfig):
+    """Learn to act in what the model imagines."""
+
+    horizon: int = 10
+    """Imagined steps; at least 1."""
+
+    starts: int = 128
+    """States of a batch from which is imagined; of fewer real steps, all."""
+
+    discount: float = 0.99
+    """What a reward is worth one step later, in [0, 1]."""
+
+    mixing: float = 0.95
+    """Lambda of the returns, in [0, 1]; see `nn.returns`."""
+
+    gradient: Literal["dynamics", "reinforce"] = "dynamics"
+    """How the actor learns: by gradients through the model, or by the likelihood of actions that
+    turned out better than expected."""
+
+    entropy: float = 1e-3
+    """Weight of the entropy of actions, which keeps the actor exploring; at least 0."""
+
+    centring: float = 1e-3
+    """Weight of the square of the mean before tanh, which keeps actors off their bounds; at least
+    0."""
+
+    normalise: bool = True
+    """Divide returns by their range, from the 5 % to the 95 % quantile, if it is above 1
+    (DreamerV3; Hafner et al. 2023)."""
+
+    slow_rate: float = 0.02
+    """How far the slow critic moves towards the critic after each update, in (0, 1]."""
+
+    guide: Literal["none", "input", "prior"] = "none"
+    """What the actor gets of the sources' actions: nothing; a guide that it reads, as in Vid2Act;
+    or a prior, towards whose action it is drawn."""
+
+    guide_noise: float = 0.5
+    """Bound of the normal noise from which a guide is decoded; 0: none."""
+
+    guide_redraw: Literal["step", "start"] = "step"
+    """How often that noise is drawn in imagination: at each step, as in Vid2Act, or once."""
+
+    prior: float = 1.0
+    """Weight of the squared distance from the prior's action, of returns of a range of 1."""
+
+    prior_until: float = 0.3
+    """Fraction of training after which the prior has faded to nothing, in (0, 1]."""
+
+    layers: int = 2
+    """Hidden layers of actor and critic; at least 1."""
+
+    width: int = 128
+    """Width of hidden layers; at least 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "starts", "layers", "width"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("discount", "mixing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected a number in [0, 1]")
+        for name in ("entropy", "centring"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0")
+        if not 0 < self.prior_until <= 1:
+            raise UserError(f"prior_until is {self.prior_until}; expected more than 0, at most 1")
+        if not 0 < self.slow_rate <= 1:
+            raise UserError(f"slow_rate is {self.slow_rate}; expected more than 0, at most 1")
+
+
+@dataclass(frozen=True)
+class DistillationConfig(ObjectiveConfig):
+    """Draw a student's states to those of the teachers that the weights choose (Vid2Act)."""
+
+    weight: float = 100.0
+    """Factor of this loss. At the paper's 1 its gradient is hundreds of times smaller than the
+    world model's."""
+
+    floor: float = 0.1
+    """The least weight with which a teacher counts, as in the paper; in [0, 1). It draws the
+    weights of all but one teacher up to itself."""
+
+    teaches: bool = True
+    """Whether the student moves towards its teachers. If not, only the projection of their
+    features and the weights are learned."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor < 1:
+            raise UserError(f"floor is {self.floor}; expected a number in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ActionReplayConfig(ObjectiveConfig):
+    """Learn what was done in the sources in states like these (Vid2Act)."""
+
+    divergence: float = 0.5
+    """Weight of the Kullback-Leibler divergence of the latent actions from normal noise."""
+
+    def __post_init__(self) -> None:
+        if self.divergence < 0:
+            raise UserError(f"divergence is {self.divergence}; expected at least 0")

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyparts.core.records import Loss
-from manyparts.models.dynamics.recurrent import Filtered, RecurrentDynamics
+from manyparts.models.dynamics.recurrent import RecurrentDynamics
+from manyparts.models.dynamics.state_space import Filtered, balanced_divergence
 from manyparts.objectives.base import Objective
 from manyparts.objectives.configs import LatentStateConfig
 from manyparts.objectives.steps import StepPasses
@@ -42,21 +43,17 @@ class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
         ends = torch.arange(len(batch), device=error.device), batch.mask.sum(dim=1) - 1
         last_reward = self._predict_next(passes, filtered, passes.generator)[ends][:, -1]
         error = error.index_put(ends, (last_reward - batch.reward[ends]).square(), accumulate=True)
-        # Both terms have the same value; detaching decides which distribution each of them trains.
-        # The prior moves faster, so that the posterior is not drawn towards a prior that is still
-        # poor.
-        prior, posterior = filtered.prior, filtered.posterior
-        to_prior = config.balance * divergence(posterior.detach(), prior)
-        to_posterior = (1 - config.balance) * divergence(posterior, prior.detach())
-        loss = error / (2 * config.std**2) + config.divergence * (to_prior + to_posterior)
+        divergence = balanced_divergence(
+            model.latent, filtered.posterior, filtered.prior, balance=config.balance
+        )
+        loss = error / (2 * config.std**2) + config.divergence * divergence
         with torch.no_grad():
             following = self._predict_next(passes, filtered)[..., :-1][:, :-1]
             next_error = (following - batch.state[:, 1:]).square().mean(dim=-1)
         real = batch.mask[:, 1:]
         metrics = {
             "square_error": (next_error * real).sum() / real.sum().clamp(min=1),
-            "divergence": ((to_prior + to_posterior).detach() * batch.mask).sum()
-            / batch.mask.sum().clamp(min=1),
+            "divergence": (divergence.detach() * batch.mask).sum() / batch.mask.sum().clamp(min=1),
         }
         return Loss(loss, batch.mask, metrics)
 
@@ -79,18 +76,6 @@ class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
             filtered.drawn.flatten(0, 1),
             passes.action.flatten(0, 1),
         )
-        drawn = model.draw(model.prior(recurrent), generator)
+        drawn = model.latent.draw(model.prior(recurrent), generator)
         decoded = model.decode(torch.cat([recurrent, drawn], dim=-1))
         return decoded.view(*filtered.drawn.shape[:2], -1)
-
-
-def divergence(
-    first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]
-) -> Float[Tensor, "..."]:
-    """KL(first || second) in nats, summed over v independent categorical variables.
-
-    Args:
-        first: log probabilities of the c classes of each variable.
-        second: the same of the other distribution.
-    """
-    return (first.exp() * (first - second)).sum(dim=(-2, -1))

@@ -18,18 +18,24 @@ from manyparts.models.control_transformer import ControlTransformer
 from manyparts.models.dynamics.configs import (
     DynamicsTransformerConfig,
     EnsembleDynamicsConfig,
+    LatentWorldConfig,
     MlpDynamicsConfig,
     RecurrentDynamicsConfig,
+    TaughtWorldConfig,
 )
 from manyparts.models.dynamics.ensemble import EnsembleDynamics
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.mlp import MlpDynamics
 from manyparts.models.dynamics.recurrent import RecurrentDynamics
+from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.representation import Representation
 from manyparts.objectives.base import Objective, Passes, objectives_for
 from manyparts.objectives.configs import NextActionConfig, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses
 from manyparts.objectives.steps import StepPasses, TransformerPasses
+from manyparts.objectives.taught import TaughtPasses
+from manyparts.objectives.world import WorldPasses
 
 
 class ModelKind(NamedTuple):
@@ -49,6 +55,8 @@ MODELS: dict[type, ModelKind] = {
     MlpDynamicsConfig: ModelKind(MlpDynamics, StepPasses),
     EnsembleDynamicsConfig: ModelKind(EnsembleDynamics, StepPasses),
     RecurrentDynamicsConfig: ModelKind(RecurrentDynamics, StepPasses),
+    LatentWorldConfig: ModelKind(LatentWorld, WorldPasses),
+    TaughtWorldConfig: ModelKind(TaughtWorld, TaughtPasses),
 }
 
 

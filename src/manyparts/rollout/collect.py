@@ -29,7 +29,7 @@ from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record_try
-from manyparts.rollout.shards import finished_tries, read_shard
+from manyparts.rollout.shards import finished_tries, read_shard, says_terminated
 from manyparts.rollout.workers import Affinity, stream
 
 # Collection gives up on an expert that failed this often, if less than one try in five succeeded.
@@ -271,6 +271,11 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
         return read_shard(shards, task, number, success=ledgers[task].finished[number])
 
     _, spec = read(*kept[0])
+    first_of_each_task = dict(reversed(kept))
+    terminates = any(
+        says_terminated(shards, task, number, success=ledgers[task].finished[number])
+        for task, number in first_of_each_task.items()
+    )
     with (
         progress_bar("writing the dataset", len(kept)) as bar,
         DatasetWriter(
@@ -280,6 +285,7 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
             tasks=[_entry(task) for task in config.tasks],
             environment=to_jsonable(config.environment),
             images=config.images,
+            terminates=terminates,
         ) as writer,
     ):
         for count, (task, number) in enumerate(kept, start=1):

@@ -51,6 +51,8 @@ class EpisodeResult:
     """The number of the first step after which the task was solved; None if there is none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The suite's own measures at the end, by name."""
+    terminated: bool = False
+    """Whether the episode ended for good, and was not only cut off."""
 
 
 def rollout(
@@ -84,6 +86,7 @@ def rollout(
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
     carry, return_, success, first_success, index = None, 0.0, False, None, -1
+    terminated = False
     for index in range(limit):
         is_observed = index in observed or agent.needs_observation(carry)
         observation = env.observe() if is_observed else None
@@ -106,6 +109,7 @@ def rollout(
         length=index + 1,
         first_success=first_success,
         metrics=env.metrics(),
+        terminated=terminated,
     )
 
 

@@ -81,7 +81,15 @@ def record_try(job: RecordedTry) -> Outcome:
     env = environment(job.task, job.config.environment, "train")
     episode, result = record_episode(env, job)
     success, spec = result.success_any, env.embodiment_spec
-    write_shard(job.shards, job.task, job.number, success=success, episode=episode, spec=spec)
+    write_shard(
+        job.shards,
+        job.task,
+        job.number,
+        success=success,
+        episode=episode,
+        spec=spec,
+        terminates=env.can_terminate,
+    )
     return Outcome(success, result.length, spec)
 
 
@@ -137,10 +145,10 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
         steps[rendered:] = later_steps[rendered:]
     if not result.success_any and not config.keep_failures:
         return None, result
-    return _episode(job.task, seed, steps), result
+    return _episode(job.task, seed, steps, terminated=result.terminated), result
 
 
-def _episode(task: str, seed: int, steps: list[Step]) -> Episode:
+def _episode(task: str, seed: int, steps: list[Step], *, terminated: bool) -> Episode:
     observations = [step.observation for step in steps if step.observation is not None]
     cameras = observations[0]["images"]
     return Episode(
@@ -156,4 +164,5 @@ def _episode(task: str, seed: int, steps: list[Step]) -> Episode:
         expert_action=np.stack([step.carry.expert_action for step in steps]),
         reward=np.array([step.reward for step in steps], np.float32),
         success=np.array([step.success for step in steps]),
+        terminated=terminated,
     )

@@ -19,10 +19,18 @@ from manyparts.core.storage.atomic import write_atomically
 
 _ARRAYS = ("state", "action", "expert_action", "reward", "success")
 _IMAGES = "images/"  # before a camera's name
+_TERMINATED = "terminated"  # only in shards of tasks whose episodes can terminate
 
 
 def write_shard(
-    folder: Path, task: str, number: int, *, success: bool, episode: Episode | None, spec: Spec
+    folder: Path,
+    task: str,
+    number: int,
+    *,
+    success: bool,
+    episode: Episode | None,
+    spec: Spec,
+    terminates: bool = False,
 ) -> None:
     """Write a try's outcome, the whole file or none.
 
@@ -33,6 +41,8 @@ def write_shard(
         success: Whether the task was solved.
         episode: What was recorded; None for a failure that is not kept.
         spec: The embodiment that it was recorded with.
+        terminates: Whether episodes of the task can end for good, so that the shard says whether
+            this one did.
     """
     content = io.BytesIO()
     if episode is not None:
@@ -44,7 +54,8 @@ def write_shard(
             "sentence": episode.instruction,
             "interface": json.dumps(spec.to_dict()),
         }
-        np.savez(content, **texts, **images, **arrays)
+        ends = {_TERMINATED: episode.terminated} if terminates else {}
+        np.savez(content, **texts, **images, **arrays, **ends)
     path = _path(folder, task, number, success)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getbuffer())
@@ -81,9 +92,23 @@ def read_shard(folder: Path, task: str, number: int, *, success: bool) -> tuple[
             instruction=str(file["sentence"]),
             seed=int(file["seed"]),
             images=images,
+            terminated=_TERMINATED in file.files and bool(file[_TERMINATED]),
             **{name: file[name] for name in _ARRAYS},
         )
         return episode, Spec.from_dict(json.loads(str(file["interface"])))
+
+
+def says_terminated(folder: Path, task: str, number: int, *, success: bool) -> bool:
+    """Return whether a try that was kept is of a task whose episodes can end for good.
+
+    Args:
+        folder: Where the shards of all tasks lie.
+        task: "suite/task".
+        number: The try's number among those of its task.
+        success: Whether the task was solved, which is part of the file's name.
+    """
+    with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
+        return _TERMINATED in file.files
 
 
 def _path(folder: Path, task: str, number: int, success: bool) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,15 @@ STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
 
 
-def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointInfo) -> Path:
+def save(
+    run: Path,
+    step: int,
+    learner: Learner,
+    meter: Meter,
+    info: CheckpointInfo,
+    *,
+    source: Mapping[str, Any] | None = None,
+) -> Path:
     """Write checkpoints/{step}, point `last` at it, then remove all but the newest few.
 
     A kill at any moment leaves `last` at a whole checkpoint. All ranks call this function, and rank
@@ -40,6 +49,7 @@ def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointI
         learner: the system and its optimiser.
         meter: the running means.
         info: the description that the checkpoint carries.
+        source: the state of what batches are drawn from, see `WindowSource.state`.
 
     Returns:
         The checkpoint's folder.
@@ -53,6 +63,8 @@ def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointI
         "optimizer": _whole_state(learner.optimizer),
         "meter": meter.sums,
     }
+    if source:
+        state["source"] = dict(source)
     weights = {name: whole(tensor) for name, tensor in learner.system.state_dict().items()}
     if learner.averages is not None:
         state["weights"] = {name: weights[name] for name in learner.averages.values}
@@ -96,6 +108,11 @@ def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
     return state["step"], Meter(
         {name: (total, count) for name, (total, count) in state["meter"].items()}
     )
+
+
+def source_state(folder: Path) -> dict[str, Any]:
+    """The state of what batches are drawn from, as a checkpoint holds it; empty for fixed data."""
+    return _load_state(folder / STATE).get("source", {})
 
 
 def _whole_state(optimizer: Optimizer) -> dict[str, Any]:

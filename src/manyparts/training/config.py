@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from manyparts.core.arguments import set_by_replace
@@ -13,7 +14,7 @@ from manyparts.core.records import Precision
 from manyparts.core.serialisation import require_types
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.tools.measures import Measure
-from manyparts.models.configs import ModelConfig, sees_images
+from manyparts.models.configs import ModelConfig, cacheable_encoder
 from manyparts.objectives.configs import ObjectiveConfig
 
 
@@ -43,6 +44,10 @@ class OptimizerConfig:
     accumulation: int = 1
     """Equal parts into which each batch is cut to save memory."""
 
+    rates: tuple[tuple[str, float], ...] = ()
+    """Patterns of names of parameters, each with the factor of their learning rate, such as
+    objectives.actor_critic.* 0.5; of several that match, the first one counts."""
+
     def __post_init__(self) -> None:
         require_types(self)
         _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
@@ -56,6 +61,8 @@ class OptimizerConfig:
             "in [0, 1]",
         )
         _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+        positive = all(factor > 0 for _, factor in self.rates)
+        _require("optimizer.rates", self.rates, positive, "factors above 0")
 
 
 @set_by_replace
@@ -119,6 +126,73 @@ class AugmentationConfig:
     def changes_images(self) -> bool:
         """Whether any field but `state_noise` is on."""
         return replace(self, state_noise=0.0) != AugmentationConfig()
+
+
+@set_by_replace
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How a run acts and learns at once. All counts are environment steps."""
+
+    environment_steps: int = 30_000
+    """Steps of all environments together, with those of the prefill."""
+
+    prefill_steps: int = 1000
+    """Steps that are acted before anything is learned; whole episodes, at least one."""
+
+    train_ratio: float = 128.0
+    """Steps that are replayed in training per step that is collected."""
+
+    action_repeat: int = 1
+    """Environment steps for which an action is held."""
+
+    environments: int = 1
+    """Environments that are acted in, in turn."""
+
+    source_windows: int = 0
+    """Windows of the sources that are added to each batch, of each source in turn."""
+
+    replay_frames: int = 1_000_000
+    """Decisions that are kept to draw from; the oldest whole episodes go first."""
+
+    evaluate_every_steps: int = 2000
+    """Steps between evaluations on validation starts."""
+
+    evaluation_episodes: int = 5
+    """Episodes of each of these evaluations."""
+
+    final_episodes: int = 20
+    """Episodes on evaluation starts at the end; 0: none."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            may_be_zero = item.name in ("prefill_steps", "final_episodes", "source_windows")
+            expected = "at least 0" if may_be_zero else "above 0"
+            _require(
+                f"online.{item.name}", value, value > 0 or (may_be_zero and value == 0), expected
+            )
+        _require(
+            "online.environment_steps",
+            self.environment_steps,
+            self.environment_steps > self.prefill_steps,
+            f"more than the prefill's {self.prefill_steps}",
+        )
+
+    def updates(self, environment_steps: int, replayed: int) -> int:
+        """How many optimiser steps are due after so many environment steps.
+
+        Args:
+            environment_steps: since the beginning.
+            replayed: steps that an optimiser step replays: windows times their length.
+        """
+        learned = max(0, environment_steps - self.prefill_steps)
+        return math.floor(learned * self.train_ratio / replayed)
+
+    def owed(self, update: int, replayed: int) -> int:
+        """How many environment steps come before an optimiser step, counted from 0, so that the
+        ratio holds after it; see `updates`."""
+        return self.prefill_steps + math.ceil((update + 1) * replayed / self.train_ratio)
 
 
 @set_by_replace
@@ -208,8 +282,15 @@ class TrainConfig:
     log_every_steps: int = 20
     """Steps between rows of metrics.jsonl; each row has the means over these steps."""
 
+    log_gradients: bool = False
+    """Also log the norm of each loss's own gradient, measured once per row, which costs about the
+    time of one more step."""
+
     seed: int = 0
     """Seed of initial weights, order of windows, dropout, masks and augmentation."""
+
+    online: OnlineConfig | None = None
+    """How the run acts in an environment while it learns; None: it learns from datasets alone."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -225,7 +306,7 @@ class TrainConfig:
             "0 with cache_features or curation, which go through the whole dataset before training"
         )
         _require("buffer_frames", self.buffer_frames, streams, expected)
-        cacheable = not self.cache_features or sees_images(self.model)
+        cacheable = not self.cache_features or cacheable_encoder(self.model) is not None
         _require(
             "cache_features",
             self.cache_features,

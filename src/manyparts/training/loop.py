@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, first_of, say
@@ -27,8 +26,8 @@ from manyparts.training.augmentation import augment
 from manyparts.training.metrics import Meter, Metrics
 from manyparts.training.run import Run
 from manyparts.training.update import Learner, NonFiniteError, StepReport
+from manyparts.training.validation import Validation
 
-VALIDATION_BATCHES = 8
 _SHOWN_WINDOWS = 4
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -46,9 +45,9 @@ class TrainContext:
     windows: WindowSource
     """The windows that batches are drawn from."""
 
-    validation: WindowSource | None
-    """Windows of held-out episodes; None if this process does not validate, or none are held
-    out."""
+    validation: Validation | None
+    """Measures the system on what it did not learn from; None if this process does not, or there is
+    nothing."""
 
     info: CheckpointInfo
     """The description that checkpoints carry."""
@@ -82,12 +81,12 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
             done = step + 1
             meter.add(_numbers_of(context, step, report))
             pace.tick()
-            bar.show(done, _note(report, pace))
-            row = _row(context, report, done, meter, pace)
+            bar.show(done, _note(context, report, pace))
+            row = _row(context, report, parts, done, meter, pace)
             if row:
                 metrics.write({"step": done} | row)
             if _is_saved(context, done, report):
-                checkpoint.save(context.run.output, done, context.learner, meter, context.info)
+                _save(context, done, meter)
             if report.stop and done < config.steps:
                 raise _interrupted(context, done)
             pace.resume()
@@ -107,10 +106,11 @@ def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[i
     """
     steps = range(start, context.run.config.steps)
     with ThreadPoolExecutor(1) as thread:
-        ahead = [thread.submit(draw, context, step) for step in steps[:1]]
+        ahead: list[Future[dict[int, Batch]]] = []
         for step in steps:
-            parts = ahead.pop().result()
-            if step + 1 in steps:
+            context.windows.prepare(step, context.learner)
+            parts = ahead.pop().result() if ahead else draw(context, step)
+            if step + 1 in steps and context.windows.is_ready(step + 1):
                 ahead.append(thread.submit(draw, context, step + 1))
             yield step, parts
 
@@ -144,33 +144,6 @@ def draw(context: TrainContext, step: int) -> dict[int, Batch]:
         )
         drawn[number] = augment(batch, config.augmentation, generator)
     return drawn
-
-
-def validate(context: TrainContext) -> dict[str, float]:
-    """Mean losses of held-out windows, by names such as validation/loss.
-
-    The windows are always the same, and the weights are those that a checkpoint holds: the averaged
-    ones, if there are any. Of several embodiments, each one's losses are added, under names such as
-    validation/loss/arm.
-    """
-    assert context.validation is not None
-    size = min(context.run.config.batch_size, context.validation.num_windows)
-    batches = min(VALIDATION_BATCHES, math.ceil(context.validation.num_windows / size))
-    averages = context.learner.averages
-    sums: dict[str, tuple[float, float]] = {}  # of each loss: its sum, and the sum of its mask
-    with averages.applied() if averages is not None else contextlib.nullcontext():
-        for number in range(batches):
-            batch = context.validation.batch(number, size)
-            for name, loss in context.learner.evaluate(number, batch).items():
-                weight = loss.mask.float()
-                value = loss.value.float() * weight
-                for suffix, rows in _rows_by_embodiment(context, batch).items():
-                    total, count = sums.get(name + suffix, (0.0, 0.0))
-                    sums[name + suffix] = (
-                        total + float(value[rows].sum()),
-                        count + float(weight[rows].sum()),
-                    )
-    return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
 
 
 @contextlib.contextmanager
@@ -244,8 +217,8 @@ def _follow(context: TrainContext, start: int) -> None:
             except NonFiniteError:
                 checkpoint.save(output, step, learner, Meter(), info)
                 return  # rank 0 reports the error
-            if _is_validated(context, step + 1):
-                validate(context)
+            if context.validation is not None and _is_validated(context, step + 1):
+                context.validation.measure(learner)
             if _is_saved(context, step + 1, report):
                 checkpoint.save(output, step + 1, learner, Meter(), info)
             if report.stop:
@@ -258,12 +231,25 @@ def _is_due(context: TrainContext, done: int, every_steps: int) -> bool:
 
 
 def _is_validated(context: TrainContext, done: int) -> bool:
-    is_due = _is_due(context, done, context.run.config.validate_every_steps)
-    return context.validation is not None and is_due
+    return _is_due(context, done, context.run.config.validate_every_steps)
 
 
 def _is_saved(context: TrainContext, done: int, report: StepReport) -> bool:
     return report.stop or _is_due(context, done, context.run.config.checkpoint_every_steps)
+
+
+def _save(context: TrainContext, done: int, meter: Meter) -> Path:
+    """Write a checkpoint after so many steps, with the state of what is drawn from."""
+    saved = checkpoint.save(
+        context.run.output,
+        done,
+        context.learner,
+        meter,
+        context.info,
+        source=context.windows.state(),
+    )
+    context.windows.after_save()
+    return saved
 
 
 def _numbers_of(context: TrainContext, step: int, report: StepReport) -> dict[str, float]:
@@ -275,7 +261,12 @@ def _numbers_of(context: TrainContext, step: int, report: StepReport) -> dict[st
 
 
 def _row(
-    context: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace
+    context: TrainContext,
+    report: StepReport,
+    parts: Mapping[int, Batch],
+    done: int,
+    meter: Meter,
+    pace: _Pace,
 ) -> dict[str, float]:
     """What is logged after this step; empty if nothing is."""
     config, row = context.run.config, {}
@@ -285,9 +276,12 @@ def _row(
         row["samples_per_second"] = pace.rate()
         for suffix, count in context.windows.epochs(done * config.batch_size).items():
             row[f"epoch{suffix}"] = count
+        row |= context.windows.progress()
+        if config.log_gradients:
+            row |= context.learner.gradient_norms(done - 1, parts)
         pace.mark()
-    if _is_validated(context, done):
-        row |= validate(context)
+    if context.validation is not None and _is_validated(context, done):
+        row |= context.validation.measure(context.learner)
     return row
 
 
@@ -298,7 +292,7 @@ def _step_or_explain(
     try:
         return context.learner.step(step, parts, stop=stop)
     except NonFiniteError as error:
-        saved = checkpoint.save(context.run.output, step, context.learner, meter, context.info)
+        saved = _save(context, step, meter)
         windows = [context.windows.describe(window) for window in error.windows]
         shown = first_of(windows, _SHOWN_WINDOWS, separator="; ")
         raise UserError(
@@ -307,18 +301,9 @@ def _step_or_explain(
         ) from error
 
 
-def _rows_by_embodiment(context: TrainContext, batch: Batch) -> dict[str, slice | Tensor]:
-    """All rows of a batch under "", and those of each of several embodiments under "/name"."""
-    rows: dict[str, slice | Tensor] = {"": slice(None)}
-    if batch.embodiment is not None:
-        for number, name in enumerate(context.info.embodiment_set.names):
-            rows[f"/{name}"] = batch.embodiment == number
-    return rows
-
-
-def _note(report: StepReport, pace: _Pace) -> str:
+def _note(context: TrainContext, report: StepReport, pace: _Pace) -> str:
     parts = [f"{name.removeprefix('loss/')} {value:.4f}" for name, value in report.losses.items()]
-    return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
+    return ", ".join([*parts, *context.windows.notes(), f"{pace.rate():.0f} samples/s"])
 
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:

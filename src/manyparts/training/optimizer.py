@@ -3,7 +3,7 @@ processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,7 @@ def train_only(system: nn.Module, patterns: Sequence[str]) -> None:
     Raises:
         UserError: a pattern matches no parameter, or nothing is left to train.
     """
-    names = [name for name, _ in system.named_parameters()]
-    for pattern in patterns:
-        if not any(matches(name, [pattern]) for name in names):
-            tops = sorted({".".join(name.split(".")[:2]) for name in names})
-            raise UserError(
-                f"train_only pattern {pattern!r} fits no parameter; their names begin with "
-                f"{', '.join(tops)}"
-            )
+    require_patterns(dict(system.named_parameters()), patterns, "train_only")
     for name, parameter in system.named_parameters():
         parameter.requires_grad_(
             parameter.requires_grad and (not patterns or matches(name, patterns))
@@ -76,22 +69,64 @@ def decayed(system: nn.Module) -> set[str]:
 
 
 def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, in two groups: with and without weight decay.
+    """AdamW over what is trained, in groups by weight decay and by the factor of the learning rate.
 
     Args:
         system: the system; its frozen parameters are left out.
-        config: learning rate, betas and weight decay.
+        config: learning rate, betas, weight decay and rates.
+
+    Raises:
+        UserError: a pattern of `rates` fits no parameter.
     """
     matrices, parameters = decayed(system), trained(system)
-    with_decay = [parameter for name, parameter in parameters.items() if name in matrices]
-    without = [parameter for name, parameter in parameters.items() if name not in matrices]
-    groups = [
-        {"params": with_decay, "weight_decay": config.weight_decay},
-        {"params": without, "weight_decay": 0.0},
-    ]
+    require_patterns(parameters, [pattern for pattern, _ in config.rates], "optimizer.rates")
+    # The factor of the learning rate and whether weights decay, to parameters. Checkpoints hold
+    # groups by their order, of which those at the whole learning rate come first.
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in parameters.items():
+        key = _factor(name, config.rates), name in matrices
+        groups.setdefault(key, []).append(parameter)
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters.values())
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": of_group,
+                "weight_decay": config.weight_decay if decays else 0.0,
+                "factor": factor,
+            }
+            for (factor, decays), of_group in groups.items()
+            if of_group
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=fused,
+    )
+
+
+def require_patterns(names: Iterable[str], patterns: Sequence[str], setting: str) -> None:
+    """Require that each pattern fits a parameter.
+
+    Args:
+        names: of the parameters.
+        patterns: see `models.checkpoint.matches`.
+        setting: what the patterns are called in a config.
+
+    Raises:
+        UserError: one fits none.
+    """
+    names = list(names)
+    for pattern in patterns:
+        if not any(matches(name, [pattern]) for name in names):
+            tops = sorted({".".join(name.split(".")[:2]) for name in names})
+            raise UserError(
+                f"{setting} pattern {pattern!r} fits no parameter; their names begin with "
+                f"{', '.join(tops)}"
+            )
+
+
+def _factor(name: str, rates: Sequence[tuple[str, float]]) -> float:
+    """The factor of a parameter's learning rate."""
+    return next((factor for pattern, factor in rates if matches(name, [pattern])), 1.0)
 
 
 def complete_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -50,9 +50,14 @@ def require_data(config: TrainConfig, sources: Sources, device: torch.device) ->
         device: what the run computes on.
 
     Raises:
-        UserError: a dataset is remote and not streamed, its rewards are not those of the others, or
-            its numbers are not finite or beyond their bounds.
+        UserError: the config learns by acting; a dataset is remote and not streamed, its rewards
+            are not those of the others, or its numbers are not finite or beyond their bounds.
     """
+    if config.online is not None:
+        raise UserError(
+            f"{config.method} learns by acting: use train_online(config, environment=TASK), or "
+            "`manyparts train PRESET --environment TASK`"
+        )
     for dataset in sources.datasets:
         if dataset.is_remote and not config.buffer_frames:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from manyparts.core.provenance import code_commit, command_line, package_version
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import content_hash, to_jsonable
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches
+from manyparts.models.dynamics.configs import ALL_SOURCES, LatentWorldConfig
 from manyparts.objectives.system import System
 from manyparts.training import preconditions
 from manyparts.training.config import TrainConfig
@@ -51,7 +53,7 @@ def prepare(
         load_weights(system, last)
         has_values = learnable
     elif origin is not None:
-        has_values = _load_origin(origin, system, config, info)
+        has_values = load_origin(origin, system, config, info)
     else:
         loaded = [f"model.{part}*" for part in system.model.load_pretrained()]
         has_values = {name for name in learnable if matches(name, loaded)}
@@ -61,6 +63,20 @@ def prepare(
     if config.cache_features:
         require_frozen(system)
     return system, info
+
+
+def with_sources(config: TrainConfig, count: int) -> TrainConfig:
+    """The config for so many datasets: a world model that tells all its sources apart gets to know
+    how many there are.
+
+    Args:
+        config: the run's.
+        count: how many datasets there are.
+    """
+    model = config.model
+    if isinstance(model, LatentWorldConfig) and model.sources == ALL_SOURCES:
+        config = replace(config, model=replace(model, sources=count if count > 1 else 0))
+    return config
 
 
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
@@ -95,6 +111,7 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "config_hash": content_hash(config),
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
+        "data": sources.locations,
         "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
         "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,
@@ -103,11 +120,23 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
     }
 
 
-def _load_origin(
+def load_origin(
     origin: Path, system: System, config: TrainConfig, info: CheckpointInfo
 ) -> set[str]:
-    """Load another run's weights, and return the names of those that it has. Raises UserError where
-    the models differ."""
+    """Load another run's weights.
+
+    Args:
+        origin: the checkpoint.
+        system: that gets the weights.
+        config: says which parameters the origin may lack.
+        info: the description of the run's own checkpoints.
+
+    Returns:
+        The names of the parameters that the origin has.
+
+    Raises:
+        UserError: the models differ.
+    """
     earlier = load_info(origin)
     differences = _model_differences(dict(earlier.model), dict(info.model))
     if differences:

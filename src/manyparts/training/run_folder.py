@@ -25,6 +25,10 @@ from manyparts.training.inputs import Sources
 CONFIG = "config.json"
 _MAY_CHANGE = {
     "log_every_steps",
+    "log_gradients",
+    "online.evaluate_every_steps",
+    "online.evaluation_episodes",
+    "online.final_episodes",
     "checkpoint_every_steps",
     "validate_every_steps",
     "processes",

@@ -29,7 +29,7 @@ from manyparts.training.inputs import Data, Sources, joint_embodiments
 from manyparts.training.loop import TrainContext, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.precision import reproducible
-from manyparts.training.preparation import prepare
+from manyparts.training.preparation import prepare, with_sources
 from manyparts.training.run import Run
 from manyparts.training.trackers import Track, require_tracker
 from manyparts.training.update import Learner
@@ -89,6 +89,7 @@ def train(
         run_folder.require_free(output, resume=resume)
         names = embodiment or run_folder.named_embodiment(output)
         sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
+        config = with_sources(config, len(sources.datasets))
         if ranks.world > 1:
             config = replace(config, processes=ranks.world)
         preconditions.require_data(config, sources, device)

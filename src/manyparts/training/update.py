@@ -139,7 +139,7 @@ class Learner:
             )
         rate = learning_rate(self.config.optimizer, step, self.config.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)  # checkpoints of 0.1 have no factors
         self.optimizer.step()
         self.system.after_step()
         if self.averages is not None:
@@ -171,6 +171,31 @@ class Learner:
             return self._losses(batch, derive_seed("validation", self.config.seed, number))
         finally:
             set_training_mode(self.system)
+
+    def gradient_norms(self, step: int, parts: Mapping[int, Batch]) -> dict[str, float]:
+        """The norm of each loss's own gradient, with its weight, on the first part of a batch.
+
+        Nothing is updated.
+
+        Args:
+            step: counted from 0, which seeds what is drawn at random, as in `step`.
+            parts: see `step`.
+
+        Returns:
+            Numbers by names such as gradient/behaviour_cloning.
+        """
+        number, batch = next(iter(parts.items()))
+        self._seed(derive_seed("dropout", self.config.seed, step, number))
+        losses = self._losses(batch, derive_seed("masks", self.config.seed, step, number))
+        norms = {}
+        for name, loss in losses.items():
+            weighted = self.system.weights[name] * loss.mean()
+            gradients = torch.autograd.grad(
+                weighted, self.parameters, retain_graph=True, allow_unused=True
+            )
+            found = [each for each in gradients if each is not None]
+            norms[f"gradient/{name}"] = float(nn.utils.get_total_norm(found)) if found else 0.0
+        return norms
 
     def _losses(self, batch: Batch, seed: int) -> dict[str, Loss]:
         """The losses of a batch; `seed` draws masks and the like."""

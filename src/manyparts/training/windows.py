@@ -19,8 +19,7 @@ from manyparts.data.sampling.windows import Windows
 from manyparts.data.tools.quality import best_episodes
 from manyparts.embodiment.statistics import Statistics
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.models.configs import sees_images
-from manyparts.models.dynamics.configs import DynamicsConfig
+from manyparts.models.configs import cacheable_encoder, sees_images
 from manyparts.objectives.system import System
 from manyparts.training.config import CurationConfig, TrainConfig
 from manyparts.training.distributed.ranks import Ranks
@@ -28,6 +27,7 @@ from manyparts.training.frozen_features import frozen_features
 from manyparts.training.inputs import Sources
 from manyparts.training.precision import computed_precision
 from manyparts.training.run import Run
+from manyparts.training.validation import HeldOutWindows
 
 Features = Mapping[str, np.ndarray]  # camera to the visual tokens (num_frames, n, d)
 
@@ -67,7 +67,8 @@ def features_of(config: TrainConfig, sources: Sources, system: System) -> list[F
     Returns:
         One per dataset, in their order.
     """
-    assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
+    encoder = cacheable_encoder(config.model)
+    assert encoder is not None, "its config does not allow features"
     device = next(system.parameters()).device
     precision = computed_precision(config.precision, device)
     return [
@@ -75,7 +76,7 @@ def features_of(config: TrainConfig, sources: Sources, system: System) -> list[F
             system,
             dataset,
             FrameCache.open(dataset),
-            encoder=config.model.encoder,
+            encoder=encoder,
             precision=precision,
         )
         for dataset in sources.datasets
@@ -84,7 +85,7 @@ def features_of(config: TrainConfig, sources: Sources, system: System) -> list[F
 
 def open_windows(
     run: Run, info: CheckpointInfo, features: Sequence[Features] | None, *, validates: bool
-) -> tuple[WindowSource, WindowSource | None]:
+) -> tuple[WindowSource, HeldOutWindows | None]:
     """The windows that a run trains on, and those of held-out episodes.
 
     Args:
@@ -111,7 +112,8 @@ def open_windows(
         return training, None
     # Every validating process reads all validation windows, hence as if it were alone.
     alone = replace(run, ranks=Ranks())
-    return training, windows_of(alone, info, held_out, features=features)
+    windows = windows_of(alone, info, held_out, features=features)
+    return training, HeldOutWindows(windows, info, config.batch_size)
 
 
 def curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:

@@ -3,6 +3,7 @@ masks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from embodiments import ARM, BOTH, write_arm, write_crawler
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.mixture import Mixture
@@ -142,6 +144,41 @@ def test_datasets_of_one_embodiment_keep_cameras(sources):
     batch = mixture.batch(0, 8)
     assert batch.embodiment is None and set(batch.images) == {"front"}
     assert list(mixture.fractions(0, 8)) == ["arm", "arm-2"]
+
+
+def test_rows_name_their_dataset(sources, mixture):
+    batch = mixture.batch(1, 12)
+    assert batch.source is not None and batch.source.dtype == torch.int64
+    assert torch.equal(batch.source, batch.embodiment)
+    parts = [mixture.batch(1, 12, rank=rank, world_size=3).source for rank in range(3)]
+    assert torch.equal(torch.cat(parts), batch.source)
+    twice = Mixture([sources[0], sources[0]], (1, 1), EmbodimentSet((ARM,)), seed=0).batch(0, 8)
+    assert twice.embodiment is None and twice.source is not None
+    assert torch.equal(twice.source, (twice.window >= sources[0].num_windows).long())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_missing_terminations_are_false(sources, tmp_path, first):
+    unsaid = sources[0].dataset
+    with DatasetWriter(
+        tmp_path / "falls",
+        unsaid.spec,
+        fps=unsaid.fps,
+        tasks=unsaid.tasks,
+        environment=unsaid.environment,
+        terminates=True,
+    ) as writer:
+        for episode in unsaid:
+            writer.add(replace(episode, terminated=True))
+    falls = EpisodeDataset.open(tmp_path / "falls")
+    windows = Windows(falls, FrameCache.open(falls, tmp_path / "cache"), PROMPTED, seed=3)
+    both = [windows, sources[0]] if first else [sources[0], windows]
+    mixture = Mixture(both, (1, 1), EmbodimentSet((ARM,)), seed=0)
+    batch = mixture.batch(0, 40)
+    assert batch.terminated is not None and batch.source is not None
+    from_falls = batch.source == (0 if first else 1)
+    assert batch.terminated[from_falls].any() and not batch.terminated[~from_falls].any()
+    assert mixture.sources[0].batch(0, 4).source is None
 
 
 @pytest.mark.parametrize("weights", [(1,), (1, 0), (1, -1), (1, float("nan")), (1, float("inf"))])

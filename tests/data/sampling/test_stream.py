@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_killed_readers_resume_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"
         "from manyparts.data.sampling.stream import StreamedWindows\n"
-        "from manyparts.data.sampling.windows import WindowConfig\n"
+        "from manyparts.data.sampling.config import WindowConfig\n"
         f"options = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
         f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **options)\n"
         "for step in range(int(sys.argv[1]), 10):\n"
@@ -206,3 +207,23 @@ def test_trap_stores_naming_outside_files(
     with pytest.raises(UserError, match="names a file outside of itself"):
         stream(url, tmp_path / "cache")
     assert not list(tmp_path.rglob("outside.json"))
+
+
+def test_streams_keep_the_terminations(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "DATA_FILE_MEGABYTES", 0)
+        ended = [number % 3 == 1 for number in range(len(EPISODES))]
+        episodes = [
+            replace(each, terminated=end) for each, end in zip(EPISODES, ended, strict=True)
+        ]
+        dataset = write(tmp_path / "set", episodes, terminates=True)
+    windows = stream(f"file://{dataset.path}", tmp_path / "cache")
+    streamed = windows.at(np.arange(windows.num_windows))
+    windows.close()
+    cache = FrameCache.open(dataset, tmp_path / "frames")
+    local = Windows(dataset, cache, CONFIG, seed=0).at(np.arange(dataset.num_frames))
+    expected = dict(zip(local.window.tolist(), local.terminations.tolist(), strict=True))
+    assert streamed.terminated is not None and streamed.terminated.any()
+    assert expected == dict(
+        zip(streamed.window.tolist(), streamed.terminated.tolist(), strict=True)
+    )

@@ -237,6 +237,26 @@ def test_windows_longer_than_the_dataset(tmp_path: Path) -> None:
     assert batch.mask.sum() == 3 and batch.chunk_mask.sum() == 3 + 2 + 1
 
 
+@pytest.mark.parametrize(("steps", "chunk"), [(4, 1), (3, 2), (2, 5), (1, 30)])
+def test_last_actions_carry_the_termination(tmp_path: Path, steps: int, chunk: int) -> None:
+    ended = (True, False, True, False)
+    episodes = [replace(each, terminated=end) for each, end in zip(EPISODES, ended, strict=True)]
+    dataset = write(tmp_path / "set", episodes, terminates=True)
+    cache = FrameCache.open(dataset, tmp_path / "cache")
+    batch = Windows(dataset, cache, WindowConfig(steps, chunk), seed=0).batch(0, NUM_FRAMES)
+    assert batch.terminated is not None
+    for row, window in enumerate(batch.window.tolist()):
+        number = int(np.searchsorted(dataset.starts, window, side="right")) - 1
+        last = int(dataset.starts[number + 1]) - 1 - window  # its last action, from the window's
+        expected = [ended[number] and t * chunk <= last < (t + 1) * chunk for t in range(steps)]
+        assert batch.terminated[row].tolist() == expected
+    assert not (batch.terminated & ~batch.mask).any()
+
+
+def test_unsaid_terminations_are_none(dataset: EpisodeDataset, cache: FrameCache) -> None:
+    assert Windows(dataset, cache, WindowConfig(), seed=0).batch(0, 8).terminated is None
+
+
 def test_nonsense_windows_are_refused() -> None:
     with pytest.raises(UserError, match="steps is 0"):
         WindowConfig(steps=0)

@@ -123,12 +123,12 @@ def test_recurrent_candidates_are_independent() -> None:
 def test_draws_have_predicted_probabilities() -> None:
     model = make_model(uniform=1e-6)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    drawn = model.draw(
+    drawn = model.latent.draw(
         probabilities.log().expand(20_000, 4, 4), torch.Generator().manual_seed(0)
     ).view(-1, 4)
     assert torch.equal(drawn.sum(dim=1).round(), torch.ones(80_000))
     torch.testing.assert_close(drawn.mean(dim=0), probabilities, atol=0.01, rtol=0)
-    most_likely = model.draw(probabilities.log().expand(1, 4, 4)).view(-1, 4)
+    most_likely = model.latent.draw(probabilities.log().expand(1, 4, 4)).view(-1, 4)
     assert most_likely.argmax(dim=1).tolist() == [3, 3, 3, 3]
 
 
@@ -137,7 +137,7 @@ def test_gradients_pass_straight_through_draws() -> None:
     logits = torch.randn(1, 4, 4, requires_grad=True)
     values = torch.randn(16)
     (
-        model.draw(logits.log_softmax(dim=-1), torch.Generator().manual_seed(0)) @ values
+        model.latent.draw(logits.log_softmax(dim=-1), torch.Generator().manual_seed(0)) @ values
     ).sum().backward()
     straight = logits.grad
     logits.grad = None

@@ -329,6 +329,11 @@ def collect_episodes(
     return readable, collector.finish(where)
 
 
+def has_one_per_step(values: np.ndarray | None, length: int) -> bool:
+    """Whether there is one value per step, or one more."""
+    return values is not None and values.size == len(values) and len(values) in (length, length + 1)
+
+
 def tasks_of(instructions: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
     """Make one task of each different instruction.
 

@@ -25,6 +25,8 @@ class DatasetDescription:
     """All tasks, in order of their index."""
     environment: Mapping[str, Any]
     """The EnvConfig as JSON."""
+    terminates: bool = False
+    """Whether the file says which episodes ended for good."""
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON values."""
@@ -32,12 +34,13 @@ class DatasetDescription:
             {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
             for task in self.tasks
         ]
-        return {
+        values: dict[str, Any] = {
             "spec": self.spec.to_dict(),
             "fps": self.fps,
             "tasks": tasks,
             "environment": json.loads(json.dumps(dict(self.environment))),
         }
+        return values | ({"terminates": True} if self.terminates else {})
 
     def task_numbers(self) -> dict[str, int]:
         """The index of each task by its name."""
@@ -65,6 +68,7 @@ class DatasetDescription:
                 float(values["fps"]),
                 read_tasks(values["tasks"]),
                 dict(values["environment"]),
+                bool(values.get("terminates", False)),
             )
 
 

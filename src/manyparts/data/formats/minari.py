@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.columns import (
+    ACTION,
+    DONE,
+    EXPERT_ACTION,
+    REWARD,
+    STATE,
+    SUCCESS,
+    TERMINATED,
+)
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.data.formats import arrays
@@ -35,7 +43,7 @@ from manyparts.data.formats.minari_metadata import (
     open_folder,
     require_spaces,
 )
-from manyparts.data.formats.minari_spaces import Space
+from manyparts.data.formats.minari_spaces import Space, require_shapes
 from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.texts import changing_note, distinct_texts, instruction_names
@@ -65,6 +73,8 @@ class _Survey:
     """Steps of each episode that is read."""
     succeeded: dict[int, bool] = field(default_factory=dict)
     """Whether an episode succeeded, where the dataset says so."""
+    terminated: dict[int, bool] = field(default_factory=dict)
+    """Whether an episode ended for good, where the dataset says so."""
     labels: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     """Seed and task of each episode, where it has them."""
     unreadable: dict[int, str] = field(default_factory=dict)
@@ -176,6 +186,8 @@ class MinariReader:
             survey.instructions[number] = distinct_texts([texts])
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
+            if TERMINATED in columns:
+                survey.terminated[number] = bool(columns[TERMINATED][-1])
         if any_invalid:
             self._require_starts(numbers)
         return survey
@@ -221,7 +233,7 @@ class MinariReader:
         if length < 1:
             raise UserError(f"{where} has no steps")
         with format_errors(where, "Minari"):
-            _require_shapes(stored, observed | actions, where)
+            require_shapes(stored, observed | actions, where)
             for name, space in actions.items():
                 if why := space.why_invalid(stored[name][:length]):
                     raise _InvalidChoiceError(
@@ -241,8 +253,11 @@ class MinariReader:
                 REWARD: rewards,
                 DONE: terminated.astype(bool) | truncated.astype(bool),
             }
+            # Our terminations may only mean success, see `MinariWriter`; then they are no column.
+            if self._description is None or self._description.terminates:
+                columns[TERMINATED] = terminated.astype(bool)
             # Infos may have one row more than steps, that of the reset: it is the first.
-            if _has_one_per_step(stored.get(_SUCCESS), length):
+            if arrays.has_one_per_step(stored.get(_SUCCESS), length):
                 columns[SUCCESS] = stored[_SUCCESS][-length:].reshape(length).astype(bool)
             if _EXPERT in stored:
                 columns[EXPERT_ACTION] = stored[_EXPERT][-length:].reshape(length, -1)
@@ -319,6 +334,7 @@ class MinariReader:
         description = metadata.get("description")
         statistics = survey.collector.finish(self._folder)
         succeeded = [survey.succeeded.get(number) for number in numbers]
+        terminated = [survey.terminated.get(number) for number in numbers]
         seeds = [_seed(survey.labels[number].get("seed")) for number in numbers]
         texts = [survey.instructions[number] for number in numbers]
         instructions = [next(iter(of_episode), "") for of_episode in texts]
@@ -346,6 +362,7 @@ class MinariReader:
             images=self._stored_images(),
             seeds=np.asarray(seeds, dtype=np.int64),
             succeeded=None if None in succeeded else np.asarray(succeeded),
+            terminated=None if None in terminated else np.asarray(terminated),
             left_out=self._left_out(with_success=bool(survey.succeeded)),
             episodes_left_out={str(number): why for number, why in survey.unreadable.items()},
             episode_names=() if are_counted else tuple(map(str, numbers)),
@@ -368,23 +385,6 @@ class MinariReader:
                 "actions hold choices among several numbers: "
                 "an agent's are not rounded to one of them"
             )
-
-
-def _require_shapes(
-    stored: Mapping[str, np.ndarray], spaces: Mapping[str, Space], where: str
-) -> None:
-    """Raise UserError if an array is not as large as its space, or holds no numbers."""
-    for name, space in spaces.items():
-        dtype, size = stored[name].dtype, int(np.prod(stored[name].shape[1:]))
-        if size != space.numbers or dtype.kind not in "biuf":
-            raise UserError(
-                f"{where} has {name} of {dtype}, {size} per step; its space has {space.numbers}"
-            )
-
-
-def _has_one_per_step(values: np.ndarray | None, length: int) -> bool:
-    """Whether there is one value per step, or one more."""
-    return values is not None and values.size == len(values) and len(values) in (length, length + 1)
 
 
 def _seed(value: Any) -> int:

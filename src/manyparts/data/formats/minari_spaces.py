@@ -150,3 +150,15 @@ class Space:
         if self.start.any():
             flat = flat.astype(np.int64) - self.start.ravel()
         return flat.astype(np.float32)
+
+
+def require_shapes(
+    stored: Mapping[str, np.ndarray], spaces: Mapping[str, Space], where: str
+) -> None:
+    """Raise UserError if an array is not as large as its space, or holds no numbers."""
+    for name, space in spaces.items():
+        dtype, size = stored[name].dtype, int(np.prod(stored[name].shape[1:]))
+        if size != space.numbers or dtype.kind not in "biuf":
+            raise UserError(
+                f"{where} has {name} of {dtype}, {size} per step; its space has {space.numbers}"
+            )

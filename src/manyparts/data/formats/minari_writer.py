@@ -25,7 +25,8 @@ class MinariWriter:
 
     Observations are a Dict of `state` and the cameras. Minari has one observation more than
     actions, so the last one is repeated. Success is `infos/success`; the instruction is an
-    attribute of the episode.
+    attribute of the episode. Where a dataset does not say which episodes ended for good, those that
+    end solved count as terminated.
 
     Attributes:
         num_episodes: episodes written so far.
@@ -41,6 +42,7 @@ class MinariWriter:
         tasks: Sequence[TaskEntry],
         environment: Mapping[str, Any],
         expert: bool = True,
+        terminates: bool = False,
     ) -> None:
         """Create the folder.
 
@@ -51,6 +53,7 @@ class MinariWriter:
             tasks: all tasks of the episodes.
             environment: the EnvConfig as JSON.
             expert: whether to write the expert's actions next to the executed ones.
+            terminates: whether the episodes say if they ended for good.
         """
         import h5py
 
@@ -61,7 +64,7 @@ class MinariWriter:
         )
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
-        self._name, self._expert = path.name, expert
+        self._name, self._expert, self._terminates = path.name, expert, terminates
 
     def add(self, episode: Episode) -> None:
         """Write an episode."""
@@ -77,7 +80,7 @@ class MinariWriter:
             attributes["seed"] = episode.seed
         group.attrs.update(attributes)
         last = np.arange(length) == length - 1
-        terminated = last & episode.success
+        terminated = last & (episode.terminated if self._terminates else episode.success)
         self._put(group, "actions", self._stored_action(episode.action))
         self._put(group, "rewards", episode.reward)
         self._put(group, "terminations", terminated)
@@ -110,6 +113,9 @@ class MinariWriter:
         """Write the description of the dataset, and close its file."""
         self._file.close()
         spec = self._spec
+        description = DatasetDescription(
+            spec, self._fps, self._tasks, self._environment, self._terminates
+        )
         observed: dict[str, Any] = {
             name: _box(np.zeros((*size, 3)), np.full((*size, 3), 255), "uint8")
             for name, size in spec.cameras.items()
@@ -129,7 +135,7 @@ class MinariWriter:
             "dataset_size": round((self._folder / MAIN).stat().st_size / 1e6, 1),
             "description": "; ".join(task.instruction for task in self._tasks),
             "algorithm_name": "",
-            NAME: DatasetDescription(spec, self._fps, self._tasks, self._environment).to_dict(),
+            NAME: description.to_dict(),
         }
         (self._folder / METADATA).write_text(json.dumps(metadata))
 

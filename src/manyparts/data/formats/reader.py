@@ -47,6 +47,8 @@ class Contents:
     """bool (n,), episodes in which an action other than the expert's was executed."""
     succeeded: np.ndarray | None = None
     """bool (n,), whether each episode succeeded; None where the dataset does not store it."""
+    terminated: np.ndarray | None = None
+    """bool (n,), whether each episode ended for good; None where the dataset does not store it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Features that are not read, and why: {"observation.images.depth": "16-bit depth"}."""
     episodes_left_out: Mapping[str, str] = field(default_factory=dict)

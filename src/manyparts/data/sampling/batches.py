@@ -15,13 +15,14 @@ def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
     """Concatenate batches, or records within them, and then put the rows in `order`.
 
     Args:
-        parts: records of one class. A camera that some of them lack is zeros there.
+        parts: records of one class. A camera that some of them lack is zeros there, and a tensor of
+            bools that some of them lack, such as `Batch.terminated`, is false.
         order: int64 (rows of all parts,), for each row of the result its index in the
             concatenation.
     """
     joined: dict[str, Any] = {}
     for item in fields(parts[0]):
-        values = [getattr(part, item.name) for part in parts]
+        values = _with_missing([getattr(part, item.name) for part in parts], parts)
         if isinstance(values[0], Tensor):
             joined[item.name] = torch.cat(values)[order]
         elif isinstance(values[0], Mapping):
@@ -32,6 +33,17 @@ def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
         else:
             joined[item.name] = None if values[0] is None else join_batches(values, order)
     return type(parts[0])(**joined)
+
+
+def _with_missing(values: Sequence[Any], parts: Sequence[Any]) -> list[Any]:
+    """The values of one field, with false where some parts lack a tensor of bools."""
+    example = next((value for value in values if value is not None), None)
+    if not isinstance(example, Tensor) or example.dtype != torch.bool:
+        return list(values)
+    return [
+        example.new_zeros(len(part.mask), *example.shape[1:]) if value is None else value
+        for value, part in zip(values, parts, strict=True)
+    ]
 
 
 def _join_cameras(

@@ -14,7 +14,7 @@ from torch import Tensor
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch
-from manyparts.data.sampling.base import part_of_rank
+from manyparts.data.sampling.base import FixedSource, part_of_rank
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
@@ -22,7 +22,7 @@ from manyparts.embodiment.codec import padded
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 
-class Mixture:
+class Mixture(FixedSource):
     """Windows of several datasets, of one embodiment or more.
 
     For every n, the first n windows have each source's part by weight, up to rounding. Each source
@@ -30,7 +30,7 @@ class Mixture:
     ranks' parts, so that every rank has windows of all sources. States and actions are padded with
     zeros to the largest embodiment. Cameras are renamed to their slots, and a slot that a row's
     embodiment lacks is zeros. `Batch.window` counts frames through all datasets, one after the
-    other.
+    other. `Batch.source` is the index of a row's dataset.
 
     Attributes:
         sources: the windows of each dataset.
@@ -135,33 +135,45 @@ class Mixture:
 
     def _part(self, number: int, positions: np.ndarray) -> Batch:
         """Windows of one source, padded and renamed as all sources' are."""
-        windows, embodiments = self.sources[number], self.embodiments
-        batch, slots = windows.at(positions), embodiments.slot_of(windows.dataset.spec)
-        states, actions = embodiments.state_dimension, embodiments.action_dimension
-        prompt_images = batch.prompt_images
-        if prompt_images is not None:
-            prompt_images = replace(
-                prompt_images,
-                images=_renamed(prompt_images.images, slots),
-                features=_renamed(prompt_images.features, slots),
-                action=padded(prompt_images.action, actions),
-            )
-        embodiment = None
-        if len(embodiments.specs) > 1:
-            embodiment = torch.full((len(positions),), self._embodiments[number])
+        batch = self.sources[number].at(positions)
         return replace(
-            batch,
-            images=_renamed(batch.images, slots),
-            features=_renamed(batch.features, slots),
-            state=padded(batch.state, states),
-            state_mask=padded(batch.state_mask, states),
-            action=padded(batch.action, actions),
-            expert_action=padded(batch.expert_action, actions),
-            action_mask=padded(batch.action_mask, actions),
+            in_set(batch, self.embodiments, self._embodiments[number]),
             window=batch.window + int(self._first_windows[number]),
-            prompt_images=prompt_images,
-            embodiment=embodiment,
+            source=torch.full((len(positions),), number),
         )
+
+
+def in_set(batch: Batch, embodiments: EmbodimentSet, index: int) -> Batch:
+    """The windows of one embodiment, padded and renamed as those of a set are.
+
+    Args:
+        batch: the windows, with the embodiment's own cameras and dimensions.
+        embodiments: the set.
+        index: of the embodiment in it.
+    """
+    slots = embodiments.slot_of(embodiments.specs[index])
+    states, actions = embodiments.state_dimension, embodiments.action_dimension
+    prompt_images = batch.prompt_images
+    if prompt_images is not None:
+        prompt_images = replace(
+            prompt_images,
+            images=_renamed(prompt_images.images, slots),
+            features=_renamed(prompt_images.features, slots),
+            action=padded(prompt_images.action, actions),
+        )
+    several = len(embodiments.specs) > 1
+    return replace(
+        batch,
+        images=_renamed(batch.images, slots),
+        features=_renamed(batch.features, slots),
+        state=padded(batch.state, states),
+        state_mask=padded(batch.state_mask, states),
+        action=padded(batch.action, actions),
+        expert_action=padded(batch.expert_action, actions),
+        action_mask=padded(batch.action_mask, actions),
+        prompt_images=prompt_images,
+        embodiment=torch.full((len(batch),), index) if several else None,
+    )
 
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:

@@ -17,6 +17,7 @@ from manyparts.core.records import Batch
 from manyparts.core.spec import Spec
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.lerobot.remote import RemoteReader
+from manyparts.data.sampling.base import FixedSource
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import decode_into
@@ -50,7 +51,7 @@ class _Pool:
     """How many windows it has."""
 
 
-class StreamedWindows:
+class StreamedWindows(FixedSource):
     """The windows of a LeRobotDataset at a URL of fsspec's, or in a local folder.
 
     Files are fetched in groups of two or more, enough to hold `buffer_frames` frames. The episodes

@@ -35,6 +35,7 @@ class SubsetReader:
             seeds=self._chosen(contents.seeds),
             noisy=self._chosen(contents.noisy),
             succeeded=self._chosen(contents.succeeded),
+            terminated=self._chosen(contents.terminated),
         )
 
     def _chosen(self, values: np.ndarray | None) -> np.ndarray | None:

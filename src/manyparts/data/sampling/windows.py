@@ -12,7 +12,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.base import part_of_rank
+from manyparts.data.sampling.base import FixedSource, part_of_rank
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompt_drawing import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
@@ -25,7 +25,7 @@ _BLOCK = 4096  # positions that are drawn at once
 _KEPT_BLOCKS = 3
 
 
-class Windows:
+class Windows(FixedSource):
     """The windows of a dataset: every frame of the chosen episodes starts one.
 
     Steps beyond the episode's end are masked and zero. In memory, only two integers per episode
@@ -194,10 +194,29 @@ class Windows:
             action_mask=torch.ones(len(windows), codec.spec.action.dimension, dtype=torch.bool),
             prompt=prompts.prompts,
             window=_tensor(windows),
+            terminated=self._terminations(frames, episodes, chunk),
             prompt_images=(
                 self._prompt_images(episodes, prompts) if self.config.prompt_layout.count else None
             ),
         )
+
+    def _terminations(self, frames: np.ndarray, episodes: np.ndarray, chunk: int) -> Tensor | None:
+        """Whether each step's chunk holds the last action of an episode that ended for good.
+
+        Args:
+            frames: (b, t k), the frame of each action.
+            episodes: (b,), the episode of each window.
+            chunk: actions per step.
+
+        Returns:
+            bool (b, t); None where the dataset does not say which episodes ended for good.
+        """
+        terminated = self.dataset.terminated
+        if terminated is None:
+            return None
+        is_last = frames == self.dataset.starts[episodes + 1][:, None] - 1
+        at_end = is_last.reshape(len(frames), -1, chunk).any(axis=2)
+        return _tensor(at_end & terminated[episodes][:, None])
 
     def _prompt_images(self, episodes: np.ndarray, prompts: DrawnPrompts) -> PromptImages:
         """The goal image of each window's episode, and evenly spaced frames of the episode that is

@@ -86,6 +86,7 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
         tasks=dataset.tasks,
         environment=dataset.environment,
         images=images,
+        terminates=dataset.terminated is not None,
     )
     with writer:
         for index in kept:

@@ -33,7 +33,8 @@ Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
 _OUTDATED: Mapping[str, str] = {
-    "reading": "another version of manyparts began it, which reads data differently"
+    "reading": "another version of manyparts began it, which reads data differently",
+    "terminates": "another version of manyparts began it, which did not read terminations",
 }
 
 
@@ -94,6 +95,7 @@ def convert(
     }
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
     manifest |= {} if actions == "executed" else {"actions": actions}
+    manifest |= {"terminates": True} if description.terminates else {}
     manifest |= {"reading": FORMAT}
     try:
         with locked_folder(staging, manifest, resettable=_OUTDATED):
@@ -123,6 +125,8 @@ class _Description:
     """The EnvConfig as JSON."""
     expert: bool
     """Whether the expert's actions are written next to the executed ones."""
+    terminates: bool
+    """Whether episodes say if they ended for good."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -132,7 +136,12 @@ class _Description:
 def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
     spec = dataset.spec if actions == "executed" else _spec_of_expert(dataset)
     return _Description(
-        spec, dataset.fps, dataset.tasks, dataset.environment, expert=actions == "executed"
+        spec,
+        dataset.fps,
+        dataset.tasks,
+        dataset.environment,
+        expert=actions == "executed",
+        terminates=dataset.terminated is not None,
     )
 
 
@@ -206,6 +215,7 @@ class _LeRobotOutput:
             environment=description.environment,
             images=self._images,
             expert=description.expert,
+            terminates=description.terminates,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:
@@ -296,13 +306,22 @@ class _SegmentedOutput:
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
-        writer = RobomimicWriter if self._format == "robomimic" else MinariWriter
         description = self._description
-        return writer(
+        if self._format == "robomimic":
+            return RobomimicWriter(
+                path,
+                description.spec,
+                fps=description.fps,
+                tasks=description.tasks,
+                environment=description.environment,
+                expert=description.expert,
+            )
+        return MinariWriter(
             path,
             description.spec,
             fps=description.fps,
             tasks=description.tasks,
             environment=description.environment,
             expert=description.expert,
+            terminates=description.terminates,
         )

@@ -37,6 +37,8 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "grey": (128, 128, 128),
 }
 TABLE = (236, 232, 222)
+LEDGE = (120, 104, 84)
+LEDGE_WIDTH = 0.06
 DISC = (30, 30, 30)
 
 TASKS: tuple[str, ...] = (
@@ -46,6 +48,7 @@ TASKS: tuple[str, ...] = (
     "reach-blue",
     "reach-left",
     "reach-right",
+    "reach-ledge",
 )
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "all": TASKS,
@@ -88,7 +91,9 @@ class PointMass(Environment):
     """A disc of 1 kg with friction, which succeeds within 0.1 m of the goal.
 
     Action: force in [-1, 1] along x (right) and y (up in the image). State: position in metres,
-    within [-1, 1]; with "full" also velocity and goal.
+    within [-1, 1]; with "full" also velocity and goal. A rim keeps the disc on the table, except in
+    "reach-ledge": there a disc whose centre passes the table's edge falls, for a reward of 0, and
+    the episode terminates.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -102,6 +107,7 @@ class PointMass(Environment):
             f"pointmass/{name}", spec, split=split, max_steps=config.max_steps or HORIZON
         )
         self.config = config
+        self.can_terminate = name == "reach-ledge"
         self._name = name
         self._position = np.zeros(2)
         self._velocity = np.zeros(2)
@@ -170,15 +176,23 @@ class PointMass(Environment):
             FORCE * action - FRICTION * self._velocity
         )
         moved = self._position + SECONDS_PER_STEP * self._velocity
+        if self.can_terminate and _is_beyond_edge(moved):
+            self._position = moved
+            return 0.0, False
         self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
         # A disc that hit the table's edge stops along that axis.
         self._velocity = np.where(moved == self._position, self._velocity, 0.0)
         distance = float(np.linalg.norm(self._position - self.goal))
         return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
 
+    def _has_terminated(self) -> bool:
+        return self.can_terminate and _is_beyond_edge(self._position)
+
     def _image(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
         """An image of the table with the disc at `position`, its current one if None."""
         pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()
+        if self.can_terminate:
+            _paint_ledge(pixels)
         if self.config.goal == "visible":
             for centre, colour in self._targets:
                 _paint_disc(pixels, centre, TARGET_RADIUS, COLOURS[colour])
@@ -198,6 +212,25 @@ def _target_colours(name: str) -> tuple[str, ...]:
     )
 
 
+def _is_beyond_edge(position: np.ndarray) -> bool:
+    """Whether a position (2,), metres, is not on the table."""
+    return bool(np.abs(position).max() > HALF_TABLE)
+
+
+def _paint_ledge(pixels: np.ndarray) -> None:
+    """Darken the table along its edges, in float pixels (size, size, 3), in place."""
+    metres_per_pixel = 2 * HALF_TABLE / len(pixels)
+    to_centre = np.abs(_pixel_centres(len(pixels)))
+    to_edge = HALF_TABLE - np.maximum(to_centre[None, :], to_centre[:, None])
+    cover = np.clip((LEDGE_WIDTH - to_edge) / metres_per_pixel + 0.5, 0, 1)[..., None]
+    pixels += cover * (np.asarray(LEDGE) - pixels)
+
+
+def _pixel_centres(size: int) -> np.ndarray:
+    """Where the centres of a row of pixels are, metres from the table's centre: (size,)."""
+    return (np.arange(size) + 0.5) * (2 * HALF_TABLE / size) - HALF_TABLE
+
+
 def _paint_disc(
     pixels: np.ndarray, centre: np.ndarray, radius: float, colour: tuple[int, int, int]
 ) -> None:
@@ -211,7 +244,7 @@ def _paint_disc(
     """
     size = len(pixels)
     metres_per_pixel = 2 * HALF_TABLE / size
-    centres = (np.arange(size) + 0.5) * metres_per_pixel - HALF_TABLE
+    centres = _pixel_centres(size)
     distance = np.hypot(centres[None, :] - centre[0], -centres[:, None] - centre[1])
     cover = np.clip((radius - distance) / metres_per_pixel + 0.5, 0, 1)[..., None]
     pixels += cover * (np.asarray(colour) - pixels)
@@ -269,6 +302,14 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "head for the one further right",
         "drive to the rightmost target",
         "bring the disc to the marker on the right side",
+    ),
+    "reach-ledge": _instructions(
+        "move to the target and stay on the table",
+        "go to the target without falling off",
+        "push the disc onto the target but not over the edge",
+        "head for the marked spot and keep away from the edge",
+        "drive to the grey circle on the table without a rim",
+        "bring the disc to the marker and do not let it fall",
     ),
 }
 

@@ -6,6 +6,7 @@ and a machine that only schedules runs do without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,6 +181,164 @@ class RecurrentDynamicsConfig:
             raise UserError(
                 f"model.uniform is {self.uniform}; expected more than 0 and less than 1"
             )
+
+
+@dataclass(frozen=True)
+class GaussianLatentConfig:
+    """Independent normal variables."""
+
+    variables: int = 30
+    """Number of variables of a state; at least 1."""
+
+    min_std: float = 0.1
+    """The smallest std; above 0."""
+
+    def __post_init__(self) -> None:
+        if self.variables < 1:
+            raise UserError(f"model.latent.variables is {self.variables}; expected at least 1")
+        if self.min_std <= 0:
+            raise UserError(f"model.latent.min_std is {self.min_std}; expected a number above 0")
+
+
+@dataclass(frozen=True)
+class CategoricalLatentConfig:
+    """Independent categorical variables."""
+
+    variables: int = 16
+    """Number of variables of a state; at least 1."""
+
+    categories: int = 16
+    """Number of categories of each variable; at least 2."""
+
+    uniform: float = 0.01
+    """Fraction of a uniform distribution that is mixed into that of each variable, so that no
+    category is impossible (DreamerV3; Hafner et al. 2023); between 0 and 1."""
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("variables", 1), ("categories", 2)):
+            if getattr(self, name) < minimum:
+                raise UserError(
+                    f"model.latent.{name} is {getattr(self, name)}; expected at least {minimum}"
+                )
+        if not 0 < self.uniform < 1:
+            raise UserError(
+                f"model.latent.uniform is {self.uniform}; expected more than 0 and less than 1"
+            )
+
+
+ALL_SOURCES = -1  # as many sources as a run has datasets
+LatentConfig = GaussianLatentConfig | CategoricalLatentConfig
+Sees = Literal["state", "images", "both"]
+
+
+@dataclass(frozen=True)
+class LatentWorldConfig:
+    """Sizes of a world model, and what it sees."""
+
+    sees: Sees = "state"
+    """What is observed and predicted: the normalised "state", the "images" of every camera, or
+    "both"."""
+
+    latent: LatentConfig = GaussianLatentConfig()
+    """The random variables of a state."""
+
+    width: int = 128
+    """Width of the recurrent state and of hidden layers; at least 1."""
+
+    depth: int = 16
+    """Channels after the first convolution of an image encoder; they double with each halving."""
+
+    head_layers: int = 2
+    """Hidden layers of the heads of states, rewards and continuation; at least 1."""
+
+    sources: int = 0
+    """Datasets that the model tells apart, for teachers that share one model; 0: it does not; -1:
+    all that it is trained on."""
+
+    def __post_init__(self) -> None:
+        minima = {"width": 1, "depth": 1, "head_layers": 1, "sources": ALL_SOURCES}
+        for name, minimum in minima.items():
+            if getattr(self, name) < minimum:
+                raise UserError(
+                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
+                )
+        if self.sees not in ("state", "images", "both"):
+            raise UserError(f"model.sees is {self.sees!r}; choices: state, images, both")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """A trained world model of one source or several, of which the filter is used."""
+
+    world: LatentWorldConfig
+    """Its sizes, and what it sees."""
+
+    names: tuple[str, ...]
+    """Names of its sources, each of which is one teacher."""
+
+    cameras: Mapping[str, tuple[int, int]]
+    """Slot to the (height, width) of its images."""
+
+    state: int
+    """Numbers of a state that it sees; 0 for images alone."""
+
+    action: int
+    """Numbers of its actions."""
+
+    scale: tuple[float, ...] = ()
+    """Factors from the student's normalised states to its own; empty: 1."""
+
+    shift: tuple[float, ...] = ()
+    """What is added after that; empty: 0."""
+
+
+@dataclass(frozen=True)
+class TaughtWorldConfig(LatentWorldConfig):
+    """A world model with teachers: world models of other tasks (Vid2Act)."""
+
+    teachers: tuple[TeacherConfig, ...] = ()
+    """The teachers; filled in from the runs that are named as teachers."""
+
+    relevance: str = "learned"
+    """How much each teacher counts in a state: "learned" by a layer, as in the paper; by the
+    "distance" of its features from the student's; by its "prediction", how well it foresees what
+    is seen; "uniform"; or "fixed:0" and so on, one teacher alone."""
+
+    temperature: float = 1.0
+    """Softness of relevance by distance or prediction; above 0."""
+
+    told_source: bool = False
+    """Whether the projection of teachers' features is told whose they are."""
+
+    teacher_actions: Literal["own", "none"] = "own"
+    """Which actions teachers are told: the student's in the same places, or zeros."""
+
+    guide: int = 50
+    """Numbers of the guide that an actor may read, a hidden layer of the decoder of actions."""
+
+    replay_width: int = 256
+    """Width of the networks that model the sources' actions."""
+
+    rehearse: bool = False
+    """Whether the world is learned from windows of the sources, too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("guide", "replay_width"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
+        if self.temperature <= 0:
+            raise UserError(f"model.temperature is {self.temperature}; expected above 0")
+        kinds = ("learned", "distance", "prediction", "uniform")
+        count = sum(len(teacher.names) for teacher in self.teachers)
+        number = self.relevance.removeprefix("fixed:")
+        is_fixed = self.relevance.startswith("fixed:") and number.isdigit()
+        if self.relevance not in kinds and not is_fixed:
+            raise UserError(
+                f"model.relevance is {self.relevance!r}; choices: {', '.join(kinds)}, fixed:0"
+            )
+        if is_fixed and count and int(number) >= count:
+            raise UserError(f"model.relevance is {self.relevance}, but there are {count} teachers")
 
 
 DynamicsConfig = (

@@ -113,6 +113,7 @@ def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
             fps=source.fps,
             tasks=source.tasks,
             environment=source.environment,
+            terminates=source.terminated is not None,
         ) as writer:
             for index in stage.episodes:
                 writer.add(source.episode(index))

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from manyparts.core.arguments import path_of
-from manyparts.core.columns import EXPERT_ACTION
+from manyparts.core.columns import EXPERT_ACTION, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME, own_entry
 from manyparts.core.printing import first_of
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
+from manyparts.data.formats.lerobot.continuation import Continuation
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
+from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.embodiment.statistics import sample_rows
 
 
@@ -87,6 +88,7 @@ def _continuation(
         video_files={name: metadata.last_files[f"videos/{name}"] for name in metadata.videos},
         episodes_file=metadata.last_files["meta/episodes"],
         expert=dataset.expert_column,
+        terminates=TERMINATED in dataset.features,
         content=_statistics_content(dataset),
         statistics=statistics,
     )

@@ -138,6 +138,7 @@ def describe(
         seeds=metadata.seeds,
         noisy=metadata.noisy,
         succeeded=metadata.succeeded,
+        terminated=metadata.terminated,
         left_out=plan.left_out,
         episodes_left_out=result.lost,
         episode_names=() if are_counted else tuple(map(str, metadata.numbers)),

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.columns import (
+    ACTION,
+    DONE,
+    EXPERT_ACTION,
+    IMAGES,
+    REWARD,
+    STATE,
+    SUCCESS,
+    TERMINATED,
+)
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_COLUMNS
 from manyparts.data.formats.kinds import ArrayInfo, leak_by_name, why_no_camera, why_not_observed
@@ -18,7 +27,7 @@ from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 
 IMAGE_TYPES = ("image", "video")
 _OBSERVATION = "observation."
-_FURTHER = (REWARD, DONE, SUCCESS, *STANDARD)
+_FURTHER = (REWARD, DONE, SUCCESS, TERMINATED, *STANDARD)
 _OTHER_NAMES = {ACTION: "actions", STATE: "state"}
 _DEPTH_FLAGS = ("is_depth_map", "video.is_depth_map")
 _TRUE = ("true", "1")

@@ -8,7 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.columns import (
+    ACTION,
+    DONE,
+    EXPERT_ACTION,
+    IMAGES,
+    REWARD,
+    STATE,
+    SUCCESS,
+    TERMINATED,
+)
 from manyparts.core.spec import Spec
 
 VERSION = "v3.0"
@@ -44,7 +53,12 @@ def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
 
 
 def features(
-    spec: Spec, *, fps: float, images: str, expert: str | None = EXPERT_ACTION
+    spec: Spec,
+    *,
+    fps: float,
+    images: str,
+    expert: str | None = EXPERT_ACTION,
+    terminates: bool = False,
 ) -> dict[str, Any]:
     """The features of info.json, in the order of the columns.
 
@@ -53,6 +67,7 @@ def features(
         fps: frames per second.
         images: "png" or "video".
         expert: the name of the column of the expert's actions; None leaves it out.
+        terminates: whether there is a column of whether the episode ended for good.
     """
     cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
     state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
@@ -64,6 +79,7 @@ def features(
         REWARD: _scalar("float32"),
         DONE: _scalar("bool"),
         SUCCESS: _scalar("bool"),
+        **({TERMINATED: _scalar("bool")} if terminates else {}),
         **{name: _scalar(dtype) for name, dtype in STANDARD.items()},
     }
 

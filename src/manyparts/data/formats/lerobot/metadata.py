@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manyparts.core.columns import SUCCESS
+from manyparts.core.columns import SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.core.printing import first_of
@@ -38,7 +38,7 @@ from manyparts.embodiment.statistics import Statistics, pooled
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _OLD_STATISTICS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/episodes.jsonl"
-_SUCCESS = f"stats/{SUCCESS}/max"
+_FLAGS = tuple(f"stats/{name}/max" for name in (SUCCESS, TERMINATED))  # of each episode
 _KNOWN_COLUMNS = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
 _KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
 _MAX_SHOWN = 5
@@ -74,6 +74,8 @@ class Metadata:
     """bool (n,), see `Contents.noisy`."""
     succeeded: np.ndarray | None = None
     """bool (n,), whether each episode succeeded, if that is stored for all."""
+    terminated: np.ndarray | None = None
+    """bool (n,), whether each episode ended for good, if that is stored for all."""
     last_files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(chunk, file) numbers of the last episode by kind of file, where manyparts wrote them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class Metadata:
             seeds=select(self.seeds),
             noisy=select(self.noisy),
             succeeded=select(self.succeeded),
+            terminated=select(self.terminated),
             listed=[self.listed[index] for index in positions],
             data_files=[self.data_files[index] for index in positions],
             videos={
@@ -183,9 +186,7 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         for name in episodes.names
         if name not in _KNOWN_COLUMNS and not name.startswith(_KNOWN_PREFIXES)
     ]
-    first_rows = None
-    if "dataset_from_index" in episodes:
-        first_rows = episodes.integers("dataset_from_index")
+    first_row = "dataset_from_index"
     data_files = [episodes[f"data/{part}_index"] for part in ("chunk", "file")]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
@@ -198,11 +199,12 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         lengths=lengths,
         listed=listed,
         data_files=_numbered_files(path, info["data_path"], data_files, "data"),
-        first_rows=first_rows,
+        first_rows=episodes.integers(first_row) if first_row in episodes else None,
         videos=videos,
         seeds=episodes.integers("seed") if own and "seed" in episodes else None,
         noisy=np.asarray(episodes["noisy"], bool) if own and "noisy" in episodes else None,
-        succeeded=_succeeded(episodes),
+        succeeded=_in_any_row(episodes, SUCCESS),
+        terminated=_in_any_row(episodes, TERMINATED),
         last_files=_last_files(episodes, kinds) if own else {},
         left_out={f"meta/episodes {name}": "not read" for name in unknown},
     )
@@ -357,15 +359,16 @@ def _is_video(feature: Any) -> bool:
     return isinstance(feature, Mapping) and feature.get("dtype") == "video"
 
 
-def _succeeded(episodes: Columns) -> np.ndarray | None:
-    """Whether each episode succeeded, if that is stored for all; else None."""
-    values = episodes[_SUCCESS] if _SUCCESS in episodes else [None]
+def _in_any_row(episodes: Columns, name: str) -> np.ndarray | None:
+    """Whether a column is true in any row of each episode, if that is stored for all; else None."""
+    column = f"stats/{name}/max"
+    values = episodes[column] if column in episodes else [None]
     maxima = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
     return np.asarray([value > 0 for value in maxima]) if len(maxima) == len(values) else None
 
 
 def _episode_table(path: Path) -> pa.Table:
-    """All rows of meta/episodes, without statistics except that of success."""
+    """All rows of meta/episodes, without statistics except those of success and termination."""
     files = sorted((path / "meta/episodes").glob("*/[!.]*.parquet"))
     if not files:
         raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
@@ -374,7 +377,7 @@ def _episode_table(path: Path) -> pa.Table:
         with parquet_errors(file):
             opened = open_parquet(file)
             names = opened.schema_arrow.names
-            read = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
+            read = [name for name in names if not name.startswith("stats/") or name in _FLAGS]
             tables.append(opened.read(columns=read, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 

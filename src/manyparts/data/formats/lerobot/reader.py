@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.data.formats.arrow_numbers import to_numpy
@@ -77,7 +77,9 @@ class LeRobotReader:
                 self.metadata, self._plan, self.features, path, readers
             )
             self.metadata = replace(
-                self.metadata, info={**self.metadata.info, "features": self.features}
+                self.metadata,
+                info={**self.metadata.info, "features": self.features},
+                terminated=self._terminated(),
             )
             contents = describe(path, own, self.metadata, self._plan, result, statistics)
             self.contents = replace(contents, notes=(*contents.notes, *notes))
@@ -292,6 +294,20 @@ class LeRobotReader:
             self._pixels[feature] = pixel_format(video.file)
             return check_pixels(self._pixels[feature], self.features[feature])
         return check_image(content_of(self._tables.first(self._rows(index)[0], feature), self.path))
+
+    def _terminated(self) -> np.ndarray | None:
+        """bool (n,), whether each episode ended for good: by the stored statistics, or else by its
+        last row; None if there is no such column, or the files are not fetched yet."""
+        if TERMINATED not in self._plan.further:
+            return None
+        if self.metadata.terminated is not None or self._parts is None:
+            return self.metadata.terminated
+        terminated = np.zeros(len(self._parts), bool)
+        for index in range(len(self._parts)):
+            with contextlib.suppress(UserError):  # a torn episode is reported when it is read
+                rows = self._read(index, (TERMINATED,))
+                terminated[index] = self._numbers(rows, TERMINATED, index)[-1:].any()
+        return terminated
 
     def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
         """Functions that return each episode's columns; None if the files are not fetched yet."""

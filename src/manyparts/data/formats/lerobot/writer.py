@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -16,7 +15,16 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from manyparts.core.arguments import path_of
-from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.columns import (
+    ACTION,
+    DONE,
+    EXPERT_ACTION,
+    IMAGES,
+    REWARD,
+    STATE,
+    SUCCESS,
+    TERMINATED,
+)
 from manyparts.core.errors import UserError, closest
 from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
@@ -27,38 +35,16 @@ from manyparts.core.storage.atomic import (
     replace_folder,
     temporary_folder,
 )
-from manyparts.core.storage.links import link_or_copy
 from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.card import dataset_card
+from manyparts.data.formats.lerobot.continuation import Continuation, link_files
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.formats.lerobot.written_statistics import DatasetStatistics
 from manyparts.data.png import encode_png
 from manyparts.embodiment.statistics import sample_rows
 
 Images = Literal["png", "video"]
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """An existing dataset that a writer adds episodes to."""
-
-    num_episodes: int
-    """Its number of episodes."""
-    num_frames: int
-    """Its number of frames."""
-    data_file: tuple[int, int]
-    """(chunk, file) numbers of its last data file."""
-    video_files: Mapping[str, tuple[int, int]]
-    """(chunk, file) numbers of the last file of each video feature."""
-    episodes_file: tuple[int, int]
-    """(chunk, file) numbers of its last episodes file."""
-    expert: str | None
-    """Its column of the expert's actions, if it has one."""
-    content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
-    """Columns and sampled images of each episode, read only if there are no `statistics`."""
-    statistics: Mapping[str, np.ndarray] | None = None
-    """What `DatasetWriter.statistics` returned after its last episode."""
 
 
 class DatasetWriter:
@@ -89,6 +75,7 @@ class DatasetWriter:
         environment: Mapping[str, Any],
         images: Images = "png",
         expert: bool = True,
+        terminates: bool = False,
         continues: Continuation | None = None,
     ) -> None:
         """Create the hidden folder.
@@ -101,6 +88,8 @@ class DatasetWriter:
             environment: the EnvConfig as JSON.
             images: "png", or "video", which is lossy.
             expert: whether to write a column of the expert's actions next to the executed ones.
+            terminates: whether to write a column of whether the episode ended for good, for
+                environments whose episodes can.
             continues: the existing dataset to add to, see `append`; its columns stay as they are.
 
         Raises:
@@ -119,10 +108,12 @@ class DatasetWriter:
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
         if continues is not None:
-            self._expert = continues.expert
+            self._expert, self._terminates = continues.expert, continues.terminates
         else:
-            self._expert = EXPERT_ACTION if expert else None
-        self._features = layout.features(spec, fps=fps, images=images, expert=self._expert)
+            self._expert, self._terminates = EXPERT_ACTION if expert else None, terminates
+        self._features = layout.features(
+            spec, fps=fps, images=images, expert=self._expert, terminates=self._terminates
+        )
         self._statistics = DatasetStatistics(self._features)
         self._folder = temporary_folder(self.path)
         self._frames = FrameFiles(self._folder, layout.frame_schema(self._features))
@@ -190,7 +181,7 @@ class DatasetWriter:
 
     def _continue(self, existing: Continuation) -> None:
         try:
-            _link_files(self.path, self._folder)
+            link_files(self.path, self._folder)
             if existing.statistics is not None:
                 self._statistics.restore(existing.statistics)
             else:
@@ -227,6 +218,12 @@ class DatasetWriter:
         }
         if length == 0:
             raise UserError("episode has no steps; expected at least 1")
+        if episode.terminated and not self._terminates:
+            raise UserError(
+                f"episode of {episode.task} with seed {episode.seed} terminated, but the dataset "
+                f"has no column {TERMINATED}; begin a dataset with "
+                "DatasetWriter(..., terminates=True)"
+            )
         if episode.images.keys() != spec.cameras.keys():
             raise UserError(
                 f"episode's cameras are {sorted(episode.images)}; expected {sorted(spec.cameras)}, "
@@ -284,6 +281,7 @@ class DatasetWriter:
             REWARD: episode.reward,
             DONE: done,
             SUCCESS: episode.success,
+            TERMINATED: done & episode.terminated,
             "timestamp": rows / self.fps,
             "frame_index": rows,
             "episode_index": np.full(len(episode), self.num_episodes),
@@ -383,11 +381,3 @@ def _is_video(feature: Mapping[str, Any]) -> bool:
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _link_files(path: Path, folder: Path) -> None:
-    """Hard-link the files that never change into `folder`; copy them if the disk has no hard
-    links."""
-    for name in ("data", "videos", "meta/episodes"):
-        if (path / name).exists():
-            shutil.copytree(path / name, folder / name, copy_function=link_or_copy)

@@ -1,0 +1,44 @@
+"""An existing LeRobotDataset that a writer adds episodes to, and its files that stay."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from manyparts.core.storage.links import link_or_copy
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """An existing dataset that a writer adds episodes to."""
+
+    num_episodes: int
+    """Its number of episodes."""
+    num_frames: int
+    """Its number of frames."""
+    data_file: tuple[int, int]
+    """(chunk, file) numbers of its last data file."""
+    video_files: Mapping[str, tuple[int, int]]
+    """(chunk, file) numbers of the last file of each video feature."""
+    episodes_file: tuple[int, int]
+    """(chunk, file) numbers of its last episodes file."""
+    expert: str | None
+    """Its column of the expert's actions, if it has one."""
+    terminates: bool
+    """Whether it has a column of whether episodes ended for good."""
+    content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    """Columns and sampled images of each episode, read only if there are no `statistics`."""
+    statistics: Mapping[str, np.ndarray] | None = None
+    """What `DatasetWriter.statistics` returned after its last episode."""
+
+
+def link_files(path: Path, folder: Path) -> None:
+    """Hard-link the files that never change into `folder`; copy them if the disk has no hard
+    links."""
+    for name in ("data", "videos", "meta/episodes"):
+        if (path / name).exists():
+            shutil.copytree(path / name, folder / name, copy_function=link_or_copy)

@@ -1,0 +1,50 @@
+"""A run's replay as a dataset, from which others can learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from manyparts.core.arguments import path_of
+from manyparts.core.progress import progress_bar
+from manyparts.core.serialisation import from_jsonable
+from manyparts.core.spec import TaskEntry
+from manyparts.data.dataset import DatasetWriter
+from manyparts.data.formats.lerobot.writer import Images
+from manyparts.data.sampling.replay import open_replay
+
+
+def export(replay: str | Path, target: str | Path, *, images: Images = "png") -> None:
+    """Write the episodes of a replay as a LeRobotDataset v3.0.
+
+    Where the agent held its actions for several environment steps, a frame is one decision, and the
+    frame rate is lower accordingly. What an agent noted beside is left out.
+
+    Args:
+        replay: the folder, such as RUN/replay.
+        target: the folder to write, which must not exist.
+        images: "png", or "video", which is lossy.
+
+    Raises:
+        UserError: there is no replay, the target exists, or the disk is full.
+    """
+    source, about = open_replay(path_of(replay, "replay"))
+    action = source.spec.action
+    rate = action.control_rate_hz / int(about.get("action_repeat", 1))
+    spec = replace(source.spec, action=replace(action, control_rate_hz=rate))
+    with (
+        progress_bar("writing the dataset", len(source.episodes)) as bar,
+        DatasetWriter(
+            path_of(target, "target"),
+            spec,
+            fps=rate,
+            tasks=[from_jsonable(TaskEntry, entry) for entry in about.get("tasks", ())],
+            environment=about.get("environment", {}),
+            images=images,
+            expert=False,
+            terminates=bool(about.get("terminates", False)),
+        ) as writer,
+    ):
+        for number, (_, episode) in enumerate(source.read(), start=1):
+            writer.add(episode)
+            bar.show(number, "")

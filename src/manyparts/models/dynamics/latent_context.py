@@ -1,0 +1,65 @@
+"""Planning in a latent world: the state after what was seen, and its imaginations."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyparts.models.dynamics.latent_world import LatentWorld
+from manyparts.models.dynamics.markov_context import require_actions
+from manyparts.models.dynamics.state_space import WorldState
+from manyparts.models.dynamics.world_model import Prediction
+
+
+class LatentContext:
+    """See `Context`. The state is carried on through the episode, so a step costs one step.
+
+    Args:
+        model: The world model.
+        state: One row, of the current observation.
+    """
+
+    def __init__(self, model: LatentWorld, state: WorldState) -> None:
+        self.model, self.state = model, state
+
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> LatentImagination:
+        """See `Context.imagine`. Nothing is drawn."""
+        return LatentImagination(
+            self.model, WorldState(*(part.expand(count, -1) for part in self.state))
+        )
+
+    @torch.no_grad()
+    def extended(
+        self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
+    ) -> LatentContext:
+        """See `Context.extended`; of a model that sees states alone."""
+        recurrent = self.model.advance(self.state.recurrent, self.state.drawn, action[None])
+        embedding = self.model.embed({}, observation[None])
+        return LatentContext(self.model, self.model.observed(recurrent, embedding))
+
+
+@torch.no_grad()
+def encode(
+    model: LatentWorld, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"]
+) -> LatentContext:
+    """Return the context after t observed states and the u = t - 1 actions between them."""
+    filtered = model.filter(model.embed({}, observation)[None], action[None])
+    return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
+
+
+class LatentImagination:
+    """See `Imagination`: it goes on with the most likely variables at each step."""
+
+    def __init__(self, model: LatentWorld, state: WorldState) -> None:
+        self._model, self._state = model, state
+
+    @torch.no_grad()
+    def step(self, action: Float[Tensor, "n a"]) -> Prediction:
+        """See `Imagination.step`. Of a model that sees only images, the observation is empty."""
+        model = self._model
+        require_actions(action, len(self._state.recurrent), model.action_dimension)
+        self._state = model.imagined(self._state, action)
+        features = self._state.features
+        observation = features[:, :0] if model.state_head is None else model.state_head(features)
+        return Prediction(observation, model.reward(features) * model.continuation(features))

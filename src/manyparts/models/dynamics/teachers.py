@@ -1,0 +1,136 @@
+"""Teachers: trained world models of other tasks, which filter what a student sees (Vid2Act).
+
+Dimensions: n rows, k teachers, f numbers of a teacher's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyparts.core.errors import UserError
+from manyparts.models.dynamics.configs import TeacherConfig
+from manyparts.models.dynamics.latent_world import LatentFilter
+from manyparts.models.dynamics.state_space import WorldState
+
+
+class Taught(NamedTuple):
+    """What teachers make of one step."""
+
+    states: tuple[WorldState, ...]
+    """One per world model, with a row for each of its sources and each row: (n k', ...)."""
+
+    features: Float[Tensor, "n k f"]
+    """The mean states of all teachers."""
+
+    surprise: Float[Tensor, "n k"]
+    """KL(posterior || prior) in nats: how badly each teacher foresaw the step."""
+
+
+class Teachers(nn.Module):
+    """The filters of several world models. Nothing in it is trained.
+
+    Args:
+        configs: One per world model.
+        actions: Which actions teachers are told, see `TaughtWorldConfig.teacher_actions`.
+
+    Attributes:
+        names: Of all teachers.
+        features: Numbers of a teacher's features, f.
+
+    Raises:
+        UserError: The models have features of different sizes.
+    """
+
+    def __init__(self, configs: Sequence[TeacherConfig], *, actions: Literal["own", "none"]):
+        super().__init__()
+        self.configs, self.actions = tuple(configs), actions
+        self.filters = nn.ModuleList(
+            LatentFilter(
+                config.world, cameras=config.cameras, state=config.state, action=config.action
+            )
+            for config in configs
+        )
+        sizes = {each.features for each in self._filters()}
+        if len(sizes) > 1:
+            raise UserError(
+                f"teachers have states of {', '.join(map(str, sorted(sizes)))} numbers, which one "
+                "student cannot be drawn to; train them with one preset"
+            )
+        self.features = sizes.pop() if sizes else 0
+        self.names: tuple[str, ...] = sum((config.names for config in configs), ())
+        self.requires_grad_(False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @torch.no_grad()
+    def observe(
+        self,
+        before: Taught | None,
+        action: Float[Tensor, "n a"] | None,
+        images: Mapping[str, UInt8[Tensor, "n c h w"]],
+        state: Float[Tensor, "n s"],
+    ) -> Taught:
+        """Return what the teachers make of observations. Nothing is drawn.
+
+        Args:
+            before: Of the step before; None at an episode's start.
+            action: Executed after that step; None at an episode's start.
+            images: Slot to images.
+            state: Normalised states, as the student sees them.
+        """
+        states: list[WorldState] = []
+        features: list[Tensor] = []
+        surprise: list[Tensor] = []
+        for number, (config, model) in enumerate(zip(self.configs, self._filters(), strict=True)):
+            last = None if before is None else before.states[number]
+            # All sources of one model are rows of one pass.
+            count, rows = len(config.names), len(state)
+            source = torch.arange(count, device=state.device).repeat_interleave(rows)
+            marks = source if config.world.sources else None
+            # The student's slots in their order: a teacher's may have other names.
+            shown = zip(model.cameras, images.values(), strict=False)
+            seen = {name: image.repeat(count, 1, 1, 1) for name, image in shown}
+            own_state = self._own(config, state).repeat(count, 1)
+            embedding = model.embed(seen, own_state, marks)
+            if last is None or action is None:
+                recurrent = model.initial(embedding).recurrent
+            else:
+                told = self._told(config, action).repeat(count, 1)
+                recurrent = model.advance(
+                    last.recurrent, last.drawn, model.conditioned(told, marks)
+                )
+            posterior, prior = model.posterior(recurrent, embedding), model.prior(recurrent)
+            current = WorldState(recurrent, model.latent.draw(posterior))
+            states.append(current)
+            features.append(current.features.view(count, rows, -1))
+            surprise.append(model.latent.divergence(posterior, prior).view(count, rows))
+        return Taught(
+            tuple(states),
+            torch.cat(features).transpose(0, 1),
+            torch.cat(surprise).transpose(0, 1),
+        )
+
+    def _filters(self) -> list[LatentFilter]:
+        # For the type checker, to which a ModuleList holds any modules.
+        return [each for each in self.filters if isinstance(each, LatentFilter)]
+
+    def _own(self, config: TeacherConfig, state: Float[Tensor, "n s"]) -> Float[Tensor, "n t"]:
+        """Return states in a teacher's own scale; none for one that sees images alone."""
+        if not config.state:
+            return state[:, :0]
+        if config.scale:
+            state = state * state.new_tensor(config.scale) + state.new_tensor(config.shift)
+        return state
+
+    def _told(self, config: TeacherConfig, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
+        """Return actions as a teacher takes them: cut or padded with zeros to its own size."""
+        if self.actions == "none":
+            return action.new_zeros(len(action), config.action)
+        return F.pad(action, (0, config.action - action.shape[-1]))

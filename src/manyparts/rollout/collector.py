@@ -1,0 +1,262 @@
+"""An agent that acts, decision by decision, while it is trained: episodes for a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from manyparts.agents.base import Agent
+from manyparts.core.errors import UserError
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Episode
+from manyparts.data.sampling.replay import Replay
+from manyparts.envs.base import Environment
+from manyparts.envs.registry import instructions
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An agent that says what a replay is to hold of a step besides what is always recorded."""
+
+    def notes(self, carry: Any) -> Mapping[str, np.ndarray]:
+        """Return arrays by name. carry: what `act` returned."""
+        ...
+
+
+@dataclass
+class RunningEpisode:
+    """An episode under way: what was seen and done so far."""
+
+    number: int
+    """Its number among all that began."""
+
+    seed: int
+    """The environment's reset seed."""
+
+    carry: Any = None
+    """The agent's memory."""
+
+    state: list[np.ndarray] = field(default_factory=list)
+    """States (s,), one per decision."""
+
+    images: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+    """Camera to image, one per decision."""
+
+    action: list[np.ndarray] = field(default_factory=list)
+    """Actions (a,), one per decision."""
+
+    reward: list[float] = field(default_factory=list)
+    """The sum of rewards of each decision."""
+
+    success: list[bool] = field(default_factory=list)
+    """Whether the task was solved after each decision."""
+
+    notes: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+    """What the agent noted at each decision, by name."""
+
+    def finished(self, task: str, *, terminated: bool) -> Episode:
+        """The whole episode.
+
+        Args:
+            task: "suite/task".
+            terminated: Whether it ended for good, and was not only cut off.
+        """
+        action = np.stack(self.action).astype(np.float32)
+        return Episode(
+            task=task,
+            instruction=instructions(task).instruction,
+            seed=self.seed,
+            images={
+                name: np.stack([images[name] for images in self.images]) for name in self.images[0]
+            },
+            state=np.stack(self.state).astype(np.float32),
+            action=action,
+            expert_action=action,
+            reward=np.asarray(self.reward, np.float32),
+            success=np.asarray(self.success, bool),
+            terminated=terminated,
+        )
+
+
+class Collector:
+    """Lets an agent act in environments in turn, and adds whole episodes to a replay.
+
+    Episode n is a pure function of (seed, n) and of the agents that acted, so that a run that was
+    killed goes on to the bit.
+
+    Args:
+        environments: Of one task, each for itself.
+        replay: Where finished episodes go.
+        seed: The seed that those of episodes are derived from.
+        action_repeat: How many environment steps an action is held.
+
+    Attributes:
+        environment_steps: Steps of all environments so far.
+        running: The episode of each environment.
+        began: How many episodes have begun.
+    """
+
+    def __init__(
+        self,
+        environments: Sequence[Environment],
+        replay: Replay,
+        *,
+        seed: int,
+        action_repeat: int = 1,
+    ) -> None:
+        self.environments, self.replay = tuple(environments), replay
+        self.seed, self.action_repeat = seed, action_repeat
+        self.environment_steps = self.began = 0
+        self.running: list[RunningEpisode | None] = [None] * len(self.environments)
+
+    def until(self, environment_steps: int, agent_of: Callable[[int], Agent]) -> None:
+        """Act until so many steps were taken in all environments together.
+
+        Args:
+            environment_steps: Steps since the beginning.
+            agent_of: From an episode's seed to the agent that acts in it.
+
+        Raises:
+            UserError: An environment fails; the message names the step. Finished episodes stay.
+        """
+        while self.environment_steps < environment_steps:
+            for number in range(len(self.environments)):
+                self._decide(number, agent_of)
+                if self.environment_steps >= environment_steps:
+                    break
+
+    def whole_episodes(self, environment_steps: int, agent_of: Callable[[int], Agent]) -> None:
+        """As `until`, and then let every episode end that has begun."""
+        self.until(environment_steps, agent_of)
+        for number in range(len(self.environments)):
+            while self.running[number] is not None:
+                self._decide(number, agent_of)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values that `restore` goes on from: counts, and episodes under way."""
+        return {
+            "environment_steps": self.environment_steps,
+            "began": self.began,
+            "episodes": self.replay.num_added,
+            "running": [running and _plain(running) for running in self.running],
+        }
+
+    def restore(
+        self, state: Mapping[str, Any], carry_of: Callable[[Mapping[str, Any]], Any]
+    ) -> None:
+        """Go on from `state`.
+
+        The replay is cut back to that moment, and each environment is brought to where its running
+        episode is, by its recorded actions.
+
+        Args:
+            state: Of `state`.
+            carry_of: From plain values to the memory of the agent that acts.
+        """
+        self.replay.truncate(state["episodes"])
+        self.environment_steps, self.began = state["environment_steps"], state["began"]
+        self.running = [values and _running(values, carry_of) for values in state["running"]]
+        for env, running in zip(self.environments, self.running, strict=True):
+            if running is None:
+                continue
+            env.begin(running.seed)
+            for action in running.action:
+                self._advance(env, action)
+
+    def _decide(self, number: int, agent_of: Callable[[int], Agent]) -> None:
+        """Take one decision in an environment."""
+        env, running = self.environments[number], self.running[number]
+        try:
+            if running is None:
+                seed = derive_seed("online", self.seed, self.began)
+                running = self.running[number] = RunningEpisode(self.began, seed)
+                self.began += 1
+                env.begin(seed)
+            agent = agent_of(running.seed)
+            observation = env.observe()
+            action, carry = agent.act(running.carry, observation, None, explore=True)
+            reward, ended, cut, success, taken = self._advance(env, action)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a simulator raises
+            step = 0 if running is None else len(running.action)
+            raise UserError(
+                f"{env.task} failed at step {step} of an episode: {type(error).__name__}: {error}"
+            ) from error
+        running.carry = carry
+        running.state.append(observation["state"])
+        running.images.append(observation["images"])
+        running.action.append(env.embodiment_spec.action.executed(np.asarray(action)))
+        running.reward.append(reward)
+        running.success.append(success)
+        running.notes.append(agent.notes(carry) if isinstance(agent, Noting) else {})
+        self.environment_steps += taken
+        if ended or cut:
+            self.replay.add(
+                running.finished(env.task, terminated=ended), recorded=_stacked(running.notes)
+            )
+            self.running[number] = None
+
+    def _advance(self, env: Environment, action: np.ndarray) -> tuple[float, bool, bool, bool, int]:
+        """Hold an action. Returns the sum of rewards, whether the episode terminated, whether it
+        was truncated, whether the task was solved, and the steps taken."""
+        total, success = 0.0, False
+        for step in range(self.action_repeat):
+            reward, terminated, truncated, info = env.advance(action)
+            total, success = total + float(reward), success or bool(info["success"])
+            if terminated or truncated:
+                return total, terminated, truncated, success, step + 1
+        return total, False, False, success, self.action_repeat
+
+
+def _plain(running: RunningEpisode) -> dict[str, Any]:
+    """An episode under way as tensors and plain values."""
+    images = {
+        name: torch.from_numpy(np.stack([images[name] for images in running.images]))
+        for name in (running.images[0] if running.images else {})
+    }
+    return {
+        "number": running.number,
+        "seed": running.seed,
+        "carry": running.carry and running.carry.to_plain(),
+        "state": [torch.from_numpy(np.array(state)) for state in running.state],
+        "images": images,
+        "action": [torch.from_numpy(np.array(action)) for action in running.action],
+        "reward": list(running.reward),
+        "success": list(running.success),
+        "notes": {name: torch.from_numpy(rows) for name, rows in _stacked(running.notes).items()},
+    }
+
+
+def _running(
+    values: Mapping[str, Any], carry_of: Callable[[Mapping[str, Any]], Any]
+) -> RunningEpisode:
+    """The inverse of `_plain`."""
+    count = len(values["action"])
+    return RunningEpisode(
+        number=values["number"],
+        seed=values["seed"],
+        carry=values["carry"] and carry_of(values["carry"]),
+        state=[state.numpy() for state in values["state"]],
+        images=[
+            {name: frames[step].numpy() for name, frames in values["images"].items()}
+            for step in range(count)
+        ],
+        action=[action.numpy() for action in values["action"]],
+        reward=list(values["reward"]),
+        success=list(values["success"]),
+        notes=[
+            {name: rows[step].numpy() for name, rows in values["notes"].items()}
+            for step in range(count)
+        ],
+    )
+
+
+def _stacked(notes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What was noted at all steps, (T, ...) by name."""
+    names = notes[0] if notes else ()
+    return {name: np.stack([each[name] for each in notes]) for name in names}

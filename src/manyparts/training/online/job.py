@@ -1,0 +1,166 @@
+"""What an online run does where: its config, its environment, and whom it learns from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from manyparts.core.errors import UserError
+from manyparts.core.printing import counted, say
+from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.envs import registry
+from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
+from manyparts.models.configs import sees_images
+from manyparts.objectives.configs import ActionReplayConfig
+from manyparts.training import run_folder
+from manyparts.training.config import OnlineConfig, TrainConfig
+from manyparts.training.inputs import Sources
+from manyparts.training.online.prefill import is_dataset
+from manyparts.training.online.teaching import TeacherRun
+from manyparts.training.run import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """See the module."""
+
+    config: TrainConfig
+    """The run's config, with as many steps as its environment steps give."""
+
+    environment: str
+    """"suite/task"."""
+
+    seen: EnvConfig
+    """What the environment shows."""
+
+    prefill: str
+    """What the replay holds before anything is learned."""
+
+    teachers: tuple[TeacherRun, ...]
+    """World models of other tasks."""
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainConfig,
+        environment: str,
+        seen: EnvConfig | Mapping[str, Any] | None,
+        prefill: str,
+        sources: Sources,
+        teachers: Sequence[TeacherRun],
+    ) -> Job:
+        """The job that a user describes.
+
+        Args:
+            config: A preset with `online` settings.
+            environment: The task.
+            seen: What is seen, or the fields that are not as in the sources.
+            prefill: "random", a run or a dataset.
+            sources: Datasets of other tasks.
+            teachers: World models of other tasks.
+
+        Raises:
+            UserError: The config does not act, or gives no optimiser step.
+        """
+        if config.online is None:
+            raise UserError(
+                f"{config.method} learns from datasets; use train(config, data=...), or a preset "
+                "that acts, such as dreamer/laptop"
+            )
+        if is_dataset(prefill):
+            # A dataset is there before the first step is taken.
+            config = replace(config, online=replace(config.online, prefill_steps=0))
+        config = _scheduled(config, _online(config))
+        return cls(config, environment, _seen(config, seen, sources), prefill, tuple(teachers))
+
+    @property
+    def online(self) -> OnlineConfig:
+        """The schedule."""
+        return _online(self.config)
+
+    @property
+    def replays_actions(self) -> bool:
+        """Whether the sources' actions are learned."""
+        configs = self.config.objectives.values()
+        return any(isinstance(each, ActionReplayConfig) for each in configs)
+
+    def make(self, split: Split) -> Environment:
+        """An environment of the task. split: Whose goals it has."""
+        return registry.make(self.environment, self.seen, split=split)
+
+    def facts(self) -> dict[str, Any]:
+        """What config.json holds of it next to the config."""
+        return {
+            "environment": self.environment,
+            "environment_config": to_jsonable(self.seen),
+            "prefill": self.prefill,
+            "teachers": [str(each.folder) for each in self.teachers],
+        }
+
+
+def require_same(run: Run, job: Job) -> None:
+    """Require that the run in a folder was begun with the same settings in the same environment.
+
+    Args:
+        run: Of the folder.
+        job: What is to be resumed.
+
+    Raises:
+        UserError: It was not.
+    """
+    earlier, facts = run_folder.read_config(run.output)
+    # The teachers stand in the earlier config already, and follow from their runs.
+    config = replace(job.config, model=earlier.model)
+    if type(job.config.model) is not type(earlier.model):
+        config = job.config
+    if earlier.online is not None and config.optimizer.final_fraction == 1:
+        # A constant learning rate does not depend on the end, so a run may go on beyond it.
+        online = replace(job.online, environment_steps=earlier.online.environment_steps)
+        config = replace(config, online=online, steps=earlier.steps)
+    run_folder.require_same(run.output, config, run.sources)
+    for name, value in job.facts().items():
+        if facts.get(name) != value:
+            raise UserError(
+                f"{run.output} was begun with {name} {facts.get(name)!r}, not {value!r}; "
+                "resume it with that, or choose another output"
+            )
+
+
+def _online(config: TrainConfig) -> OnlineConfig:
+    assert config.online is not None
+    return config.online
+
+
+def _scheduled(config: TrainConfig, online: OnlineConfig) -> TrainConfig:
+    """The config with the optimiser steps that its environment steps give."""
+    replayed = config.batch_size * config.window.steps
+    steps = online.updates(online.environment_steps, replayed)
+    if steps < 1:
+        raise UserError(
+            f"{online.environment_steps} environment steps give no optimiser step of {replayed} "
+            "replayed steps; raise online.environment_steps or online.train_ratio"
+        )
+    every = max(1, math.ceil(online.evaluate_every_steps * online.train_ratio / replayed))
+    say(
+        f"{counted(online.environment_steps, 'environment step')}, "
+        f"{counted(steps, 'optimiser step')}, evaluated every {every}",
+        error=True,
+    )
+    return replace(config, steps=steps, validate_every_steps=every)
+
+
+def _seen(
+    config: TrainConfig, chosen: EnvConfig | Mapping[str, Any] | None, sources: Sources
+) -> EnvConfig:
+    """What environments show: what the user chose, else as in the first source, else the full
+    state. A model that reads no images gets none."""
+    if isinstance(chosen, EnvConfig):
+        return chosen
+    usual = EnvConfig(state="full")
+    if sources.datasets and sources.datasets[0].environment:
+        usual = from_jsonable(EnvConfig, dict(sources.datasets[0].environment))
+    if not sees_images(config.model):
+        usual = replace(usual, cameras=(NO_CAMERA,))
+    return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))

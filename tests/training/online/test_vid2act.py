@@ -1,0 +1,246 @@
+"""Teachers, students and sources: from datasets to an agent, and what learns from what."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.online.tiny import SEEN, rows, tiny
+
+from manyparts.agents.loading import load, load_system
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch
+from manyparts.data.sampling.replay import Replay
+from manyparts.envs.registry import make
+from manyparts.methods import preset
+from manyparts.models.run_files import resolve
+from manyparts.objectives.system import System
+from manyparts.rollout.collect import collect
+from manyparts.training.online.train import train_online
+from manyparts.training.train import train
+
+SOURCES = ("pointmass/reach-left", "pointmass/reach-right")
+STATES = {**SEEN, "cameras": ["none"]}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("sources")
+    paths = [folder / task.partition("/")[2] for task in SOURCES]
+    for task, path in zip(SOURCES, paths, strict=True):
+        collect(task, episodes=4, output=path, config=STATES, keep_failures=True)
+    return paths
+
+
+def small(name: str, **changes: Any) -> Any:
+    config = preset(name)
+    latent = replace(config.model.latent, variables=3)
+    model = replace(config.model, width=8, latent=latent)
+    window = replace(config.window, steps=4)
+    return replace(config, model=model, window=window, steps=6, batch_size=4, **changes)
+
+
+@pytest.fixture(scope="module")
+def teachers(datasets: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(
+        small("vid2act/teachers-debug"),
+        data=datasets,
+        output=tmp_path_factory.mktemp("runs") / "teachers",
+        device="cpu",
+    )
+
+
+def learn(output: Path, name: str, **changes: Any) -> Path:
+    return train_online(
+        changes.pop("config", None) or tiny(name),
+        environment="pointmass/reach",
+        output=output,
+        device="cpu",
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def student(teachers: Path, datasets: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return learn(
+        tmp_path_factory.mktemp("runs") / "student",
+        "vid2act/debug",
+        sources=datasets,
+        teachers=teachers,
+    )
+
+
+def test_teachers_tell_their_sources_apart(teachers: Path) -> None:
+    system, info = load_system(teachers)
+    assert system.model.config.sources == 2
+    assert [Path(each).name for each in info.provenance["data"]] == ["reach-left", "reach-right"]
+
+
+def test_student_sees_what_its_sources_show(student: Path, teachers: Path) -> None:
+    agent = load(student)
+    assert agent.environment["max_steps"] == 20 and agent.environment["state"] == "full"
+    first, other = (load_system(run)[1].embodiments[0] for run in (student, teachers))
+    assert first.statistics == other.statistics
+    last = rows(student)[-1]
+    weights = [last[f"distillation/weight/{name}"] for name in ("reach-left", "reach-right")]
+    assert sum(weights) == pytest.approx(1, abs=1e-3)
+    assert last["action_replay/error"] > 0
+
+
+def test_teachers_stay_as_they_are(student: Path, teachers: Path) -> None:
+    taught = load_file(resolve(teachers) / "model.safetensors")
+    copied = load_file(resolve(student) / "model.safetensors")
+    prefix = "model.teachers.filters.0."
+    names = [name.removeprefix(prefix) for name in copied if name.startswith(prefix)]
+    assert "enter.weight" in names
+    for name in names:
+        assert torch.equal(copied[prefix + name], taught[f"model.{name}"]), name
+
+
+def test_recorded_features_are_the_teachers(student: Path) -> None:
+    """What a replay holds of an episode is what teachers make of it when it is played again."""
+    from manyparts.agents.noted import TAUGHT, Reader, noted, shapes_of
+
+    system, info = load_system(student)
+    codec = info.embodiments[0].codec
+    replay = Replay(
+        student / "replay", codec.spec, max_frames=10**6, recorded=shapes_of(system.model)
+    )
+    for entry, episode in replay.read():
+        notes = noted(episode, system.model, Reader(system.model, codec, torch.device("cpu")))
+        recorded = replay.rows(entry.number, TAUGHT).read(0, entry.length)
+        # Half precision holds about three digits.
+        assert np.allclose(recorded, notes[TAUGHT], atol=2e-3), entry
+
+
+def test_agent_goes_on_from_its_carry(student: Path) -> None:
+    agent = load(student)
+    env = make("pointmass/reach", agent.environment, split="evaluation")
+    observation, _ = env.reset(seed=0)
+    _, carry = agent.act(None, observation, None, explore=False)
+    assert carry.taught is not None and carry.taught.features.shape[:2] == (1, 2)
+    once, _ = agent.act(carry, observation, None, explore=False)
+    again, _ = agent.act(type(carry).of_plain(carry.to_plain()), observation, None, explore=False)
+    assert np.array_equal(once, again)
+
+
+def test_a_student_is_resumed_to_the_bit(
+    tmp_path: Path, student: Path, teachers: Path, datasets: list[Path]
+) -> None:
+    short = tiny("vid2act/debug", environment_steps=100)
+    run = learn(tmp_path / "run", "", config=short, sources=datasets, teachers=teachers)
+    learn(run, "vid2act/debug", sources=datasets, teachers=teachers, resume=True)
+    assert rows(run)[-1] == rows(student)[-1]
+
+
+@pytest.mark.parametrize("relevance", ["distance", "prediction", "uniform", "fixed:1"])
+def test_teachers_are_weighed_in_other_ways(tmp_path: Path, teachers: Path, relevance: str) -> None:
+    config = tiny("vid2act/distilled-debug")
+    config = replace(config, model=replace(config.model, relevance=relevance))
+    run = learn(tmp_path / "run", "", config=config, teachers=teachers, environment_config=SEEN)
+    weight = rows(run)[-1]["distillation/weight/reach-right"]
+    expected = {"uniform": 0.5, "fixed:1": 1.0}.get(relevance)
+    assert 0 <= weight <= 1 and expected in (None, pytest.approx(weight))
+
+
+def test_a_prior_draws_the_actor(tmp_path: Path, teachers: Path, datasets: list[Path]) -> None:
+    config = tiny("vid2act/debug")
+    behaviour = replace(config.objectives["actor_critic"], guide="prior")
+    config = replace(config, objectives={**config.objectives, "actor_critic": behaviour})
+    run = learn(tmp_path / "run", "", config=config, teachers=teachers, sources=datasets)
+    assert np.isfinite(rows(run)[-1]["loss/actor_critic"])
+
+
+def test_source_windows_are_rehearsed(tmp_path: Path, datasets: list[Path]) -> None:
+    run = learn(tmp_path / "run", "vid2act/rehearsed-debug", sources=datasets)
+    assert np.isfinite(rows(run)[-1]["loss/world"])
+    assert sorted(path.name for path in (run / "sources").iterdir()) == ["0", "1"]
+
+
+def test_a_student_starts_from_a_world(tmp_path: Path, datasets: list[Path]) -> None:
+    world = train(small("vid2act/world-debug"), data=datasets, output=tmp_path / "w", device="cpu")
+    run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=SEEN)
+    first, other = (load_system(each)[1].embodiments[0] for each in (run, world))
+    assert first.statistics == other.statistics
+
+
+def gradients(system: System, batch: Batch, name: str) -> set[str]:
+    """Names of the parameters that one loss reaches."""
+    loss = system.losses(batch, torch.Generator().manual_seed(0))[name].mean()
+    parameters = {key: each for key, each in system.named_parameters() if each.requires_grad}
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {
+        key
+        for key, each in zip(parameters, found, strict=True)
+        if each is not None and each.abs().sum() > 0
+    }
+
+
+def student_batch(run: Path, datasets: list[Path]) -> tuple[System, Batch]:
+    """A student and a batch of its own windows and its sources'."""
+    from manyparts.agents.noted import shapes_of
+    from manyparts.data.sampling.batches import join_batches
+    from manyparts.data.sampling.replayed import ReplayWindows
+
+    system, info = load_system(run)
+    codec, parts = info.embodiments[0].codec, []
+    window = replace(preset("vid2act/debug").window, steps=4)
+    for source, folder in ((-1, run / "replay"), (0, run / "sources/0"), (1, run / "sources/1")):
+        replay = Replay(folder, codec.spec, max_frames=10**6, recorded=shapes_of(system.model))
+        windows = ReplayWindows(replay, window, codec, seed=0, images=False, source=source)
+        parts.append(windows.batch(0, 3))
+    return system, join_batches(parts, torch.arange(9))
+
+
+def test_losses_reach_only_their_own_parts(student: Path, datasets: list[Path]) -> None:
+    system, batch = student_batch(student, datasets)
+    behaviour = gradients(system, batch, "actor_critic")
+    assert behaviour and all(name.startswith("objectives.actor_critic.") for name in behaviour)
+    replayed = gradients(system, batch, "action_replay")
+    assert replayed and all(name.startswith("model.action_vae.") for name in replayed)
+    taught = gradients(system, batch, "distillation")
+    assert {"model.project.weight", "model.weigh.weight", "model.enter.weight"} <= taught
+    assert not any("teachers" in name or "action_vae" in name for name in taught)
+    assert not any("teachers" in name for name in gradients(system, batch, "world"))
+
+
+def test_weights_do_not_move_the_student(student: Path, datasets: list[Path]) -> None:
+    """The weights read the student's states, but no gradient comes back through them."""
+    system, _ = student_batch(student, datasets)
+    model = system.model
+    features = torch.randn(3, model.features, requires_grad=True)
+    taught = torch.randn(3, 2, model.teachers.features)
+    weights = model.relevance(features, taught, torch.zeros(3, 2))
+    assert weights.requires_grad
+    assert torch.autograd.grad(weights[:, 0].sum(), features, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teachers": ()}, "missing --teachers"),
+        ({"sources": ()}, "missing --sources, the datasets of the teachers"),
+        ({"sources": slice(0, 1)}, "1 sources for 2 teachers"),
+        ({"sources": slice(None, None, -1)}, "is not what the teacher reach-left learned from"),
+        ({"environment_config": {"state": "proprioception"}}, "states of another embodiment"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path,
+    teachers: Path,
+    datasets: list[Path],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    given: dict[str, Any] = {"teachers": teachers, "sources": datasets, **changes}
+    if isinstance(given["sources"], slice):
+        given["sources"] = datasets[given["sources"]]
+    with pytest.raises(UserError, match=message):
+        learn(tmp_path / "run", "vid2act/debug", **given)
+    assert not os.path.exists(tmp_path / "run")
