@@ -159,8 +159,8 @@ def online(size: Size) -> TrainConfig:
 
 
 FACTS = {
-    "debug": PresetFacts("Learns the point mass by acting, in a minute."),
-    "laptop": PresetFacts("Learns a task of Meta-World by acting, from states."),
+    "debug": PresetFacts("Begins to learn the point mass by acting, in a minute, for tests."),
+    "laptop": PresetFacts("Learn by acting, from states, on two cores. Not measured yet."),
     "base": PresetFacts("Learns by acting, with the sizes of Vid2Act's released code."),
 }
 """What was measured of presets: a record for docs and for `manyparts list presets`."""
