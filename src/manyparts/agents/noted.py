@@ -17,9 +17,7 @@ from manyparts.core.records import Episode, Observation, Prompt
 from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.taught_world import TaughtWorld
-from manyparts.models.dynamics.teachers import Taught
-
-TAUGHT, SURPRISE = "taught", "surprise"
+from manyparts.models.dynamics.teachers import SURPRISE, TAUGHT, Taught
 
 
 class Reader:

@@ -38,14 +38,14 @@ class OnlineOptions:
     """Datasets of other tasks. What is seen is as in the first one, unless flags say otherwise."""
 
     teachers: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...")] = ()
-    """Runs of vid2act/teachers-laptop, whose datasets in their order are the sources."""
+    """Runs of vid2act/teachers-laptop. Their datasets in their order are the sources."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A run or checkpoint that gives the initial weights of the world model, and the scales of
     states."""
 
     prefill: str = "random"
-    """What the replay holds before anything is learned: random (actions), a run whose agent
+    """What the replay holds before anything is learned: random (actions), a run with an agent that
     explores, or a dataset."""
 
     image_size: int | None = None

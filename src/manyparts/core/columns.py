@@ -10,4 +10,4 @@ EXPERT_ACTION = "expert_action"  # not "action.expert": LeRobot trains on all th
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"
-TERMINATED = "next.terminated"  # only in datasets of environments whose episodes can terminate
+TERMINATED = "next.terminated"  # only in datasets of environments that can terminate

@@ -54,12 +54,12 @@ def student(size: Size) -> TrainConfig:
 
 
 def distilled(size: Size) -> TrainConfig:
-    """A student without a guide, whose weights have no floor, so that one teacher may count."""
+    """A student without a guide. Weights have no floor, so that one teacher may count."""
     return _student(size, guide="none", objectives={"distillation": DistillationConfig(floor=0.0)})
 
 
 def rehearsed(size: Size) -> TrainConfig:
-    """No teachers: half of each batch are windows of the sources, whose rewards do not count.
+    """No teachers: half of each batch are windows of the sources. Their rewards do not count.
 
     With `--from` a run of the preset world: finetuning with rehearsal.
     """

@@ -37,7 +37,7 @@ def centred(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 
 
 class ImageEncoder(nn.Module):
-    """4x4 convolutions of stride 2, whose channels double each time.
+    """4x4 convolutions of stride 2. Channels double each time.
 
     Args:
         size: Height and width of the images, in pixels.
@@ -67,7 +67,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The way back: transposed convolutions, whose channels halve each time.
+    """The way back: transposed convolutions. Channels halve each time.
 
     Args:
         features: Numbers of the vector that an image is predicted from.

@@ -12,9 +12,10 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.action_vae import LatentAction
 from manyparts.models.dynamics.taught_world import TaughtWorld
+from manyparts.models.dynamics.teachers import TAUGHT
 from manyparts.objectives.base import Objective
 from manyparts.objectives.configs import ActionReplayConfig
-from manyparts.objectives.taught import TAUGHT, TaughtPasses
+from manyparts.objectives.taught import TaughtPasses
 
 
 class ActionReplay(Objective, config=ActionReplayConfig, model=TaughtWorld):

@@ -210,11 +210,11 @@ class WorldConfig(ObjectiveConfig):
     """Divergence below which nothing is trained to reduce it, in nats per step."""
 
     state_std: float = 0.2
-    """Standard deviation of normalised states around their prediction. At 1 the latent state says
+    """Std of normalised states around their prediction. At 1 the latent state says
     little about states of few numbers."""
 
     reward: float = 2.0
-    """Weight of the squared error of rewards, whose logarithms are predicted."""
+    """Weight of the squared error of rewards, which are predicted as signed logarithms."""
 
     continuation: float = 1.0
     """Weight of the error of whether episodes go on."""
@@ -223,8 +223,8 @@ class WorldConfig(ObjectiveConfig):
     """Whether rewards of source data are learned, which is right where their task is the same."""
 
     decoded: float = 1.0
-    """Fraction of the frames that are predicted in each step, drawn anew; less is faster; above 0,
-    at most 1."""
+    """Fraction of the frames that are predicted in each step, drawn at random; less is faster;
+    above 0, at most 1."""
 
     def __post_init__(self) -> None:
         if self.state_std <= 0:
@@ -274,7 +274,7 @@ class ActorCriticConfig(ObjectiveConfig):
 
     guide: Literal["none", "input", "prior"] = "none"
     """What the actor gets of the sources' actions: nothing; a guide that it reads, as in Vid2Act;
-    or a prior, towards whose action it is drawn."""
+    or a prior, with an action towards which it is drawn."""
 
     guide_noise: float = 0.5
     """Bound of the normal noise from which a guide is decoded; 0: none."""

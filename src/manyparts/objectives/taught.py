@@ -11,9 +11,8 @@ from torch import Tensor
 
 from manyparts.core.records import Batch
 from manyparts.models.dynamics.taught_world import TaughtWorld
+from manyparts.models.dynamics.teachers import SURPRISE, TAUGHT
 from manyparts.objectives.world import WorldPasses
-
-TAUGHT, SURPRISE = "taught", "surprise"  # what is recorded at each step, see `Teachers`
 
 
 @dataclass

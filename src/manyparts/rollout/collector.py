@@ -37,6 +37,9 @@ class RunningEpisode:
     seed: int
     """The environment's reset seed."""
 
+    agent: Agent | None = None
+    """Who acts; None until the next decision, such as after a resume."""
+
     carry: Any = None
     """The agent's memory."""
 
@@ -176,7 +179,9 @@ class Collector:
                 running = self.running[number] = RunningEpisode(self.began, seed)
                 self.began += 1
                 env.begin(seed)
-            agent = agent_of(running.seed)
+            if running.agent is None:
+                running.agent = agent_of(running.seed)
+            agent = running.agent
             observation = env.observe()
             action, carry = agent.act(running.carry, observation, None, explore=True)
             reward, ended, cut, success, taken = self._advance(env, action)

@@ -19,7 +19,7 @@ from manyparts.core.storage.atomic import write_atomically
 
 _ARRAYS = ("state", "action", "expert_action", "reward", "success")
 _IMAGES = "images/"  # before a camera's name
-_TERMINATED = "terminated"  # only in shards of tasks whose episodes can terminate
+_TERMINATED = "terminated"  # only in shards of tasks that can terminate
 
 
 def write_shard(

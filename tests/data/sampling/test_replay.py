@@ -108,7 +108,7 @@ def test_draws_cover_all_rows_equally(tmp_path: Path) -> None:
 def test_oldest_whole_episodes_go_first(tmp_path: Path) -> None:
     replay = filled(tmp_path, 6, max_frames=12)
     assert [each.number for each in replay.episodes] == [4, 5]
-    assert replay.num_frames == 11 and replay.num_collected == 30
+    assert replay.num_frames == 11 and replay.num_added == 6
     assert set(windows_of(replay).at(np.arange(11)).state[:, 0, 0].tolist()) == {4.0, 5.0}
     files = sorted(path.name for path in (tmp_path / "episodes").iterdir())
     assert len(files) == 6, "a run that resumes from an earlier checkpoint needs them"
@@ -148,3 +148,15 @@ def test_actions_are_scaled_to_bounds(tmp_path: Path) -> None:
     expected = torch.from_numpy(make_episode(0, 4).action / 2)
     torch.testing.assert_close(batch.action[0, :, 0], expected)
     assert batch.action.shape[-1] == ACTION
+
+
+def test_half_a_line_is_no_episode(tmp_path: Path) -> None:
+    """A kill may come while the index is written."""
+    filled(tmp_path, 2)
+    with (tmp_path / "index.jsonl").open("a") as index:
+        index.write('{"number": 2, "task": "toy')
+    again = Replay(tmp_path, make_spec(), max_frames=1000)
+    assert again.num_added == 2
+    again.truncate(2)
+    again.add(make_episode(2))
+    assert Replay(tmp_path, make_spec(), max_frames=1000).num_added == 3

@@ -164,6 +164,12 @@ def test_other_settings_are_not_resumed(tmp_path: Path) -> None:
         run_tiny(run, "pointmass/reach-red", resume=True)
     with pytest.raises(UserError, match=r"online.train_ratio was 2.0, is 4.0"):
         run_tiny(run, config=tiny(train_ratio=4.0), resume=True)
+    wider = tiny()
+    wider = replace(wider, model=replace(wider.model, width=16))
+    with pytest.raises(UserError, match=r"model.width was 8, is 16"):
+        run_tiny(run, config=wider, resume=True)
+    with pytest.raises(UserError, match="a run that acts has one process"):
+        run_tiny(tmp_path / "other", config=replace(tiny(), processes=2))
 
 
 def test_a_failing_environment_loses_nothing(

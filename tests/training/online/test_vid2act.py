@@ -244,3 +244,15 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UserError, match=message):
         learn(tmp_path / "run", "vid2act/debug", **given)
     assert not os.path.exists(tmp_path / "run")
+
+
+def test_relevance_follows_distance_and_surprise(student: Path, datasets: list[Path]) -> None:
+    system, _ = student_batch(student, datasets)
+    model = system.model
+    features, taught = torch.randn(3, model.features), torch.randn(3, 2, model.teachers.features)
+    surprise = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
+    scores = {"prediction": -surprise, "distance": -model.distance(features, taught)}
+    for relevance, score in scores.items():
+        model.config = replace(model.config, relevance=relevance, temperature=0.5)
+        expected = (score / 0.5).softmax(dim=-1)
+        assert torch.allclose(model.relevance(features, taught, surprise), expected)

@@ -61,7 +61,6 @@ class Replay:
         max_frames: The bound, in rows; at least the newest episode is kept.
         episodes: Those that can be drawn, oldest first.
         num_added: How many episodes were ever added.
-        num_collected: How many rows were ever added.
     """
 
     def __init__(
@@ -97,12 +96,10 @@ class Replay:
             }
             write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
         self.episodes: list[ReplayedEpisode] = []
-        self.num_added = self.num_collected = 0
+        self.num_added = 0
         self._files: dict[tuple[int, str], RowFile] = {}
-        index = folder / INDEX
-        if index.exists():
-            for line in index.read_text().splitlines():
-                self._count(ReplayedEpisode(**json.loads(line)))
+        for line in self._lines():
+            self._count(ReplayedEpisode(**json.loads(line)))
 
     @property
     def num_frames(self) -> int:
@@ -154,15 +151,13 @@ class Replay:
 
     def truncate(self, count: int) -> None:
         """Forget all but the first `count` episodes that were added, as a resumed run must."""
-        lines = (self.folder / INDEX).read_text().splitlines() if self.num_added else []
+        lines = self._lines()
         assert len(lines) >= count, (len(lines), count)
-        write_atomically(
-            self.folder / INDEX, "".join(f"{line}\n" for line in lines[:count]).encode()
-        )
+        write_atomically(self.folder / INDEX, "".join(lines[:count]).encode())
         for path in (self.folder / EPISODES).iterdir():
             if not path.stem.isdigit() or int(path.stem) >= count:
                 path.unlink()
-        self.episodes, self.num_added, self.num_collected = [], 0, 0
+        self.episodes, self.num_added = [], 0
         self._files.clear()
         for line in lines[:count]:
             self._count(ReplayedEpisode(**json.loads(line)))
@@ -216,11 +211,16 @@ class Replay:
                 ),
             )
 
+    def _lines(self) -> list[str]:
+        """The whole lines of the index. One that a kill left half-written is no episode."""
+        index = self.folder / INDEX
+        text = index.read_text() if index.exists() else ""
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
     def _count(self, entry: ReplayedEpisode) -> None:
         """Add an entry, and let go of the oldest ones beyond the bound."""
         self.episodes.append(entry)
         self.num_added += 1
-        self.num_collected += entry.length
         while self.num_frames > self.max_frames and len(self.episodes) > 1:
             old = self.episodes.pop(0)
             for name in self._columns():

@@ -92,7 +92,7 @@ class PointMass(Environment):
 
     Action: force in [-1, 1] along x (right) and y (up in the image). State: position in metres,
     within [-1, 1]; with "full" also velocity and goal. A rim keeps the disc on the table, except in
-    "reach-ledge": there a disc whose centre passes the table's edge falls, for a reward of 0, and
+    "reach-ledge": there a disc falls when its centre passes the edge, for a reward of 0, and
     the episode terminates.
     """
 

@@ -307,11 +307,11 @@ class TaughtWorldConfig(LatentWorldConfig):
     temperature: float = 1.0
     """Softness of relevance by distance or prediction; above 0."""
 
-    told_source: bool = False
-    """Whether the projection of teachers' features is told whose they are."""
+    source_input: bool = False
+    """Whether the projection of teachers' features also gets the number of the teacher, one-hot."""
 
     teacher_actions: Literal["own", "none"] = "own"
-    """Which actions teachers are told: the student's in the same places, or zeros."""
+    """Which actions teachers take: the student's in the same places, or zeros."""
 
     guide: int = 50
     """Numbers of the guide that an actor may read, a hidden layer of the decoder of actions."""

@@ -48,7 +48,7 @@ class TaughtWorld(LatentWorld):
             raise UserError("a taught world needs teachers: name their runs with --teachers")
         self.teachers = Teachers(config.teachers, actions=config.teacher_actions)
         count, taught = len(self.teachers), self.teachers.features
-        self.project = nn.Linear(taught + (count if config.told_source else 0), self.features)
+        self.project = nn.Linear(taught + (count if config.source_input else 0), self.features)
         self.weigh = nn.Linear(taught + self.features, 1)
         self.action_vae = ActionVae(
             self.features,
@@ -60,7 +60,7 @@ class TaughtWorld(LatentWorld):
 
     def projected(self, taught: Float[Tensor, "... k f"]) -> Float[Tensor, "... k g"]:
         """Return teachers' features as the student's would be."""
-        if self.config.told_source:
+        if self.config.source_input:
             marks = torch.eye(len(self.teachers), dtype=taught.dtype, device=taught.device)
             taught = torch.cat([taught, marks.expand(*taught.shape[:-1], -1)], dim=-1)
         return self.project(taught)

@@ -18,6 +18,8 @@ from manyparts.models.dynamics.configs import TeacherConfig
 from manyparts.models.dynamics.latent_world import LatentFilter
 from manyparts.models.dynamics.state_space import WorldState
 
+TAUGHT, SURPRISE = "taught", "surprise"  # names of `Taught`'s parts in a replay and a batch
+
 
 class Taught(NamedTuple):
     """What teachers make of one step."""
@@ -37,7 +39,7 @@ class Teachers(nn.Module):
 
     Args:
         configs: One per world model.
-        actions: Which actions teachers are told, see `TaughtWorldConfig.teacher_actions`.
+        actions: Which actions teachers take, see `TaughtWorldConfig.teacher_actions`.
 
     Attributes:
         names: Of all teachers.
@@ -102,9 +104,9 @@ class Teachers(nn.Module):
             if last is None or action is None:
                 recurrent = model.initial(embedding).recurrent
             else:
-                told = self._told(config, action).repeat(count, 1)
+                taken = self._taken(config, action).repeat(count, 1)
                 recurrent = model.advance(
-                    last.recurrent, last.drawn, model.conditioned(told, marks)
+                    last.recurrent, last.drawn, model.conditioned(taken, marks)
                 )
             posterior, prior = model.posterior(recurrent, embedding), model.prior(recurrent)
             current = WorldState(recurrent, model.latent.draw(posterior))
@@ -129,7 +131,7 @@ class Teachers(nn.Module):
             state = state * state.new_tensor(config.scale) + state.new_tensor(config.shift)
         return state
 
-    def _told(self, config: TeacherConfig, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
+    def _taken(self, config: TeacherConfig, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
         """Return actions as a teacher takes them: cut or padded with zeros to its own size."""
         if self.actions == "none":
             return action.new_zeros(len(action), config.action)

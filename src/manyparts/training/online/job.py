@@ -13,6 +13,7 @@ from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.envs import registry
 from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
 from manyparts.models.configs import sees_images
+from manyparts.models.dynamics.configs import TaughtWorldConfig
 from manyparts.objectives.configs import ActionReplayConfig
 from manyparts.training import run_folder
 from manyparts.training.config import OnlineConfig, TrainConfig
@@ -62,12 +63,17 @@ class Job:
             teachers: World models of other tasks.
 
         Raises:
-            UserError: The config does not act, or gives no optimiser step.
+            UserError: The config does not act, asks for several processes, or gives no optimiser
+                step.
         """
         if config.online is None:
             raise UserError(
                 f"{config.method} learns from datasets; use train(config, data=...), or a preset "
                 "that acts, such as dreamer/laptop"
+            )
+        if config.processes != 1:
+            raise UserError(
+                f"processes is {config.processes}; a run that acts has one process, so set it to 1"
             )
         if is_dataset(prefill):
             # A dataset is there before the first step is taken.
@@ -87,7 +93,7 @@ class Job:
         return any(isinstance(each, ActionReplayConfig) for each in configs)
 
     def make(self, split: Split) -> Environment:
-        """An environment of the task. split: Whose goals it has."""
+        """An environment of the task. split: That of its goals."""
         return registry.make(self.environment, self.seen, split=split)
 
     def facts(self) -> dict[str, Any]:
@@ -112,9 +118,10 @@ def require_same(run: Run, job: Job) -> None:
     """
     earlier, facts = run_folder.read_config(run.output)
     # The teachers stand in the earlier config already, and follow from their runs.
-    config = replace(job.config, model=earlier.model)
-    if type(job.config.model) is not type(earlier.model):
-        config = job.config
+    config = job.config
+    if isinstance(config.model, TaughtWorldConfig) and isinstance(earlier.model, TaughtWorldConfig):
+        model = replace(config.model, teachers=earlier.model.teachers)
+        config = replace(config, model=model)
     if earlier.online is not None and config.optimizer.final_fraction == 1:
         # A constant learning rate does not depend on the end, so a run may go on beyond it.
         online = replace(job.online, environment_steps=earlier.online.environment_steps)

@@ -38,7 +38,7 @@ def prefill(
 
     Args:
         collector: Acts, and fills the replay.
-        source: "random", a run whose agent acts and explores, or a dataset that is copied.
+        source: "random", a run with an agent that explores, or a dataset that is copied.
         environment_steps: Steps to act for, at least one episode; of a dataset all goes in, and no
             step is taken.
         watched: A model with teachers who watch, and what reads observations for it; None: nobody

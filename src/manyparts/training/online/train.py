@@ -89,9 +89,9 @@ def train_online(
             that a guide is learned from, or windows to rehearse.
         teachers: runs of world models, see `vid2act/teachers-laptop`; their datasets in their order
             are the sources.
-        start_from: a run or checkpoint whose world model training starts from, with its scales.
-        prefill: what the replay holds before anything is learned: "random" actions, a run whose
-            agent explores, or a dataset.
+        start_from: a run or checkpoint that gives the world model to start from, and its scales.
+        prefill: what the replay holds before anything is learned: "random" actions, a run with
+            an agent that explores, or a dataset.
         resume: continue the run in `output` from its last checkpoint, on a CPU to the bit.
         device: "auto" (cuda, else mps, else cpu) or a torch device.
         track: see `train`.
