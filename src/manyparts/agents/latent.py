@@ -19,7 +19,7 @@ from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
-from manyparts.embodiment.codec import Codec
+from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.dynamics.latent_context import LatentContext
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
@@ -106,6 +106,10 @@ class LatentAgent(Described):
         behaviours = [each for each in system.objectives.values() if isinstance(each, ActorCritic)]
         if not behaviours and planner is None:
             raise UserError("this world model learned no policy; choose a planner to act with it")
+        if planner is not None and codec.spec.action.choices:
+            raise UserError(
+                f"{codec.spec.embodiment} acts by choices, and planners try actions of real numbers"
+            )
         self.system, self.model = system, system.model
         self.spec, self.planner, self.seed = codec.spec, planner, seed
         self.action_repeat = action_repeat
@@ -170,7 +174,7 @@ class LatentAgent(Described):
         planned = None
         if self.planner is not None:
             planned = self._planned(carry, state, generator)
-            action = planned[:1]
+            action = padded(planned[:1], self.model.action_dimension)
         else:
             action = self._acted(state, taught, generator, explore=explore)
         following = Carry(state, action, steps + 1, planned, self.action_repeat - 1, taught)

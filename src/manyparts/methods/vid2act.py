@@ -72,6 +72,20 @@ def rehearsed(size: Size) -> TrainConfig:
     )
 
 
+def frozen(size: Size) -> TrainConfig:
+    """Finetuning from images, with the encoder of another world as it is; needs `--from`."""
+    config = dreamer.online(size)
+    assert isinstance(config.model, LatentWorldConfig)
+    return replace(
+        config,
+        method="vid2act",
+        phase="frozen",
+        model=replace(config.model, sees="images"),
+        # All but the encoders.
+        train_only=("objectives.*", "model.enter.*", "model.recurrent.*", "model.*_head*"),
+    )
+
+
 def _pretrained(size: Size, *, sources: int) -> TrainConfig:
     """A world model that learns from datasets, with a student's sizes."""
     config = dreamer.online(size)
@@ -135,6 +149,7 @@ FACTS = {
         size: PresetFacts("A student of teachers, as in the paper."),
         f"distilled-{size}": PresetFacts("A student of teachers, without a guide or a floor."),
         f"rehearsed-{size}": PresetFacts("Learn by acting, with windows of other tasks."),
+        f"frozen-{size}": PresetFacts("Learn by acting, with the encoder of another world."),
     }.items()
 }
 """What was measured of presets: a record for docs and for `manyparts list presets`."""

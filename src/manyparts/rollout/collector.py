@@ -212,6 +212,8 @@ class Collector:
         total, success = 0.0, False
         for step in range(self.action_repeat):
             reward, terminated, truncated, info = env.advance(action)
+            if reward is None:
+                raise UserError(f"{env.task} gives no rewards, from which an agent learns to act")
             total, success = total + float(reward), success or bool(info["success"])
             if terminated or truncated:
                 return total, terminated, truncated, success, step + 1
