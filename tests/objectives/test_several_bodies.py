@@ -177,9 +177,7 @@ def test_worlds_without_actions_keep_their_source() -> None:
 def test_no_policy_without_actions_is_learned() -> None:
     objectives = {"world": WorldConfig(), "actor_critic": ActorCriticConfig()}
     with pytest.raises(UserError, match="no policy is learned without actions"):
-        System.build(
-            replace(IMAGES, actions="none"), objectives, EmbodimentSet((TARGET,)), WINDOW
-        )
+        System.build(replace(IMAGES, actions="none"), objectives, EmbodimentSet((TARGET,)), WINDOW)
 
 
 def test_plans_are_of_the_own_actions() -> None:

@@ -26,6 +26,7 @@ from manyparts.data.sampling.replay import REPLAY, SOURCES, Replay
 from manyparts.data.sampling.replayed import ReplayWindows
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import Statistics
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
@@ -184,7 +185,10 @@ def _begun(
     collector = _collector(run, job, environments, system)
     watched = None
     if isinstance(system.model, TaughtWorld):
-        watched = system.model, Reader(system.model, info.embodiments[0].codec, run.device)
+        # Without scales the teachers see images alone, and any will do.
+        any_scale = StateNormaliser((0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension)
+        codec = Codec(spec, any_scale) if scales is None else info.embodiments[0].codec
+        watched = system.model, Reader(system.model, codec, run.device)
     system.to(run.device)
     try:
         prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
