@@ -61,7 +61,8 @@ def small(name: str, *, sees: str = "state", steps: int = 4, **model: Any) -> Tr
     """A preset that learns from datasets, for so many updates."""
     config = preset(name)
     latent = replace(config.model.latent, variables=3)
-    world = replace(config.model, width=8, depth=4, latent=latent, sees=sees, **model)
+    depth = config.model.depth if sees == "state" else 4
+    world = replace(config.model, width=8, depth=depth, latent=latent, sees=sees, **model)
     window = replace(config.window, steps=4)
     return replace(config, model=world, window=window, steps=steps, batch_size=4)
 
