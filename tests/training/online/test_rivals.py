@@ -45,9 +45,7 @@ def teachers(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     ]
 
 
-def learn(
-    output: Path, config: TrainConfig, task: str = "pointmass/reach", **changes: Any
-) -> Path:
+def learn(output: Path, config: TrainConfig, task: str = "pointmass/reach", **changes: Any) -> Path:
     return train_online(config, environment=task, output=output, device="cpu", **changes)
 
 
@@ -69,7 +67,7 @@ def test_one_teacher_is_chosen_by_name(tmp_path: Path, teachers: list[Path]) -> 
     config = changed(config, relevance="fixed:door")
     with pytest.raises(UserError, match="'fixed:door', but the teachers are data, data-2"):
         learn(tmp_path / "other", config, teachers=teachers)
-    with pytest.raises(UserError, match="choices: learned, distance, .*fixed:NAME"):
+    with pytest.raises(UserError, match=r"choices: learned, distance, .*fixed:NAME"):
         changed(config, relevance="data")
 
 
