@@ -31,7 +31,7 @@ from manyparts.objectives.configs import (
     DistillationConfig,
     WorldConfig,
 )
-from manyparts.objectives.system import System
+from manyparts.objectives.system import MODELS, System
 
 WINDOW = WindowConfig(steps=STEPS, chunk=1)
 SEEN = {"latent": GaussianLatentConfig(4), "width": 16, "depth": 4, "head_layers": 1}
@@ -91,6 +91,20 @@ def test_every_loss_of_other_bodies_is_finite(teachers: tuple[TeacherConfig, ...
     assert losses.keys() == {"world", "actor_critic", "distillation", "action_replay"}
     for name, loss in losses.items():
         assert torch.isfinite(loss.mean()), name
+
+
+def test_imagination_starts_in_own_states() -> None:
+    """Windows of sources are rehearsed by the world, and none of them is acted in."""
+    system = make_student(rehearse=True)
+    batch, passes_of = student_batch(system), MODELS[TaughtWorldConfig].passes
+    passes = passes_of(system.model, batch, generator())
+    assert len(passes.batch) == 9
+    objective = system.objectives["actor_critic"]
+    objective.config = replace(objective.config, starts=100)
+    start, advice = objective._starts(passes)
+    assert len(start.recurrent) == len(advice.source) == 3 * STEPS
+    own = {tuple(row) for row in passes.filtered.drawn[:3].flatten(0, 1).tolist()}
+    assert {tuple(row) for row in start.drawn.tolist()} == own
 
 
 def test_actor_has_its_own_actions_alone() -> None:

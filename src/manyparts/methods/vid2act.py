@@ -65,10 +65,13 @@ def rehearsed(size: Size) -> TrainConfig:
     """
     config = dreamer.online(size)
     assert config.online is not None
-    objectives = {**config.objectives, "world": WorldConfig(source_rewards=False)}
     online = replace(config.online, source_windows=config.batch_size)
     return replace(
-        config, method="vid2act", phase="rehearsed", objectives=objectives, online=online
+        config,
+        method="vid2act",
+        phase="rehearsed",
+        objectives=_with_sources(config.objectives),
+        online=online,
     )
 
 
@@ -125,7 +128,7 @@ def _student(
             latent=model.latent, width=model.width, depth=model.depth, sees=model.sees
         ),
         objectives={
-            **config.objectives,
+            **_with_sources(config.objectives),
             "actor_critic": replace(behaviour, guide=guide),
             **objectives,
         },
@@ -138,6 +141,13 @@ def _student(
         ),
         online=replace(online, source_windows=_SOURCE_WINDOWS[size] if replays else 0),
     )
+
+
+def _with_sources(objectives: Mapping[str, ObjectiveConfig]) -> dict[str, ObjectiveConfig]:
+    """Objectives that take the rewards of sources, which are other tasks', for no rewards."""
+    world = objectives["world"]
+    assert isinstance(world, WorldConfig)
+    return {**objectives, "world": replace(world, source_rewards=False)}
 
 
 FACTS = {

@@ -315,14 +315,19 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         return loss - config.entropy * imagined.entropy + centring
 
     def _starts(self, passes: WorldPasses) -> tuple[WorldState, Advice | None]:
-        """Real states of the batch, drawn without replacement, with advice for a guided actor."""
-        states = passes.filtered.starts(passes.batch.mask)
+        """Real states of the agent's own windows, drawn without replacement, with advice for a
+        guided actor."""
+        rows, source = passes.batch.mask, passes.batch.source
+        if source is not None and (source < 0).any():
+            # Sources are other tasks, or other bodies, in which the agent never acts.
+            rows = rows & (source < 0)[:, None]
+        states = passes.filtered.starts(rows)
         order = torch.randperm(len(states.recurrent), generator=passes.generator)
         chosen = order[: self.config.starts].to(states.recurrent.device)
         advice = None
         if self.config.guide != "none":
             assert isinstance(passes, TaughtPasses), type(passes)
-            advice = Advice.of(passes.relevance.detach()[passes.batch.mask][chosen])
+            advice = Advice.of(passes.relevance.detach()[rows][chosen])
         return WorldState(states.recurrent[chosen], states.drawn[chosen]), advice
 
     def as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:

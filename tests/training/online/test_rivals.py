@@ -13,9 +13,12 @@ import torch
 from training.online.tiny import record, rows, small, tiny
 
 from manyparts.agents.loading import load, load_system
+from manyparts.cli.parsing import flags
+from manyparts.cli.train_online import options_with
 from manyparts.core.errors import UserError
 from manyparts.data.sampling.replay import open_replay
 from manyparts.envs.registry import make
+from manyparts.methods import preset
 from manyparts.planners import RandomShootingConfig
 from manyparts.training.config import TrainConfig
 from manyparts.training.online.train import train_online
@@ -104,6 +107,21 @@ def test_worlds_without_actions_teach_and_begin(tmp_path: Path, sources: list[Pa
     assert np.isfinite(rows(student)[-1]["loss/distillation"])
     with pytest.raises(UserError, match="no policy is learned without actions"):
         learn(tmp_path / "none", changed(tiny(), actions="none"))
+
+
+def test_rivals_of_the_page_can_be_run() -> None:
+    """Every preset of its table is there, and has the flags that stand beside it."""
+    page = (Path(__file__).parents[3] / "docs/how-to/learn-by-acting.md").read_text()
+    table = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
+    found = 0
+    for cells in table:
+        if len(cells) != 6 or "`" not in cells[3]:
+            continue
+        known = flags(options_with(preset(cells[3].strip(" `"))))
+        for word in cells[4].strip(" `").split():
+            assert not word.startswith("--") or word in known, cells
+        found += 1
+    assert found == 18
 
 
 @pytest.mark.parametrize("gradient", ["dynamics", "reinforce"])
