@@ -23,7 +23,7 @@ from manyparts.envs.suites.pointmass import PointMass
 
 TASK = ["--environment", "pointmass/reach"]
 USUAL = [*SMALL.replace("--final-episodes 2", "--final-episodes 0").split(), "--device", "cpu"]
-USUAL += ["--log-every-steps", "2", "--checkpoint-every-steps", "4"]
+USUAL += ["--log-every-steps", "2", "--checkpoint-every-steps", "4", "--action-repeat", "1"]
 
 
 def act(output: Path, *arguments: str, preset: str = "dreamer/debug") -> int:
@@ -67,7 +67,7 @@ def broken() -> float:
         ("train", broken, r"pointmass/reach failed at step \d+ of an episode: RuntimeError: the"),
         ("train", lambda: float("nan"), r"pointmass/reach: the reward of step \d+ is nan"),
         ("train", lambda: float("inf"), r"pointmass/reach: the reward of step \d+ is inf"),
-        ("train", lambda: None, "pointmass/reach gives no rewards, from which an agent learns"),
+        ("train", lambda: None, "pointmass/reach gives no reward, which every step"),
         ("validation", broken, r"failed at step 4 of a validation episode: RuntimeError: the sim"),
     ],
     ids=["raises", "nan", "infinite", "no reward", "validation raises"],

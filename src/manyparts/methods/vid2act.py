@@ -65,7 +65,7 @@ def rehearsed(size: Size) -> TrainConfig:
     """
     config = dreamer.online(size)
     assert config.online is not None
-    online = replace(config.online, source_windows=config.batch_size)
+    online = replace(config.online, source_windows=config.batch_size, action_repeat=None)
     return replace(
         config,
         method="vid2act",
@@ -78,11 +78,12 @@ def rehearsed(size: Size) -> TrainConfig:
 def frozen(size: Size) -> TrainConfig:
     """Finetuning from images, with the encoder of another world as it is; needs `--from`."""
     config = dreamer.online(size)
-    assert isinstance(config.model, LatentWorldConfig)
+    assert isinstance(config.model, LatentWorldConfig) and config.online is not None
     return replace(
         config,
         method="vid2act",
         phase="frozen",
+        online=replace(config.online, action_repeat=None),
         model=replace(config.model, sees="images"),
         # All but the encoders.
         train_only=("objectives.*", "model.enter.*", "model.recurrent.*", "model.*_head*"),
@@ -139,7 +140,12 @@ def _student(
             "model.weigh.*",
             "model.action_vae.*",
         ),
-        online=replace(online, source_windows=_SOURCE_WINDOWS[size] if replays else 0),
+        online=replace(
+            online,
+            source_windows=_SOURCE_WINDOWS[size] if replays else 0,
+            # As long as in the sources.
+            action_repeat=None,
+        ),
     )
 
 

@@ -32,7 +32,7 @@ def require_room(run: Run, job: Job, spec: Spec, recorded: Mapping[str, tuple[in
         UserError: The disk has less room.
     """
     online = job.online
-    rows = math.ceil(online.environment_steps / online.action_repeat)
+    rows = math.ceil(online.environment_steps / job.seen.action_repeat)
     if is_dataset(job.prefill):
         rows += EpisodeDataset.open(job.prefill).num_frames
     rows = min(rows, online.replay_frames)

@@ -90,6 +90,7 @@ class Job:
             infos.append(load_info(origin))
         shown += [each.environment for info in infos for each in info.embodiments]
         chosen = _seen(config, seen, shown)
+        _require_same_repeat(chosen, sources)
         return cls(config, environment, chosen, prefill, tuple(teachers))
 
     @property
@@ -183,4 +184,19 @@ def _seen(
         usual = from_jsonable(EnvConfig, dict(elsewhere))
     if not sees_images(config.model):
         usual = replace(usual, cameras=(NO_CAMERA,))
+    held = _online(config).action_repeat
+    if held is not None:
+        usual = replace(usual, action_repeat=held)
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))
+
+
+def _require_same_repeat(seen: EnvConfig, sources: Sources) -> None:
+    """Raise UserError if a source's steps last longer or shorter than those of the run."""
+    for dataset in sources.datasets:
+        held = dict(dataset.environment or {}).get("action_repeat", 1)
+        if held != seen.action_repeat:
+            raise UserError(
+                f"{dataset.location} holds each action for {counted(held, 'step')}, this run for "
+                f"{seen.action_repeat}; choose --action-repeat {held}, or collect it again with "
+                f"--action-repeat {seen.action_repeat}"
+            )
