@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from manyparts.agents.latent import Carry
@@ -26,7 +27,6 @@ from manyparts.data.sampling.replay import REPLAY, SOURCES, Replay
 from manyparts.data.sampling.replayed import ReplayWindows
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import Statistics
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
@@ -173,7 +173,8 @@ def _begun(
     """A new run, with its prefilled replay, and its config on disk."""
     spec = environments[0].embodiment_spec
     scales = _given_scales(run, job, spec)
-    known = scales or Statistics({})
+    # Without scales nobody reads states before the prefill has given them, and any will do.
+    known = scales or scales_of([np.zeros((1, spec.state_dimension), np.float32)])
     model = with_teachers(run.config.model, job.teachers, spec, job.environment, scales=known)
     run = replace(run, config=replace(run.config, model=model))
     info = _described(run, job, spec, known)
@@ -184,9 +185,7 @@ def _begun(
     collector = _collector(run, job, environments, system)
     watched = None
     if isinstance(system.model, TaughtWorld):
-        # Without scales the teachers see images alone, and any will do.
-        any_scale = StateNormaliser((0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension)
-        codec = Codec(spec, any_scale) if scales is None else info.embodiments[0].codec
+        codec = info.embodiments[0].codec
         watched = system.model, Reader(system.model, codec, run.device)
     system.to(run.device)
     try:
