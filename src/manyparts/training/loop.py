@@ -276,13 +276,13 @@ def _row(
         row["samples_per_second"] = pace.rate()
         for suffix, count in context.windows.epochs(done * config.batch_size).items():
             row[f"epoch{suffix}"] = count
-        row |= context.windows.progress()
         if config.log_gradients:
             row |= context.learner.gradient_norms(done - 1, parts)
         pace.mark()
     if context.validation is not None and _is_validated(context, done):
         row |= context.validation.measure(context.learner)
-    return row
+    # Also with a row of a validation alone, which is a point of the learning curve.
+    return row | context.windows.progress() if row else row
 
 
 def _step_or_explain(
