@@ -50,7 +50,7 @@ from manyparts.training.online.teaching import (
     require_matching,
     with_teachers,
 )
-from manyparts.training.online.validation import ValidationEpisodes
+from manyparts.training.online.validation import BestCheckpoint, ValidationEpisodes
 from manyparts.training.online.windows import OnlineWindows
 from manyparts.training.optimizer import train_only
 from manyparts.training.precision import reproducible
@@ -153,6 +153,7 @@ def _train(run: Run, job: Job) -> None:
             episodes=job.online.evaluation_episodes,
             seed=run.config.seed,
             action_repeat=job.online.action_repeat,
+            best=BestCheckpoint(run.output, info, lambda: collector.environment_steps),
         )
         opened.callback(validation.close)
         windows = OnlineWindows(
