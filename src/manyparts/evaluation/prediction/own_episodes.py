@@ -24,6 +24,9 @@ from manyparts.core.storage.atomic import make_folder, write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.envs import registry
 from manyparts.envs.base import Environment
+from manyparts.evaluation.prediction.forecasters import SEEN_BY_WORLDS
+from manyparts.evaluation.prediction.imagined import show
+from manyparts.evaluation.prediction.open_loop import imagine, open_loop
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
@@ -140,6 +143,31 @@ def own_episodes(
         if weights is not None:
             weights.write(output)
         yield dataset
+
+
+def predict_own(
+    run: str | Path, output: Path, *, episodes: int = 4, windows: int = 16, shown: int = 2
+) -> None:
+    """Predict episodes that the agent of a run plays, and write errors, curves and films.
+
+    Args:
+        run: as in `record`.
+        output: the folder of the run's predictions.
+        episodes: as in `record`.
+        windows: number of predictions.
+        shown: of which so many are drawn.
+
+    Raises:
+        UserError: as in `record`.
+    """
+    with own_episodes(run, output, episodes=episodes) as data:
+        horizons = fitting(HORIZONS, data, SEEN_BY_WORLDS)
+        open_loop(run, data, horizons=horizons, windows=windows, seen=SEEN_BY_WORLDS, output=output)
+        show(
+            imagine(run, data, horizon=max(horizons), windows=shown, seen=SEEN_BY_WORLDS),
+            data,
+            output,
+        )
 
 
 def fitting(horizons: Sequence[int], dataset: EpisodeDataset, seen: int) -> tuple[int, ...]:
