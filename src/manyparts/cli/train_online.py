@@ -140,7 +140,7 @@ def _report(run: Path, episodes: int) -> None:
     from manyparts.report.html import write_report
 
     if episodes:
-        _or_said("video", lambda: evaluate(run, episodes=episodes, videos=1))
+        _or_said("video", lambda: evaluate(run, episodes=episodes, videos=1, workers=1))
     _or_said("prediction", lambda: predict_own(run, results_folder(run, "prediction")))
     path = write_report(run)
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

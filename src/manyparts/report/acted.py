@@ -15,7 +15,7 @@ from manyparts.evaluation.curves import Curve, curve_of
 from manyparts.evaluation.prediction.imagined import CURVES, FILM
 from manyparts.evaluation.prediction.open_loop import RESULTS
 from manyparts.evaluation.prediction.own_episodes import TeacherWeights
-from manyparts.models.run_files import run_of
+from manyparts.models.run_files import results_folder, run_of
 from manyparts.training.online.validation import best_outcome
 
 PREDICTION = "prediction"
@@ -64,7 +64,7 @@ class Acted:
         Raises:
             UserError: a file cannot be read.
         """
-        folder = run_of(run) / PREDICTION
+        folder = results_folder(run, PREDICTION)
         drawing = folder / CURVES
         return cls(
             environment=str(config.get("environment")),
