@@ -16,6 +16,7 @@ from manyparts.core.printing import say
 from manyparts.envs.base import StateKind
 
 if TYPE_CHECKING:
+    from manyparts.evaluation.results import Result
     from manyparts.training.config import TrainConfig
 
 _DERIVED = ("--steps", "--validate-every-steps")
@@ -124,23 +125,31 @@ def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
         device=options.device,
         track=options.track,
     )
-    if (run / EVALUATION / RESULTS).exists():
-        print_result(Result.load(run))
+    result = Result.load(run) if (run / EVALUATION / RESULTS).exists() else None
+    if result is not None:
+        print_result(result)
     if options.report:
-        _report(run, options.online.final_episodes)
+        _report(run, result)
     return run
 
 
-def _report(run: Path, episodes: int) -> None:
+def _report(run: Path, result: Result | None) -> None:
     """Film the agent and what its model imagines, and write the report. What cannot be drawn here
-    is said and left out."""
+    is said and left out.
+
+    Args:
+        run: the run's folder.
+        result: its final evaluation, of which a success and a failure are filmed; None: there is
+            none.
+    """
     from manyparts.evaluation.prediction.own_episodes import predict_own
     from manyparts.evaluation.protocol import evaluate
     from manyparts.models.run_files import results_folder
     from manyparts.report.html import write_report
 
-    if episodes:
-        _or_said("video", lambda: evaluate(run, episodes=episodes, videos=1, workers=1))
+    if result is not None:
+        asked = {name: result.provenance[name] for name in ("episodes", "device")}
+        _or_said("video", lambda: evaluate(run, **asked, videos=1, workers=1))
     _or_said("prediction", lambda: predict_own(run, results_folder(run, "prediction")))
     path = write_report(run)
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
