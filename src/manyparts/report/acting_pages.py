@@ -88,14 +88,14 @@ def teachers(acted: Acted) -> list[str]:
     charts = [_chart("over training, mean of all steps", curves, limits=(0, 1))]
     if acted.weights is not None:
         for number, episode in enumerate(acted.weights.episodes[:_EPISODES]):
-            decisions = np.arange(len(episode))
+            actions = np.arange(len(episode))
             lines: dict[str, Line] = {
-                name: (decisions.tolist(), episode[:, index].tolist())
+                name: (actions.tolist(), episode[:, index].tolist())
                 for index, name in enumerate(acted.weights.names)
             }
             title = f"in an episode of its own, {number + 1}"
             charts.append(
-                line_chart(lines, {}, title=title, x_label="decision", y_limits=(0.0, 1.0))
+                line_chart(lines, {}, title=title, x_label="action", y_limits=(0.0, 1.0))
             )
     return [
         "<h2>Which teachers count</h2>",

@@ -59,7 +59,7 @@ def frames_of(film: Path) -> np.ndarray:
         return np.stack([each.to_ndarray(format="rgb24") for each in opened.decode(video=0)])
 
 
-def test_own_episodes_are_its_decisions(of_states: Path, tmp_path: Path) -> None:
+def test_own_episodes_are_its_actions(of_states: Path, tmp_path: Path) -> None:
     dataset, weights = record(of_states, tmp_path / "own", episodes=2, seed=3)
     assert weights is None and dataset.num_episodes == 2
     # An action is held for two of the 20 steps, each a twentieth of a second.

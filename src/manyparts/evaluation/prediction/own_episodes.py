@@ -44,7 +44,7 @@ class TeacherWeights:
     """The teachers' sources."""
 
     episodes: tuple[Float[np.ndarray, "_ k"], ...]
-    """Of each episode the weights of its decisions, one row each, which adds up to 1."""
+    """Of each episode the weights at its actions, one row each, which adds up to 1."""
 
     def write(self, folder: Path) -> None:
         """Write weights.json into a folder, which is made if it does not exist."""
@@ -85,7 +85,7 @@ def record(
     """Let the agent of a run play in its own environment, without exploration, and record it.
 
     Goals are of the training split, in which other commands find the same scenes by a dataset's
-    seeds. The starts are none that the agent learned from. A frame is one decision.
+    seeds. The starts are none that the agent learned from. A frame is one action.
 
     Args:
         run: a run or checkpoint folder of an agent that learned by acting.
@@ -185,7 +185,7 @@ def fitting(horizons: Sequence[int], dataset: EpisodeDataset, seen: int) -> tupl
 
 @dataclass
 class _Recorded:
-    """One episode, decision by decision."""
+    """One episode, step by step."""
 
     agent: LatentAgent
     images: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -196,11 +196,7 @@ class _Recorded:
     weights: list[np.ndarray] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
-        """Add a step; one that holds the action before belongs to that decision."""
-        if step.index % self.agent.action_repeat:
-            self.reward[-1] += step.reward
-            self.success[-1] |= step.success
-            return
+        """Add a step."""
         assert step.observation is not None
         self.images.append(dict(step.observation["images"]))
         self.state.append(step.observation["state"])
@@ -238,12 +234,12 @@ def _weights(model: TaughtWorld, carry: Carry) -> Float[np.ndarray, "k"]:
 
 
 def _writer(folder: Path, env: Environment, agent: LatentAgent) -> DatasetWriter:
-    """Writes a dataset of decisions."""
+    """Writes a dataset of an environment."""
     spec, instructions = env.embodiment_spec, registry.instructions(env.task)
     return DatasetWriter(
         folder,
         spec,
-        fps=spec.action.control_rate_hz / agent.action_repeat,
+        fps=spec.action.control_rate_hz,
         tasks=[TaskEntry(env.task, instructions.instruction, instructions.paraphrases)],
         environment=agent.environment,
         images="png",

@@ -59,7 +59,8 @@ class Estimate:
         checks = steps // online.evaluate_every_steps * online.evaluation_episodes
         evaluated = (checks + online.final_episodes) * episode_steps
         replayed = self.config.batch_size * self.config.window.steps
-        each = 1 / steps_per_second + 1 / (self.decisions_per_second * online.action_repeat)
+        held = online.action_repeat or 1
+        each = 1 / steps_per_second + 1 / (self.decisions_per_second * held)
         learned = online.updates(steps, replayed) / self.updates_per_second
         return learned + (steps + evaluated) * each
 

@@ -81,7 +81,6 @@ class ValidationEpisodes:
         codec: Normalises states and actions.
         episodes: How many.
         seed: That the episodes' seeds are derived from.
-        action_repeat: Environment steps for which an action is held.
         best: Keeps the best weights.
     """
 
@@ -92,10 +91,9 @@ class ValidationEpisodes:
         *,
         episodes: int,
         seed: int,
-        action_repeat: int,
         best: BestCheckpoint,
     ) -> None:
-        self.env, self.codec, self.action_repeat, self.best = env, codec, action_repeat, best
+        self.env, self.codec, self.best = env, codec, best
         self.seeds = [
             derive_seed("validation episodes", seed, number) for number in range(episodes)
         ]
@@ -106,7 +104,7 @@ class ValidationEpisodes:
         A critic's value at the first step that is far above the discounted return that came shows
         an agent that exploits its model.
         """
-        agent = LatentAgent(learner.system, self.codec, action_repeat=self.action_repeat)
+        agent = LatentAgent(learner.system, self.codec)
         played = [self._play(agent, seed) for seed in self.seeds]
         results = [result for result, _, _ in played]
         success = float(np.mean([each.success_any for each in results]))
@@ -131,7 +129,6 @@ class ValidationEpisodes:
         result = rollout(
             self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
         )
-        decision = np.arange(len(steps)) // self.action_repeat
         rewards = np.array([step.reward for step in steps])
-        total = float((agent.discount**decision * rewards).sum())
+        total = float((agent.discount ** np.arange(len(rewards)) * rewards).sum())
         return result, agent.value(steps[0].carry), total

@@ -61,11 +61,12 @@ class OnlineWindows(ReplayWindows):
         self.embodiments, self.sources = embodiments, tuple(sources)
         self._replayed = config.batch_size * config.window.steps
         self._updates = 0
+        env = collector.environments[0]
         self._pace = Pace(
             online,
             updates=config.steps,
             evaluate_every=config.validate_every_steps,
-            episode_steps=collector.environments[0].max_steps,
+            episode_steps=env.max_steps * env.action_repeat,
             environment_steps=collector.environment_steps,
         )
 
