@@ -52,7 +52,7 @@ class Options:
 
     horizons: tuple[int, ...] = ()
     """Numbers of steps ahead; if left out, 1 5 10 25 50. For episodes of the agent's own, 1 5 10 25
-    45, of which those are left out that its episodes are too short for."""
+    45, or up to their end if they are shorter."""
 
     seen: int | None = None
     """Number of observations that models get before they predict; if left out, as many as the model

@@ -94,9 +94,7 @@ def teachers(acted: Acted) -> list[str]:
                 for index, name in enumerate(acted.weights.names)
             }
             title = f"in an episode of its own, {number + 1}"
-            charts.append(
-                line_chart(lines, {}, title=title, x_label="action", y_limits=(0.0, 1.0))
-            )
+            charts.append(line_chart(lines, {}, title=title, x_label="action", y_limits=(0.0, 1.0)))
     return [
         "<h2>Which teachers count</h2>",
         f"<p>{escape(verdict)}</p>",
@@ -149,8 +147,10 @@ def _checks(acted: Acted, run: Path) -> str:
         sentences.append(
             f"Last check: return {returns.values[-1]:.4g}, success {_percent(success.values[-1])}."
         )
-    if acted.best:
-        best, step = acted.best, acted.best["environment_steps"]
+    best, step = acted.best, acted.best.get("environment_steps")
+    if returns is not None and step == returns.steps[-1]:
+        sentences.append("It is the best one so far.")
+    elif best:
         command = escape(f"manyparts evaluate {run}/checkpoints/best")
         sentences.append(
             f"Best check: return {best['return']:.4g}, success {_percent(best['success'])}, at "

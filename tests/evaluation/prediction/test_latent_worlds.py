@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from training.online.tiny import tiny
 
 from manyparts import cli
@@ -103,6 +104,24 @@ def test_images_are_predicted_and_scored(of_images: Path, tmp_path: Path) -> Non
     assert last.image.still == pytest.approx(np.mean(still), rel=1e-4)
 
 
+def test_seen_images_are_drawn_from_filtered_states(of_images: Path, tmp_path: Path) -> None:
+    dataset, _ = record(of_images, tmp_path / "own", episodes=1)
+    forecaster = Forecaster.load(of_images, dataset, {})
+    (window,) = draw_windows(
+        dataset, np.zeros(0), context=3, horizon=2, count=1, seed=0, cameras=["top"]
+    )
+    drawn, model = forecaster.foresee(window, context=3).images["top"], forecaster.model
+    (slot,) = model.cameras
+    images = rearrange(torch.from_numpy(window.images["top"][:4]), "t h w c -> t c h w")
+    embedding = model.embed({slot: images}, torch.zeros(4, 0))
+    action = torch.from_numpy(forecaster.codec.encode_action(window.action[:3]))
+    with torch.no_grad():
+        features = model.filter(embedding[None], action[None]).features[0]
+        decoded = rearrange(model.image_heads[slot](features), "t c h w -> t h w c")
+    expected = ((decoded + 0.5) * 255).clamp(0, 255).numpy()
+    assert np.abs(drawn[:4] - expected).max() <= 0.51 and drawn[4:].std() > 0
+
+
 def test_command_films_what_it_draws(
     of_images: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -111,10 +130,10 @@ def test_command_films_what_it_draws(
     printed = capsys.readouterr().out
     assert "images, pixels from 0 to 1" in printed and "2 episodes that" in printed
     written = json.loads((tmp_path / "prediction.json").read_text())
-    # 15 of the usual horizons' steps fit into 20 after 5 that are seen.
-    assert [row["steps"] for row in written["horizons"]] == [1, 5, 10]
+    # Of 20 steps, 5 are seen.
+    assert [row["steps"] for row in written["horizons"]] == [1, 5, 10, 15]
     frames = frames_of(tmp_path / "imagined-0.mp4").astype(int)
-    assert len(frames) == 15
+    assert len(frames) == 20
     real, own = np.split(frames, 2, axis=2)
     apart = np.abs(real - own)[:, :, :4].mean(axis=(1, 2, 3))  # the frames around the images
     assert apart[:5].max() < 8 and apart[5:].min() > 20

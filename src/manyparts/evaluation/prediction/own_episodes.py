@@ -171,16 +171,16 @@ def predict_own(
 
 
 def fitting(horizons: Sequence[int], dataset: EpisodeDataset, seen: int) -> tuple[int, ...]:
-    """The horizons that fit into the longest episode after `seen` observations; its own end if none
-    does.
+    """The horizons that fit into the longest episode after `seen` observations. If some do not, its
+    own end is one, too.
 
     Args:
         horizons: steps ahead.
         dataset: with the episodes.
         seen: observations before the first prediction.
     """
-    longest = int(np.diff(dataset.starts).max()) - seen
-    return tuple(each for each in horizons if each <= longest) or (max(1, longest),)
+    longest = max(1, int(np.diff(dataset.starts).max()) - seen)
+    return tuple(sorted({min(each, longest) for each in horizons}))
 
 
 @dataclass
