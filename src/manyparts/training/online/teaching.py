@@ -42,7 +42,7 @@ class TeacherRun:
     """Its sizes."""
 
     names: tuple[str, ...]
-    """Names of its sources: those of its datasets' folders."""
+    """Names of its sources: those of its datasets' folders, or numbers if these are equal."""
 
     @classmethod
     def open(cls, folder: Path) -> TeacherRun:
@@ -60,7 +60,8 @@ class TeacherRun:
             )
         data = [Path(location).name for location in info.provenance.get("data", ())]
         count = max(1, model.sources)
-        names = tuple(data) if len(data) == count else tuple(map(str, range(count)))
+        named = len(data) == len(set(data)) == count
+        names = tuple(data) if named else tuple(map(str, range(count)))
         return cls(folder, info, model, names)
 
     def statistics(self, spec: Spec, environment: str) -> Statistics:
