@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from manyparts.evaluation.results import Result
 from manyparts.studies.engine.stages import (
     Evaluate,
     EvaluateReference,
+    Run,
     TrainOnline,
     is_done,
     product,
@@ -81,8 +83,18 @@ def curve(study: Study, evaluation: Evaluate, metric: str, output: Path) -> Curv
     """
     run = evaluation.run
     assert study.curves is not None and isinstance(run, TrainOnline), run
-    text = (product(run, output) / "metrics.jsonl").read_text(encoding="utf-8")
-    read = curve_of((json.loads(line) for line in text.splitlines()), metric)
+    read = curve_of(metrics_of(run, output), metric)
     assert read is not None, f"{metric} was never recorded in {product(run, output)}"
     unit = study.curves.full[run.task] if metric == RETURN else 1.0
     return Curve(read.steps, read.values / unit)
+
+
+def metrics_of(run: Run, output: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's metrics.jsonl.
+
+    Args:
+        run: The stage.
+        output: The study's folder.
+    """
+    text = (product(run, output) / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]

@@ -6,7 +6,7 @@ the same model. The plan is docs/results/plans/planning-from-pixels.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,7 +93,7 @@ def scale_of(preset: str) -> Scale:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure seed by seed, each model by its actor and by planning.
+    """Measure the models of images first, each by its actor and by planning, then all others.
 
     Args:
         preset: "debug" or "laptop".
@@ -105,15 +105,27 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     scale = scale_of(preset)
     if seeds > len(scale.seeds):
         raise UserError(f"seeds is {seeds}; the plan of this study has {len(scale.seeds)}")
+    made = {
+        seed: [_stages(scale, target, seed) for target in scale.targets]
+        for seed in scale.seeds[:seeds]
+    }
     measured: list[Measurement] = []
-    for seed in scale.seeds[:seeds]:
-        stages = [_stages(scale, target, seed) for target in scale.targets]
-        for method in stages[0]:
-            of_method = tuple(each[method] for each in stages)
-            measured.append(Measurement(method, BOTH, seed, of_method))
-            for target, stage in zip(scale.targets, of_method, strict=True):
-                measured.append(Measurement(method, _name(target), seed, (stage,)))
+    for methods in ((IMAGES_PLAN, IMAGES_ACTOR), (STATES_PLAN, STATES_ACTOR, EXPERT, RANDOM)):
+        for seed, stages in made.items():
+            for method in methods:
+                if method in stages[0]:
+                    of_method = tuple(each[method] for each in stages)
+                    measured += _in_settings(scale, method, seed, of_method)
     return measured
+
+
+def _in_settings(
+    scale: Scale, method: str, seed: int, stages: tuple[Evaluate | EvaluateReference, ...]
+) -> Iterator[Measurement]:
+    """Measure a method on both tasks together, and on each. stages: one for each task."""
+    yield Measurement(method, BOTH, seed, stages)
+    for target, stage in zip(scale.targets, stages, strict=True):
+        yield Measurement(method, target.task.partition("/")[2], seed, (stage,))
 
 
 def _stages(scale: Scale, target: Target, seed: int) -> Mapping[str, Evaluate | EvaluateReference]:
@@ -181,10 +193,6 @@ def _evaluated(scale: Scale, run: TrainOnline, planner: MppiConfig | None) -> Ev
         until_success=False,
         planner=planner,
     )
-
-
-def _name(target: Target) -> str:
-    return target.task.partition("/")[2]
 
 
 STUDY = Study(

@@ -34,7 +34,7 @@ from manyparts.studies.library.vid2act_methods import (
 )
 
 FROM_IMAGES = (VID2ACT, SCRATCH, NO_DISTILLATION, REHEARSED)
-FROM_REPLAYS = (VID2ACT, DISTILLED)
+FROM_REPLAYS = (VID2ACT, DISTILLED, SCRATCH)  # scratch has no sources: it is that from states
 EXPERT, RANDOM = "scripted expert", "random actions"
 BOTH = "both tasks, from states"
 FEW = 3  # seeds of all but the settings from states
@@ -114,10 +114,11 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
         seed: {target.task: runs(scale, target, seed) for target in scale.targets}
         for seed in chosen
     }
-    measured = list(_references(scale, chosen[0]))
+    measured: list[Measurement] = []
     for seed in chosen:
         for method in PRIMARY:
             measured += _from_states(scale, method, seed, made[seed])
+    measured += _references(scale, chosen[0])
     for number, seed in enumerate(chosen):
         for method in SECONDARY:
             measured += _from_states(scale, method, seed, made[seed])
@@ -201,7 +202,7 @@ STUDY = Study(
         "Does it help a learner that acts to have teachers of other tasks, and which part of it "
         "does? Its plan was written before it: docs/results/plans. debug: the point mass, for "
         "tests. laptop: two tasks of Meta-World, 30,000 environment steps a run, ten methods at "
-        "five seeds, 22 core hours."
+        "five seeds, about 25 core hours, of which the first 20 hold three seeds of everything."
     ),
     presets=("debug", "laptop"),
     reference=SCRATCH,

@@ -70,7 +70,7 @@ class Scale:
     """Successes per source; failed tries are kept, too."""
     noise: Noise = Noise(fraction=0.75, std=0.6)
     """Of the experts that show the sources."""
-    image_steps: int = 20_000
+    image_steps: int = 14_000
     """Environment steps of a run from images."""
     source_steps: int = 12_000
     """Environment steps of an agent whose replay is a source."""
