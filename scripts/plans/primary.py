@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import CONFIDENCE, Interval, difference_over_seeds
 from manyparts.studies import find_study
-from manyparts.studies.engine.results import Comparison, gather
+from manyparts.studies.engine.results import gather
 from manyparts.studies.engine.scores import RETURN, curve, finished
 from manyparts.studies.engine.stages import Evaluate, facts, is_done, product
 from manyparts.studies.engine.study import Measurement, Study, stages_of
@@ -181,18 +181,14 @@ def _pixels(output: Path, preset: str) -> None:
     result = gather(study, preset, measured, output)
     for each in result.verdicts:
         compared = result.comparison(each.better, each.worse, each.setting)
-        if each.setting == planning_from_pixels.BOTH:
-            kind = "" if each.words == study.claims[0].words else "secondary: "
-            print(f"{kind}{each.better} minus {each.worse}: {_shown(compared)}: {each.verdict}")
+        if each.setting != planning_from_pixels.BOTH or compared is None:
+            continue
+        less = compared.difference
+        kind = "" if each.words == study.claims[0].words else "secondary: "
+        interval = f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]"
+        print(f"{kind}{each.better} minus {each.worse}: {interval}: {each.verdict}")
     for row in result.in_setting(planning_from_pixels.BOTH):
         print(f"  {row.method}: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]", row.seeds)
-
-
-def _shown(compared: Comparison | None) -> str:
-    if compared is None:
-        return "none"
-    less = compared.difference
-    return f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]"
 
 
 def _print_spent(measurements: Sequence[Measurement], output: Path) -> None:
