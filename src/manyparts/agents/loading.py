@@ -94,12 +94,7 @@ def _latent_agent(system: System, info: CheckpointInfo, origin: Origin) -> Laten
     """Return an agent that acts in a latent world, by its own policy or by a planner."""
     require_full_precision(origin.precision, "a latent world")
     learned = info.embodiments[embodiment_index(info, origin.embodiment)]
-    agent = LatentAgent(
-        system.eval(),
-        learned.codec,
-        planner=origin.planner,
-        action_repeat=info.provenance.get("action_repeat", 1),
-    )
+    agent = LatentAgent(system.eval(), learned.codec, planner=origin.planner)
     agent.environment = learned.environment
     return agent
 

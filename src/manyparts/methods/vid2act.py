@@ -66,7 +66,7 @@ def rehearsed(size: Size) -> TrainConfig:
     config = dreamer.online(size)
     assert config.online is not None
     objectives = {**config.objectives, "world": WorldConfig(source_rewards=False)}
-    online = replace(config.online, source_windows=config.batch_size)
+    online = replace(config.online, source_windows=config.batch_size, action_repeat=None)
     return replace(
         config, method="vid2act", phase="rehearsed", objectives=objectives, online=online
     )
@@ -122,7 +122,12 @@ def _student(
             "model.weigh.*",
             "model.action_vae.*",
         ),
-        online=replace(online, source_windows=_SOURCE_WINDOWS[size] if replays else 0),
+        online=replace(
+            online,
+            source_windows=_SOURCE_WINDOWS[size] if replays else 0,
+            # As long as in the sources.
+            action_repeat=None,
+        ),
     )
 
 

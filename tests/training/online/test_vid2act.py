@@ -26,7 +26,7 @@ from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
 SOURCES = ("pointmass/reach-left", "pointmass/reach-right")
-STATES = {**SEEN, "cameras": ["none"]}
+STATES = {**SEEN, "cameras": ["none"], "action_repeat": 2}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_teachers_tell_their_sources_apart(teachers: Path) -> None:
 
 def test_student_sees_what_its_sources_show(student: Path, teachers: Path) -> None:
     agent = load(student)
-    assert agent.environment["max_steps"] == 20 and agent.environment["state"] == "full"
+    assert dict(agent.environment) == {**agent.environment, **STATES}
     first, other = (load_system(run)[1].embodiments[0] for run in (student, teachers))
     assert first.statistics == other.statistics
     last = rows(student)[-1]
@@ -165,7 +165,7 @@ def test_source_windows_are_rehearsed(tmp_path: Path, datasets: list[Path]) -> N
 
 def test_a_student_starts_from_a_world(tmp_path: Path, datasets: list[Path]) -> None:
     world = train(small("vid2act/world-debug"), data=datasets, output=tmp_path / "w", device="cpu")
-    run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=SEEN)
+    run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=STATES)
     first, other = (load_system(each)[1].embodiments[0] for each in (run, world))
     assert first.statistics == other.statistics
 
@@ -229,6 +229,10 @@ def test_weights_do_not_move_the_student(student: Path, datasets: list[Path]) ->
         ({"sources": slice(0, 1)}, "1 sources for 2 teachers"),
         ({"sources": slice(None, None, -1)}, "is not what the teacher reach-left learned from"),
         ({"environment_config": {"state": "proprioception"}}, "states of another embodiment"),
+        (
+            {"environment_config": {"action_repeat": 1}},
+            "holds each action for 2 steps, this run for 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

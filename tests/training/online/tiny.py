@@ -24,6 +24,7 @@ def tiny(name: str = "dreamer/debug", **online: Any) -> TrainConfig:
         "evaluate_every_steps": 60,
         "evaluation_episodes": 1,
         "final_episodes": 0,
+        "action_repeat": None,
         "source_windows": min(config.online.source_windows, 2),
     }
     behaviour = replace(config.objectives["actor_critic"], width=8, starts=4, horizon=2)

@@ -79,7 +79,9 @@ class Job:
             # A dataset is there before the first step is taken.
             config = replace(config, online=replace(config.online, prefill_steps=0))
         config = _scheduled(config, _online(config))
-        return cls(config, environment, _seen(config, seen, sources), prefill, tuple(teachers))
+        shown = _seen(config, seen, sources, teachers)
+        _require_same_repeat(shown, sources)
+        return cls(config, environment, shown, prefill, tuple(teachers))
 
     @property
     def online(self) -> OnlineConfig:
@@ -159,15 +161,35 @@ def _scheduled(config: TrainConfig, online: OnlineConfig) -> TrainConfig:
 
 
 def _seen(
-    config: TrainConfig, chosen: EnvConfig | Mapping[str, Any] | None, sources: Sources
+    config: TrainConfig,
+    chosen: EnvConfig | Mapping[str, Any] | None,
+    sources: Sources,
+    teachers: Sequence[TeacherRun],
 ) -> EnvConfig:
-    """What environments show: what the user chose, else as in the first source, else the full
-    state. A model that reads no images gets none."""
+    """What environments show: what the user chose, else as in the first source or as the first
+    teacher saw it, else the full state. A model that reads no images gets none."""
     if isinstance(chosen, EnvConfig):
         return chosen
+    others = [dataset.environment for dataset in sources.datasets]
+    others += [each.environment for teacher in teachers for each in teacher.info.embodiments]
     usual = EnvConfig(state="full")
-    if sources.datasets and sources.datasets[0].environment:
-        usual = from_jsonable(EnvConfig, dict(sources.datasets[0].environment))
+    if others and others[0]:
+        usual = from_jsonable(EnvConfig, dict(others[0]))
     if not sees_images(config.model):
         usual = replace(usual, cameras=(NO_CAMERA,))
+    held = _online(config).action_repeat
+    if held is not None:
+        usual = replace(usual, action_repeat=held)
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))
+
+
+def _require_same_repeat(seen: EnvConfig, sources: Sources) -> None:
+    """Raise UserError if a source's steps last longer or shorter than those of the run."""
+    for dataset in sources.datasets:
+        held = dict(dataset.environment or {}).get("action_repeat", 1)
+        if held != seen.action_repeat:
+            raise UserError(
+                f"{dataset.location} holds each action for {counted(held, 'step')}, this run for "
+                f"{seen.action_repeat}; choose --action-repeat {held}, or collect it again with "
+                f"--action-repeat {seen.action_repeat}"
+            )

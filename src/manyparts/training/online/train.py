@@ -152,7 +152,6 @@ def _train(run: Run, job: Job) -> None:
             codec,
             episodes=job.online.evaluation_episodes,
             seed=run.config.seed,
-            action_repeat=job.online.action_repeat,
         )
         opened.callback(validation.close)
         windows = OnlineWindows(
@@ -224,7 +223,7 @@ def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> Checkp
     others = [
         replace(each, tasks=()) for each in run.sources.embodiments() if each.spec.differences(spec)
     ]
-    own = {"rewarded": True, "action_repeat": job.online.action_repeat}
+    own = {"rewarded": True}
     return CheckpointInfo(
         embodiments=(embodiment, *others),
         model=to_jsonable(run.config.model),
@@ -259,13 +258,10 @@ def _collector(
         about={
             "environment": to_jsonable(job.seen),
             "tasks": [to_jsonable(_task(job))],
-            "action_repeat": job.online.action_repeat,
             "terminates": environments[0].can_terminate,
         },
     )
-    return Collector(
-        environments, replay, seed=run.config.seed, action_repeat=job.online.action_repeat
-    )
+    return Collector(environments, replay, seed=run.config.seed)
 
 
 def _source_windows(run: Run, system: System, info: CheckpointInfo) -> list[ReplayWindows]:

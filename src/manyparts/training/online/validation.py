@@ -20,13 +20,10 @@ class ValidationEpisodes:
         codec: Normalises states and actions.
         episodes: How many.
         seed: That the episodes' seeds are derived from.
-        action_repeat: Environment steps for which an action is held.
     """
 
-    def __init__(
-        self, env: Environment, codec: Codec, *, episodes: int, seed: int, action_repeat: int
-    ) -> None:
-        self.env, self.codec, self.action_repeat = env, codec, action_repeat
+    def __init__(self, env: Environment, codec: Codec, *, episodes: int, seed: int) -> None:
+        self.env, self.codec = env, codec
         self.seeds = [
             derive_seed("validation episodes", seed, number) for number in range(episodes)
         ]
@@ -37,7 +34,7 @@ class ValidationEpisodes:
         A critic's value at the first step that is far above the discounted return that came shows
         an agent that exploits its model.
         """
-        agent = LatentAgent(learner.system, self.codec, action_repeat=self.action_repeat)
+        agent = LatentAgent(learner.system, self.codec)
         played = [self._play(agent, seed) for seed in self.seeds]
         results = [result for result, _, _ in played]
         return {
@@ -59,7 +56,6 @@ class ValidationEpisodes:
         result = rollout(
             self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
         )
-        decision = np.arange(len(steps)) // self.action_repeat
         rewards = np.array([step.reward for step in steps])
-        total = float((agent.discount**decision * rewards).sum())
+        total = float((agent.discount ** np.arange(len(rewards)) * rewards).sum())
         return result, agent.value(steps[0].carry), total
