@@ -81,7 +81,7 @@ def scale_of(preset: str) -> Scale:
     return Scale(
         size="laptop",
         targets=(
-            Target("pointmass/reach", 100, 12_000),
+            Target("pointmass/reach", 100, 12_000, action_repeat=4),
             Target("dmc/cartpole-balance", 500, 16_000, action_repeat=2),
         ),
         image_size=32,
@@ -177,7 +177,12 @@ def trained(scale: Scale, target: Target, seed: int, *, images: bool) -> TrainOn
         "final_episodes": 0,
         **scale.online,
     }
-    seen = EnvConfig(image_size=scale.image_size, state="full", max_steps=target.max_steps)
+    seen = EnvConfig(
+        image_size=scale.image_size,
+        state="full",
+        max_steps=target.max_steps,
+        action_repeat=target.action_repeat,
+    )
     seen = seen if images else replace(seen, cameras=(NO_CAMERA,))
     assert config.online is not None
     online = replace(config.online, **changes)

@@ -175,13 +175,14 @@ def _online(
     """Return a run that acts. method: the preset's name without its size."""
     config = _config(scale, f"{method}{scale.size}", seed, kind)
     assert config.online is not None
-    changes = {"final_episodes": 0, **scale.online}
+    seen = _seen(scale, kind)
+    changes = {"final_episodes": 0, "action_repeat": seen.action_repeat, **scale.online}
     if kind == "images":
         changes["environment_steps"] = scale.image_steps
     if steps is not None:
         changes["environment_steps"] = steps
     online = replace(config.online, **changes)
-    return TrainOnline(replace(config, online=online), task, _seen(scale, kind))
+    return TrainOnline(replace(config, online=online), task, seen)
 
 
 def _config(scale: Scale, name: str, seed: int, kind: Kind) -> TrainConfig:
