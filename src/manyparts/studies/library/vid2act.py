@@ -71,6 +71,7 @@ def scale_of(preset: str) -> Scale:
         )
     return Scale(
         size="laptop",
+        # Both, and their full returns, are what scripts/plans/vid2act_pilot.py is to choose.
         targets=(
             Target("metaworld/door-open", full=1500.0, related=0),
             Target("metaworld/door-lock", full=1500.0, related=3),
