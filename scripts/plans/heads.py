@@ -1,6 +1,7 @@
 """The machine-readable heads of plans: what a plan says, and what its study says.
 
-python scripts/plans/heads.py [NAME]     # the head that a study has, to paste into its plan
+python scripts/plans/heads.py [NAME ...]         # the heads that studies have
+python scripts/plans/heads.py --write NAME ...   # write them into plans, before the first run
 """
 
 from __future__ import annotations
@@ -113,11 +114,24 @@ def _settings(measured: list[Measurement]) -> dict[str, Mapping[str, int]]:
     return settings
 
 
-def main(names: list[str]) -> None:
-    for name in names or list(PRIMARY_SETTING):
-        text = json.dumps(head_of_study(name), indent=1, ensure_ascii=False)
-        text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
-        print(re.sub(r"\{[^\[\]{}]*\}", lambda match: " ".join(match[0].split()), text))
+def text_of(head: Mapping[str, Any]) -> str:
+    """Return a head as JSON, with lists and small mappings on one line."""
+    text = json.dumps(head, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
+    return re.sub(r"\{[^\[\]{}]*\}", lambda match: " ".join(match[0].split()), text)
+
+
+def main(arguments: list[str]) -> None:
+    names = [each for each in arguments if each != "--write"] or list(PRIMARY_SETTING)
+    for name in names:
+        text = text_of(head_of_study(name))
+        print(text)
+        if "--write" in arguments:
+            path = PLANS / f"{name}.md"
+            page = _HEAD.sub(
+                lambda _, text=text: f"```json\n{text}\n```", path.read_text(), count=1
+            )
+            path.write_text(page)
 
 
 if __name__ == "__main__":

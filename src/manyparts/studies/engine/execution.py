@@ -205,8 +205,7 @@ def _drop_training_state(stage: Run, run: Path) -> None:
     """Keep only the last weights of a finished run, which take a tenth of the space."""
     from manyparts.models.checkpoint import resolve
     from manyparts.training.checkpoint import STATE
-    from manyparts.training.online.teaching import SOURCES
-    from manyparts.training.online.train import REPLAY
+    from manyparts.training.online.train import REPLAY, SOURCES
 
     if isinstance(stage, TrainOnline):
         shutil.rmtree(run / SOURCES, ignore_errors=True)
