@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from manyparts.evaluation.curves import curve_of
 from manyparts.evaluation.statistics import bounded
 from manyparts.studies import find_study
 from manyparts.studies.engine.curves import CurveRow, cells, gather_curves, heads
@@ -98,12 +97,11 @@ def teachers(
     for method, seeds in finished(measurements, setting, output).items():
         sums: dict[str, list[float]] = {}
         for run in _runs(seeds):
-            names = [_source(each) for each in _sources(run)]
-            rows = metrics_of(run, output)
-            for number, name in enumerate(names):
-                read = curve_of(rows, f"{WEIGHT}{number}")
-                if read is not None:
-                    sums.setdefault(name, []).append(float(read.values[-1]))
+            last = metrics_of(run, output)[-1]
+            found = [value for name, value in last.items() if name.startswith(WEIGHT)]
+            # Weights stand in the order of the teachers.
+            for name, value in zip(map(_source, _sources(run)), found, strict=bool(found)):
+                sums.setdefault(name, []).append(value)
         if sums:
             weights[method] = {name: float(np.mean(values)) for name, values in sums.items()}
     return weights

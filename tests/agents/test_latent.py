@@ -27,7 +27,8 @@ from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
-from manyparts.models.dynamics.latent_context import LatentContext, encode
+from manyparts.models.dynamics.latent_context import LatentContext, StatePredictor
+from manyparts.models.dynamics.world_model import WorldModel
 from manyparts.objectives.configs import WorldConfig
 from manyparts.objectives.system import System
 from manyparts.planners import RandomShootingConfig
@@ -115,11 +116,12 @@ def test_planner_acts_without_a_policy(sees: str) -> None:
 
 
 def test_contexts_extend_as_they_encode() -> None:
-    model = make_world().model
+    model = StatePredictor.of(make_world().model, "run")
+    assert isinstance(model, WorldModel)
     torch.manual_seed(1)
-    states, taken = torch.randn(4, STATE), torch.rand(3, ACTION)
-    whole = encode(model, states, taken)
-    steps: LatentContext = encode(model, states[:1], taken[:0])
+    states, taken, rewards = torch.randn(4, STATE), torch.rand(3, ACTION), torch.zeros(3)
+    whole = model.encode(states, taken, rewards)
+    steps: LatentContext = model.encode(states[:1], taken[:0], rewards[:0])
     for step in range(3):
         steps = steps.extended(taken[step], torch.zeros(()), states[step + 1])
     torch.testing.assert_close(steps.state.features, whole.state.features)

@@ -30,6 +30,8 @@ from manyparts.evaluation.prediction.forecast import Forecast, Horizon, Imagined
 from manyparts.evaluation.prediction.windows import Window, draw_windows
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.models.dynamics.distributional import Distributional
+from manyparts.models.dynamics.latent_context import StatePredictor
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.world_model import WorldModel, step_by_step
 
 HORIZONS = (1, 5, 10, 25, 50)
@@ -213,6 +215,8 @@ def _forecaster(
     """The model of a run, which must fit the dataset."""
     system, info = load_system(run, changes)
     model = system.eval().model
+    if isinstance(model, LatentWorld):
+        model = StatePredictor.of(model, str(run))
     if not isinstance(model, WorldModel):
         raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
     embodiment = info.embodiment_of(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
+from manyparts.core.errors import UserError
 from manyparts.models.dynamics.latent_world import LatentWorld
-from manyparts.models.dynamics.markov_context import require_actions
+from manyparts.models.dynamics.markov_context import require_actions, require_lengths
 from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.world_model import Prediction
 
@@ -39,17 +43,60 @@ class LatentContext:
         return LatentContext(self.model, self.model.observed(recurrent, embedding))
 
 
-@torch.no_grad()
-def encode(
-    model: LatentWorld, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"]
-) -> LatentContext:
-    """Return the context after t observed states and the u = t - 1 actions between them."""
-    filtered = model.filter(model.embed({}, observation)[None], action[None])
-    return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
+@dataclass(frozen=True)
+class StatePredictor:
+    """A latent world of states as a `WorldModel`, to score its predictions."""
+
+    model: LatentWorld
+    """Sees states alone, of one source."""
+
+    @classmethod
+    def of(cls, model: LatentWorld, name: str) -> StatePredictor:
+        """Return the predictor of a latent world.
+
+        Args:
+            model: The world.
+            name: What the user calls it, for the error.
+
+        Raises:
+            UserError: It sees images, or tells sources apart.
+        """
+        if model.cameras:
+            raise UserError(
+                f"{name} is a world model that sees {model.config.sees}; predictions are scored of "
+                "models that see states alone"
+            )
+        if model.config.sources:
+            raise UserError(
+                f"{name} is a teacher that tells {model.config.sources} sources apart; predictions "
+                "are scored of models of one"
+            )
+        return cls(model)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the windows that it learned from."""
+        return self.model.steps
+
+    @torch.no_grad()
+    def encode(
+        self,
+        observation: Float[Tensor, "t s"],
+        action: Float[Tensor, "u a"],
+        reward: Float[Tensor, "u"],
+    ) -> LatentContext:
+        """See `WorldModel.encode`. Rewards say nothing that states do not."""
+        require_lengths(observation, action, reward)
+        model = self.model
+        filtered = model.filter(model.embed({}, observation)[None], action[None])
+        return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
 
 
 class LatentImagination:
-    """See `Imagination`: it goes on with the most likely variables at each step."""
+    """See `Imagination`: it goes on with the most likely variables at each step.
+
+    Actions are those of one body. Of a model of several they are padded with zeros.
+    """
 
     def __init__(self, model: LatentWorld, state: WorldState) -> None:
         self._model, self._state = model, state
@@ -58,6 +105,7 @@ class LatentImagination:
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
         """See `Imagination.step`. Of a model that sees only images, the observation is empty."""
         model = self._model
+        action = F.pad(action, (0, max(0, model.action_dimension - action.shape[-1])))
         require_actions(action, len(self._state.recurrent), model.action_dimension)
         self._state = model.imagined(self._state, action)
         features = self._state.features

@@ -100,8 +100,6 @@ def runs(
     task, data = target.task, sources(scale, kind)
     teachers = _pretrained(scale, "teachers", seed, kind)
     started = _pretrained(scale, "world", seed, kind)
-    # One step of a warm-up: the weights are as they were drawn, the scales are the sources'.
-    untrained = replace(teachers, config=replace(teachers.config, steps=1))
     taught = {"teachers": teachers, "sources": data}
     paper = _online(scale, "vid2act/", task, seed, kind)
     distilled = _online(scale, "vid2act/distilled-", task, seed, kind)
@@ -115,15 +113,15 @@ def runs(
         NO_REPLAY: replace(
             _distilling(distilled, floor=DistillationConfig().floor), teachers=teachers
         ),
-        UNIFORM: replace(_weighing(paper, "uniform"), **taught),
+        UNIFORM: replace(_with_model(paper, relevance="uniform"), **taught),
         # With the floor, the others would count as well.
-        ONE: replace(_distilling(_weighing(paper, fixed), floor=0.0), **taught),
+        ONE: replace(_distilling(_with_model(paper, relevance=fixed), floor=0.0), **taught),
         REHEARSED: replace(
             _online(scale, "vid2act/rehearsed-", task, seed, kind),
             sources=data,
             start_from=started,
         ),
-        UNTRAINED: replace(paper, teachers=untrained, sources=data),
+        UNTRAINED: replace(_with_model(paper, random_teachers=True), **taught),
     }
     for weight in WEIGHTS:
         made[weighted(weight)] = replace(_distilling(paper, weight=weight), **taught)
@@ -210,9 +208,8 @@ def _distilling(run: TrainOnline, **changes: Any) -> TrainOnline:
     return replace(run, config=replace(config, objectives=objectives))
 
 
-def _weighing(run: TrainOnline, relevance: str) -> TrainOnline:
-    """Return the run with another way to weigh teachers."""
+def _with_model(run: TrainOnline, **changes: Any) -> TrainOnline:
+    """Return the run with other settings of its taught world."""
     config = run.config
     assert isinstance(config.model, TaughtWorldConfig)
-    model = replace(config.model, relevance=relevance)
-    return replace(run, config=replace(config, model=model))
+    return replace(run, config=replace(config, model=replace(config.model, **changes)))
