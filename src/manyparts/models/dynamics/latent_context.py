@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.core.errors import UserError
 from manyparts.models.dynamics.latent_world import LatentWorld
-from manyparts.models.dynamics.markov_context import require_actions, require_lengths
+from manyparts.models.dynamics.markov_context import require_actions
 from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.world_model import Prediction
 
@@ -41,55 +38,6 @@ class LatentContext:
         recurrent = self.model.advance(self.state.recurrent, self.state.drawn, action[None])
         embedding = self.model.embed({}, observation[None])
         return LatentContext(self.model, self.model.observed(recurrent, embedding))
-
-
-@dataclass(frozen=True)
-class StatePredictor:
-    """A latent world of states as a `WorldModel`, to score its predictions."""
-
-    model: LatentWorld
-    """Sees states alone, of one source."""
-
-    @classmethod
-    def of(cls, model: LatentWorld, name: str) -> StatePredictor:
-        """Return the predictor of a latent world.
-
-        Args:
-            model: The world.
-            name: What the user calls it, for the error.
-
-        Raises:
-            UserError: It sees images, or tells sources apart.
-        """
-        if model.cameras:
-            raise UserError(
-                f"{name} is a world model that sees {model.config.sees}; predictions are scored of "
-                "models that see states alone"
-            )
-        if model.config.sources:
-            raise UserError(
-                f"{name} is a teacher that tells {model.config.sources} sources apart; predictions "
-                "are scored of models of one"
-            )
-        return cls(model)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the windows that it learned from."""
-        return self.model.steps
-
-    @torch.no_grad()
-    def encode(
-        self,
-        observation: Float[Tensor, "t s"],
-        action: Float[Tensor, "u a"],
-        reward: Float[Tensor, "u"],
-    ) -> LatentContext:
-        """See `WorldModel.encode`. Rewards say nothing that states do not."""
-        require_lengths(observation, action, reward)
-        model = self.model
-        filtered = model.filter(model.embed({}, observation)[None], action[None])
-        return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
 
 
 class LatentImagination:

@@ -53,7 +53,7 @@ from manyparts.training.online.teaching import (
     require_matching,
     with_teachers,
 )
-from manyparts.training.online.validation import ValidationEpisodes
+from manyparts.training.online.validation import BestCheckpoint, ValidationEpisodes
 from manyparts.training.online.windows import OnlineWindows
 from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import reproducible
@@ -154,6 +154,7 @@ def _train(run: Run, job: Job) -> None:
             codec,
             episodes=job.online.evaluation_episodes,
             seed=run.config.seed,
+            best=BestCheckpoint(run.output, info, lambda: collector.environment_steps),
         )
         opened.callback(validation.close)
         windows = OnlineWindows(
