@@ -106,8 +106,12 @@ SIZES: Mapping[Size, Sizes] = {
         length=32,
         environment_steps=30_000,
         prefill_steps=2000,
-        learning_rate=6e-4,
+        learning_rate=3e-3,
         behaviour_rate=0.5,
+        discount=0.97,
+        slow_rate=0.05,
+        reward=10.0,
+        final_fraction=0.1,
         action_repeat=2,
     ),
     "base": Sizes(
