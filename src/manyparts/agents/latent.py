@@ -19,7 +19,7 @@ from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
-from manyparts.embodiment.codec import Codec
+from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.dynamics.latent_context import LatentContext
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
@@ -100,6 +100,10 @@ class LatentAgent(Described):
         behaviours = [each for each in system.objectives.values() if isinstance(each, ActorCritic)]
         if not behaviours and planner is None:
             raise UserError("this world model learned no policy; choose a planner to act with it")
+        if planner is not None and codec.spec.action.choices:
+            raise UserError(
+                f"{codec.spec.embodiment} acts by choices, and planners try actions of real numbers"
+            )
         self.system, self.model = system, system.model
         self.spec, self.planner, self.seed = codec.spec, planner, seed
         self._codec, self._device = codec, next(system.parameters()).device
@@ -161,7 +165,7 @@ class LatentAgent(Described):
         planned = None
         if self.planner is not None:
             planned = self._planned(carry, state, generator)
-            action = planned[:1]
+            action = padded(planned[:1], self.model.action_dimension)
         else:
             action = self._acted(state, taught, generator, explore=explore)
         return self._executed(action), Carry(state, action, steps + 1, planned, taught)

@@ -270,6 +270,8 @@ class Environment(gymnasium.Env, ABC):
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
         executed = self.embodiment_spec.action.executed(action)
         total, succeeded = self._advance(executed)
+        if total is None:  # of a suite of the user's own
+            raise UserError(f"{self.task} gives no reward, which every step of a task has")
         self._elapsed += 1
         self._terminated = self._has_terminated()
         for _ in range(self.action_repeat - 1):

@@ -11,8 +11,10 @@ import av
 import numpy as np
 import pytest
 import torch
+from cli.running import one_line
+from cli.running import run as command
 from einops import rearrange
-from training.online.tiny import tiny
+from training.online.tiny import small, tiny
 
 from manyparts import cli
 from manyparts.core.errors import UserError
@@ -22,7 +24,8 @@ from manyparts.evaluation.prediction.open_loop import imagine, open_loop
 from manyparts.evaluation.prediction.own_episodes import TeacherWeights, record
 from manyparts.evaluation.prediction.windows import draw_windows
 from manyparts.methods import preset
-from manyparts.models.dynamics.latent_context import encode
+from manyparts.models.dynamics.latent_context import LatentContext
+from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.world_model import step_by_step
 from manyparts.rollout.collect import collect
 from manyparts.training.online.train import train_online
@@ -79,7 +82,9 @@ def test_states_are_predicted_as_planners_do(of_states: Path, tmp_path: Path) ->
     codec, model = forecaster.codec, forecaster.model
     state = torch.from_numpy(codec.encode_state(window.state[:4]))
     action = torch.from_numpy(codec.encode_action(window.action))
-    context = encode(model, state, action[:3])
+    filtered = model.filter(model.embed({}, state)[None], action[None, :3])
+    seen = WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1])
+    context = LatentContext(model, seen)
     observation, _ = step_by_step(context.imagine(1), action[None, 3:])
     assert np.allclose(foreseen.state, observation[0].numpy(), atol=1e-5)
     assert foreseen.reward.shape == (5,) and not foreseen.images
@@ -190,3 +195,27 @@ def test_weights_of_teachers_are_read_again(tmp_path: Path) -> None:
     (tmp_path / "new" / "weights.json").write_text("{")
     with pytest.raises(UserError, match="cannot read"):
         TeacherWeights.read(tmp_path / "new")
+
+
+def test_training_makes_predictions_better(tmp_path: Path) -> None:
+    data = tmp_path / "reach"
+    collect("pointmass/reach", episodes=12, output=data, config={**SEEN, "cameras": ["none"]})
+
+    def trained(steps: int) -> Path:
+        config = small("vid2act/world-debug", steps=steps)
+        model = replace(config.model, width=32, latent=replace(config.model.latent, variables=8))
+        rate = replace(config.optimizer, learning_rate=1e-2, warmup_steps=10)
+        config = replace(config, model=model, optimizer=rate, batch_size=16)
+        return train(config, data=data, output=tmp_path / str(steps), device="cpu")
+
+    after, before = open_loop([trained(100), trained(1)], data, horizons=(1, 5), windows=16)
+    assert after.horizons[0].error < 0.7 * before.horizons[0].error
+    assert all(row.reward is not None for row in after.horizons)
+
+
+def test_what_cannot_be_predicted_is_named(
+    of_states: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = of_states / "replay"
+    assert command("predict", of_states, "--data", replay) == 2
+    assert f"{replay} is a run's replay, not a dataset" in one_line(capsys)

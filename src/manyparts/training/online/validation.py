@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from manyparts.agents.latent import LatentAgent
+from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.embodiment.codec import Codec
 from manyparts.envs.base import Environment
@@ -126,9 +127,17 @@ class ValidationEpisodes:
         """Play one episode. Returns its outcome, the value of its first state, and the discounted
         return."""
         steps: list[Step] = []
-        result = rollout(
-            self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
-        )
+        try:
+            result = rollout(
+                self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
+            )
+        except UserError:
+            raise
+        except Exception as error:  # whatever a simulator raises
+            raise UserError(
+                f"{self.env.task} failed at step {len(steps)} of a validation episode: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         rewards = np.array([step.reward for step in steps])
         total = float((agent.discount ** np.arange(len(rewards)) * rewards).sum())
         return result, agent.value(steps[0].carry), total
