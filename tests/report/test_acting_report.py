@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -80,13 +79,6 @@ def test_unpredicted_run_says_the_command(run: Path, tmp_path: Path) -> None:
     assert f"Nothing was predicted: <code>manyparts predict {tmp_path / 'run'}" in page
 
 
-def test_report_names_the_best_check(run: Path, page: str) -> None:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    checks = [row for row in rows if "validation/return" in row]
-    best = max(checks, key=lambda row: (row["validation/success"], row["validation/return"]))
-    assert f"at step {best['environment_steps']:.0f}. Its weights are kept" in page
-
-
 def test_acting_page_works_in_a_browser(run: Path, page: str, browser) -> None:
     complaints = []
     tab = browser.new_page()
@@ -142,6 +134,25 @@ def acted(expected: float, realised: float) -> Acted:
 def test_an_exploited_model_is_named(expected: float, realised: float, is_exploited: bool) -> None:
     said = "".join(learning(acted(expected, realised), Path("run")))
     assert ("the policy exploits errors of the model" in said) == is_exploited
+
+
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [
+        (
+            10.0,
+            "return 9, success 60 %, at step 10. Its weights are kept: <code>manyparts evaluate",
+        ),
+        (20.0, "return 8, success 60 %. It is the best one so far."),
+    ],
+)
+def test_the_best_check_is_named(best: float, said: str) -> None:
+    rows = [
+        {"environment_steps": step, "validation/return": value, "validation/success": 0.6}
+        for step, value in ((10.0, 9.0), (20.0, 8.0))
+    ]
+    outcome = {"environment_steps": best, "return": 9.0, "success": 0.6}
+    assert said in "".join(learning(replace(acted(1, 1), rows=rows, best=outcome), Path("run")))
 
 
 def test_weights_of_episodes_are_drawn() -> None:

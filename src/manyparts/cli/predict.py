@@ -106,13 +106,7 @@ def predict_own(options: Options) -> None:
     Raises:
         UserError: the agent did not learn by acting.
     """
-    from manyparts.evaluation.prediction.forecasters import SEEN_BY_WORLDS
-    from manyparts.evaluation.prediction.own_episodes import (
-        HORIZONS,
-        fitting,
-        own_episodes,
-        task_of,
-    )
+    from manyparts.evaluation.prediction.own_episodes import fitting, own_episodes, task_of
     from manyparts.models.run_files import results_folder
 
     run = options.runs[0]
@@ -120,8 +114,8 @@ def predict_own(options: Options) -> None:
         raise UserError(f"missing --data, the dataset to predict: {run} did not learn by acting")
     output = options.output or results_folder(run, "prediction")
     with own_episodes(run, output, episodes=options.episodes, seed=options.seed) as data:
-        seen = options.seen or SEEN_BY_WORLDS
-        horizons = options.horizons or fitting(HORIZONS, data, seen)
+        seen, horizons = fitting(data, options.seen)
+        horizons = options.horizons or horizons
         chosen = replace(options, seen=seen, horizons=horizons, output=output)
         _predict(chosen, data)
 

@@ -18,6 +18,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.sampling.replay import Replay
 from manyparts.envs.registry import make
+from manyparts.evaluation.prediction.own_episodes import record
 from manyparts.methods import preset
 from manyparts.models.run_files import resolve
 from manyparts.objectives.system import System
@@ -91,6 +92,15 @@ def test_student_sees_what_its_sources_show(student: Path, teachers: Path) -> No
     weights = [last[f"distillation/weight/{name}"] for name in ("reach-left", "reach-right")]
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert last["action_replay/error"] > 0
+
+
+def test_weights_of_own_episodes_are_recorded(student: Path, tmp_path: Path) -> None:
+    dataset, weights = record(student, tmp_path / "own", episodes=2)
+    assert weights is not None and weights.names == ("reach-left", "reach-right")
+    assert [len(each) for each in weights.episodes] == [len(each) for each in dataset]
+    for each in weights.episodes:
+        assert each.shape[1] == 2 and np.allclose(each.sum(axis=1), 1, atol=1e-5)
+        assert each[:, 0].std() > 0
 
 
 def test_teachers_stay_as_they_are(student: Path, teachers: Path) -> None:

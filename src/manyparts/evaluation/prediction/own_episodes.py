@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,26 +161,24 @@ def predict_own(
         UserError: as in `record`.
     """
     with own_episodes(run, output, episodes=episodes) as data:
-        horizons = fitting(HORIZONS, data, SEEN_BY_WORLDS)
-        open_loop(run, data, horizons=horizons, windows=windows, seen=SEEN_BY_WORLDS, output=output)
-        show(
-            imagine(run, data, horizon=max(horizons), windows=shown, seen=SEEN_BY_WORLDS),
-            data,
-            output,
-        )
+        seen, horizons = fitting(data)
+        open_loop(run, data, horizons=horizons, windows=windows, seen=seen, output=output)
+        films = imagine(run, data, horizon=max(horizons), windows=shown, seen=seen)
+        show(films, data, output)
 
 
-def fitting(horizons: Sequence[int], dataset: EpisodeDataset, seen: int) -> tuple[int, ...]:
-    """The horizons that fit into the longest episode after `seen` observations. If some do not, its
-    own end is one, too.
+def fitting(dataset: EpisodeDataset, seen: int | None = None) -> tuple[int, tuple[int, ...]]:
+    """How many observations are seen in episodes, and the `HORIZONS` that fit into the longest one
+    after them. If some do not, its own end is one, too.
 
     Args:
-        horizons: steps ahead.
         dataset: with the episodes.
-        seen: observations before the first prediction.
+        seen: observations before the first prediction; None: 5, fewer of shorter episodes.
     """
-    longest = max(1, int(np.diff(dataset.starts).max()) - seen)
-    return tuple(sorted({min(each, longest) for each in horizons}))
+    longest = int(np.diff(dataset.starts).max())
+    seen = max(1, min(SEEN_BY_WORLDS, longest - 1)) if seen is None else seen
+    ahead = max(1, longest - seen)
+    return seen, tuple(sorted({min(each, ahead) for each in HORIZONS}))
 
 
 @dataclass
