@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+_tanh_backward = torch.ops.aten.tanh_backward.default
 
 
 class NormGRUCell(nn.Module):
@@ -28,7 +33,32 @@ class NormGRUCell(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Return the next state."""
         gates = self.norm(self.gates(torch.cat([inputs, state], dim=-1)))
-        reset, candidate, update = gates.chunk(3, dim=-1)
-        candidate = torch.tanh(reset.sigmoid() * candidate)
+        return _Gated.apply(gates, state)
+
+
+class _Gated(torch.autograd.Function):
+    """What gates make of a state, in few operations: autograd would record seven small ones."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, state: Tensor) -> Tensor:
+        reset, proposed, update = gates.chunk(3, dim=-1)
+        reset = reset.sigmoid()
+        candidate = (reset * proposed).tanh_()
+        update = (update - 1).sigmoid_()
+        ctx.save_for_backward(state, reset, proposed, candidate, update)
         # Where `update` is 1 the candidate replaces the state.
-        return torch.lerp(state, candidate, (update - 1).sigmoid())
+        return torch.lerp(state, candidate, update)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        state, reset, proposed, candidate, update = ctx.saved_tensors
+        of_product = _tanh_backward(passed := gradient * update, candidate)
+        to_gates = torch.cat(
+            [
+                _sigmoid_backward(of_product * proposed, reset),
+                of_product * reset,
+                _sigmoid_backward((candidate - state).mul_(gradient), update),
+            ],
+            dim=-1,
+        )
+        return to_gates, gradient - passed

@@ -77,7 +77,8 @@ class GaussianLatent:
 
     def distribution(self, outputs: Float[Tensor, "... o"]) -> Float[Tensor, "... 2 z"]:
         mean, raw = outputs.float().chunk(2, dim=-1)
-        return torch.stack([mean, 2 * (raw / 2).sigmoid() + self.min_std], dim=-2)
+        # 2 sigmoid(x / 2) is 1 + tanh(x / 4), with one operation less.
+        return torch.stack([mean, (raw / 4).tanh() + (1 + self.min_std)], dim=-2)
 
     def draw(
         self, distribution: Float[Tensor, "... 2 z"], generator: torch.Generator | None = None
@@ -86,7 +87,7 @@ class GaussianLatent:
         if generator is None:
             return mean
         noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-        return mean + std * noise.to(mean.device)
+        return torch.addcmul(mean, std, noise.to(mean.device))
 
     def divergence(
         self, first: Float[Tensor, "... 2 z"], second: Float[Tensor, "... 2 z"]
