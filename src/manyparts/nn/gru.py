@@ -32,7 +32,10 @@ class NormGRUCell(nn.Module):
         self, inputs: Float[Tensor, "n i"], state: Float[Tensor, "n d"]
     ) -> Float[Tensor, "n d"]:
         """Return the next state."""
-        gates = self.norm(self.gates(torch.cat([inputs, state], dim=-1)))
+        # Called directly: see `nn.mlp.Mlp`.
+        gates = self.norm.forward(self.gates.forward(torch.cat([inputs, state], dim=-1)))
+        if not torch.is_grad_enabled():
+            return _gated(gates, state)[0]
         return _Gated.apply(gates, state)
 
 
@@ -41,13 +44,9 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, state: Tensor) -> Tensor:
-        reset, proposed, update = gates.chunk(3, dim=-1)
-        reset = reset.sigmoid()
-        candidate = (reset * proposed).tanh_()
-        update = (update - 1).sigmoid_()
-        ctx.save_for_backward(state, reset, proposed, candidate, update)
-        # Where `update` is 1 the candidate replaces the state.
-        return torch.lerp(state, candidate, update)
+        following, *used = _gated(gates, state)
+        ctx.save_for_backward(state, *used)
+        return following
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
@@ -62,3 +61,14 @@ class _Gated(torch.autograd.Function):
             dim=-1,
         )
         return to_gates, gradient - passed
+
+
+def _gated(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the next state, and what the backward pass reads: reset gate, candidate before that,
+    candidate, update gate."""
+    reset, proposed, update = gates.chunk(3, dim=-1)
+    reset = reset.sigmoid()
+    candidate = (reset * proposed).tanh_()
+    update = (update - 1).sigmoid_()
+    # Where `update` is 1 the candidate replaces the state.
+    return torch.lerp(state, candidate, update), reset, proposed, candidate, update

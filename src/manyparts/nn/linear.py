@@ -18,11 +18,13 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map the last dimension of `input`."""
-        # The cheapest question first: small layers take hardly longer than it does.
+        # Small layers take hardly longer than these questions, so the cheapest comes first, and
+        # parameters are read without `nn.Module.__getattr__`.
+        weight, bias = self._parameters["weight"], self._parameters["bias"]
         rounded = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
-        if rounded and input.device.type == "cpu" and self.weight.requires_grad:
-            return _ContiguousLinear.apply(input, self.weight, self.bias)
-        return super().forward(input)
+        if rounded and input.device.type == "cpu" and weight.requires_grad:
+            return _ContiguousLinear.apply(input, weight, bias)
+        return F.linear(input, weight, bias)
 
 
 class _ContiguousLinear(torch.autograd.Function):

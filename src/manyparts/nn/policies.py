@@ -67,7 +67,10 @@ class TruncatedNormal:
     def draw(self, generator: torch.Generator) -> Float[Tensor, "... a"]:
         """Return an action by inversion: a uniform number through the inverse distribution."""
         uniform = torch.rand(self.mean.shape, generator=generator, device=generator.device)
-        return _Inverted.apply(self.mean, self.std, uniform.to(self.mean))
+        uniform = uniform.to(self.mean)
+        if not torch.is_grad_enabled():
+            return _inverted(self.mean, self.std, uniform)[0]
+        return _Inverted.apply(self.mean, self.std, uniform)
 
     def log_probability(self, action: Float[Tensor, "... a"]) -> Float[Tensor, "..."]:
         """See `PolicyDistribution.log_probability`."""
@@ -95,14 +98,9 @@ class _Inverted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, std: Tensor, uniform: Tensor) -> Tensor:
-        scale = std * _SQRT_2
-        low, high = (-1 - mean).div_(scale), (1 - mean).div_(scale)
-        level = torch.lerp(torch.erf(low), torch.erf(high), uniform)
-        # The inverse is kept finite where the level rounds to -1 or 1.
-        distance = level.clamp_(2 * _EDGE - 1, 1 - 2 * _EDGE).erfinv_()
-        ctx.save_for_backward(low, high, distance, uniform)
-        # Rounding may leave the bounds by a little. The value is clipped, the gradient is not.
-        return torch.addcmul(mean, scale, distance).clamp_(_EDGE - 1, 1 - _EDGE)
+        drawn, *used = _inverted(mean, std, uniform)
+        ctx.save_for_backward(*used, uniform)
+        return drawn
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
@@ -115,6 +113,21 @@ class _Inverted(torch.autograd.Function):
         to_mean = gradient * (1 - of_low - of_high)
         of_bounds = of_low.mul_(low).add_(of_high.mul_(high))
         return to_mean, (distance - of_bounds).mul_(gradient).mul_(_SQRT_2), None
+
+
+def _inverted(
+    mean: Tensor, std: Tensor, uniform: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return draws, and what the backward pass reads: the distances of the bounds and of the draws
+    from the means, in units of std times the root of 2."""
+    scale = std * _SQRT_2
+    low, high = (-1 - mean).div_(scale), (1 - mean).div_(scale)
+    level = torch.lerp(torch.erf(low), torch.erf(high), uniform)
+    # The inverse is kept finite where the level rounds to -1 or 1.
+    distance = level.clamp_(2 * _EDGE - 1, 1 - 2 * _EDGE).erfinv_()
+    # Rounding may leave the bounds by a little. The value is clipped, the gradient is not.
+    drawn = torch.addcmul(mean, scale, distance).clamp_(_EDGE - 1, 1 - _EDGE)
+    return drawn, low, high, distance
 
 
 @dataclass(frozen=True)

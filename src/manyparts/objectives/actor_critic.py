@@ -146,6 +146,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         self.register_buffer("scale", torch.ones(()))
         real = torch.arange(model.action_dimension) < spec.action.dimension
         self.register_buffer("real", real.float(), persistent=False)
+        self._has_all = bool(real.all())
         self._range: Tensor | None = None
         self._prior = config.prior
 
@@ -324,7 +325,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         """Actions as the model reads them: zero where the agent's body has no such action. A choice
         becomes the number of its cell's centre."""
         if not self.actor.choices:
-            return action * self.real
+            return action if self._has_all else action * self.real
         count = action.shape[-1]
         centres = (2 * torch.arange(count, device=action.device) + 1) / count - 1
         return (action * centres).sum(dim=-1, keepdim=True)
