@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @runtime_checkable
@@ -133,14 +132,15 @@ class CategoricalLatent:
 
         Gradients pass as if the result were the probabilities (straight through).
         """
-        scores = distribution
+        scores = distribution.detach()
         if generator is not None:
             # The Gumbel-max trick: the category with the largest sum of log probability and noise
             # is a draw. The clamp keeps both logarithms finite in float32.
             noise = torch.rand(scores.shape, generator=generator, device=generator.device)
-            noise = noise.to(scores.device).clamp(1e-20, 1 - 1e-7)
-            scores = scores - (-noise.log()).log()
-        chosen = F.one_hot(scores.argmax(dim=-1), self.categories).to(distribution.dtype)
+            noise = noise.to(scores.device).clamp_(1e-20, 1 - 1e-7)
+            scores = scores - noise.log_().neg_().log_()
+        largest = scores.argmax(dim=-1, keepdim=True)
+        chosen = torch.zeros_like(scores).scatter_(-1, largest, 1.0)
         probabilities = distribution.exp()
         # The value of `chosen`, the gradient of `probabilities`.
         return (chosen + probabilities - probabilities.detach()).flatten(-2)

@@ -21,6 +21,7 @@ class Linear(nn.Linear):
         # Small layers take hardly longer than these questions, so the cheapest comes first, and
         # parameters are read without `nn.Module.__getattr__`.
         weight, bias = self._parameters["weight"], self._parameters["bias"]
+        assert weight is not None
         rounded = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
         if rounded and input.device.type == "cpu" and weight.requires_grad:
             return _ContiguousLinear.apply(input, weight, bias)

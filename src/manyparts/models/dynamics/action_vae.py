@@ -43,6 +43,8 @@ class ActionVae(nn.Module):
             means something to other bodies, too.
     """
 
+    marks: Tensor
+
     def __init__(self, features: int, action: int, sources: int, *, width: int, guide: int):
         super().__init__()
         self.sources, self.latent = sources, 2 * action

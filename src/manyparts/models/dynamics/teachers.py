@@ -126,7 +126,8 @@ class Teachers(nn.Module):
     def _of_all(self, number: int, inputs: Float[Tensor, "n i"]) -> Float[Tensor, "m j"]:
         """Return inputs of a world model for each of its sources, with the source's mark if it
         tells them apart."""
-        marks, count, rows = self._fixed("marks", number), len(self.configs[number].names), len(inputs)
+        marks, rows = self._fixed("marks", number), len(inputs)
+        count = len(self.configs[number].names)
         # `repeat` takes ten times as long as a view.
         repeated = inputs.expand(count, -1) if rows == 1 else inputs.repeat(count, 1)
         if not marks.shape[1]:
