@@ -1,6 +1,7 @@
 """The machine-readable heads of plans: what a plan says, and what its study says.
 
-python scripts/plans/heads.py [NAME]     # the head that a study has, to paste into its plan
+python scripts/plans/heads.py [NAME ...]         # the heads that studies have
+python scripts/plans/heads.py --write NAME ...   # write them into plans, before the first run
 """
 
 from __future__ import annotations
@@ -14,15 +15,30 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.studies import find_study
-from manyparts.studies.engine.stages import Collect, Evaluate, EvaluateReference, Train, lineage
-from manyparts.studies.engine.study import Claim, Measurement, methods_of, stages_of
-from manyparts.studies.library import dualmind_second_phase, planning_walkers
+from manyparts.studies.engine.stages import (
+    Collect,
+    Evaluate,
+    EvaluateReference,
+    Run,
+    optimiser_steps,
+    runs_before,
+)
+from manyparts.studies.engine.study import Measurement, methods_of, stages_of
+from manyparts.studies.library import (
+    dualmind_second_phase,
+    planning_from_pixels,
+    planning_walkers,
+    vid2act,
+)
 
 PLANS = Path(__file__).resolve().parents[2] / "docs" / "results" / "plans"
 PRIMARY_SETTING = {
     "dualmind-second-phase": dualmind_second_phase.DECIDED,
     "planning-walkers": planning_walkers.ZERO_SHOT_EMBODIMENTS,
+    "vid2act": vid2act.BOTH,
+    "planning-from-pixels": planning_from_pixels.BOTH,
 }
+PRIMARY_CLAIMS = {"vid2act": 4}  # of the others, the first claim is the primary one
 _HEAD = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 
@@ -44,21 +60,22 @@ def head_of_study(name: str) -> dict[str, Any]:
     study = find_study(name)
     measured = study.measurements("laptop", study.seeds)
     stages = stages_of(measured)
-    first: Claim = study.claims[0]
+    claims = study.claims[: PRIMARY_CLAIMS.get(name, 1)]
+    primary = [[each.better, each.worse, PRIMARY_SETTING[name]] for each in claims]
     evaluations = [stage for stage in stages if isinstance(stage, Evaluate | EvaluateReference)]
     tasks = [task for each in stages if isinstance(each, Collect) for task in each.tasks]
     used = {task.partition("/")[2] for task in tasks}
     used |= {task.partition("/")[2] for task in _before(name)}
     asked = {task for each in evaluations for task in each.tasks if task.startswith("walkers/")}
     seeds = {
-        "training": {stage.config.seed for stage in stages if isinstance(stage, Train)},
+        "training": {stage.config.seed for stage in stages if isinstance(stage, Run)},
         "data": {stage.seed for stage in stages if isinstance(stage, Collect)},
         "evaluation": {stage.seed for stage in evaluations},
     }
     return {
         "study": name,
         "preset": "laptop",
-        "primary": [first.better, first.worse, PRIMARY_SETTING[name]],
+        "primary": primary if len(primary) > 1 else primary[0],
         "seeds": {purpose: sorted(numbers) for purpose, numbers in seeds.items()},
         "walkers": sorted({task.partition("/")[2] for task in asked} - used),
         "methods": _methods(measured),
@@ -79,10 +96,10 @@ def _methods(measured: list[Measurement]) -> dict[str, Mapping[str, int]]:
     for method in methods_of(measured):
         mine = [each for each in measured if each.method == method]
         agent = mine[0].evaluations[0]
-        runs = lineage(agent.run) if isinstance(agent, Evaluate) else ()
+        runs = runs_before(agent.run) if isinstance(agent, Evaluate) else ()
         methods[method] = {
             "seeds": len({each.seed for each in mine}),
-            "steps": sum(run.config.steps for run in runs),
+            "steps": sum(map(optimiser_steps, runs)),
         }
     return methods
 
@@ -97,11 +114,24 @@ def _settings(measured: list[Measurement]) -> dict[str, Mapping[str, int]]:
     return settings
 
 
-def main(names: list[str]) -> None:
-    for name in names or list(PRIMARY_SETTING):
-        text = json.dumps(head_of_study(name), indent=1, ensure_ascii=False)
-        text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
-        print(re.sub(r"\{[^\[\]{}]*\}", lambda match: " ".join(match[0].split()), text))
+def text_of(head: Mapping[str, Any]) -> str:
+    """Return a head as JSON, with lists and small mappings on one line."""
+    text = json.dumps(head, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
+    return re.sub(r"\{[^\[\]{}]*\}", lambda match: " ".join(match[0].split()), text)
+
+
+def main(arguments: list[str]) -> None:
+    names = [each for each in arguments if each != "--write"] or list(PRIMARY_SETTING)
+    for name in names:
+        text = text_of(head_of_study(name))
+        print(text)
+        if "--write" in arguments:
+            path = PLANS / f"{name}.md"
+            page = _HEAD.sub(
+                lambda _, text=text: f"```json\n{text}\n```", path.read_text(), count=1
+            )
+            path.write_text(page)
 
 
 if __name__ == "__main__":

@@ -75,21 +75,23 @@ def decided_tasks(tasks: Iterable[str], scores: Mapping[str, np.ndarray]) -> lis
     return chosen
 
 
-def power_of(effect: float, error: float, freedom: float) -> float:
-    """Return the probability that the interval of 95 % lies above 0.
+def power_of(effect: float, error: float, freedom: float, confidence: float = 0.95) -> float:
+    """Return the probability that the interval lies above 0.
 
     Args:
         effect: The true difference.
         error: The standard error of the estimate.
         freedom: Degrees of freedom of the error's estimate.
+        confidence: The interval's.
     """
-    return float(stats.nct.sf(stats.t.ppf(0.975, freedom), freedom, effect / error))
+    reach = stats.t.ppf((1 + confidence) / 2, freedom)
+    return float(stats.nct.sf(reach, freedom, effect / error))
 
 
-def detectable(error: float, freedom: float) -> float:
+def detectable(error: float, freedom: float, confidence: float = 0.95) -> float:
     """Return the smallest effect that shows with a probability of 0.8."""
     steps = (step * error / 100 for step in itertools.count())
-    return next(effect for effect in steps if power_of(effect, error, freedom) >= 0.8)
+    return next(effect for effect in steps if power_of(effect, error, freedom, confidence) >= 0.8)
 
 
 def pooled_std(values: Iterable[np.ndarray]) -> tuple[float, int]:

@@ -2,8 +2,7 @@
 
 python scripts/plans/primary.py NAME FOLDER [PRESET]
 
-NAME: dualmind-second-phase or planning-walkers. FOLDER: that of the study. PRESET: laptop if left
-out.
+NAME: that of a study with a plan. FOLDER: that of the study. PRESET: laptop if left out.
 """
 
 from __future__ import annotations
@@ -14,16 +13,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from heads import PRIMARY_CLAIMS
 from scipy.special import stdtrit
 
 from manyparts.evaluation.results import Result
-from manyparts.evaluation.statistics import CONFIDENCE, Interval
+from manyparts.evaluation.statistics import CONFIDENCE, Interval, difference_over_seeds
 from manyparts.studies import find_study
 from manyparts.studies.engine.results import gather
-from manyparts.studies.engine.stages import facts, is_done, product
-from manyparts.studies.engine.study import Measurement, stages_of
-from manyparts.studies.library import dualmind_second_phase, planning_walkers
+from manyparts.studies.engine.scores import RETURN, curve, finished
+from manyparts.studies.engine.stages import Evaluate, facts, is_done, product
+from manyparts.studies.engine.study import Measurement, Study, stages_of
+from manyparts.studies.library import (
+    dualmind_second_phase,
+    planning_from_pixels,
+    planning_walkers,
+    vid2act,
+)
 from manyparts.studies.library.settings import ZERO_SHOT_EMBODIMENTS
+
+EARLY = 14_000  # environment steps until which the prototype saw a head start
 
 
 def crossed(differences: np.ndarray) -> Interval:
@@ -120,6 +128,69 @@ def _walkers(output: Path, preset: str) -> None:
             _print(f"secondary: {setting}", crossed(part))
 
 
+def _vid2act(output: Path, preset: str) -> None:
+    study = find_study("vid2act")
+    measured = study.measurements(preset, study.seeds)
+    _print_spent(measured, output)
+    in_setting = finished(measured, vid2act.BOTH, output)
+    for claim in study.claims[: PRIMARY_CLAIMS["vid2act"]]:
+        pair = [in_setting.get(method, []) for method in (claim.better, claim.worse)]
+        if min(map(len, pair)) < 2:
+            print(f"{claim.words}: not measured yet, it needs two seeds")
+            continue
+        better, worse = (areas(study, seeds, output) for seeds in pair)
+        counts = f"{better.shape[1]} and {worse.shape[1]} seeds"
+        _print(f"{claim.better} minus {claim.worse}, {counts}", _difference(better, worse))
+        # All four hold together at 95 % if each holds at 98.75 % (Bonferroni).
+        together = _difference(better, worse, 1 - (1 - CONFIDENCE) / PRIMARY_CLAIMS["vid2act"])
+        print(f"  together with the others: {verdict(together)}")
+        early = [areas(study, seeds, output, last=EARLY) for seeds in pair]
+        _print(f"  secondary: until {EARLY} steps", _difference(*early))
+
+
+def areas(
+    study: Study, seeds: Sequence[Measurement], output: Path, *, last: float | None = None
+) -> np.ndarray:
+    """Return the area under the learning curve of each run, (tasks, seeds).
+
+    Args:
+        study: Says how curves are read.
+        seeds: Of one method.
+        output: The study's folder.
+        last: The environment step at which areas end; None, or beyond a curve: at its end.
+    """
+    values: list[list[float]] = []
+    for measurement in seeds:
+        evaluations = [each for each in measurement.evaluations if isinstance(each, Evaluate)]
+        curves = [curve(study, each, RETURN, output) for each in evaluations]
+        ends = [min(last or math.inf, float(each.steps[-1])) for each in curves]
+        values.append([each.area(last=end) for each, end in zip(curves, ends, strict=True)])
+    return np.array(values).T
+
+
+def _difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Return the mean of `a` minus that of `b`, each (tasks, seeds), with Welch's interval."""
+    difference = difference_over_seeds(a[..., None], b[..., None], confidence=confidence)
+    return Interval(difference.mean, difference.low, difference.high)
+
+
+def _pixels(output: Path, preset: str) -> None:
+    study = find_study("planning-from-pixels")
+    measured = study.measurements(preset, study.seeds)
+    _print_spent(measured, output)
+    result = gather(study, preset, measured, output)
+    for each in result.verdicts:
+        compared = result.comparison(each.better, each.worse, each.setting)
+        if each.setting != planning_from_pixels.BOTH or compared is None:
+            continue
+        less = compared.difference
+        kind = "" if each.words == study.claims[0].words else "secondary: "
+        interval = f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]"
+        print(f"{kind}{each.better} minus {each.worse}: {interval}: {each.verdict}")
+    for row in result.in_setting(planning_from_pixels.BOTH):
+        print(f"  {row.method}: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]", row.seeds)
+
+
 def _print_spent(measurements: Sequence[Measurement], output: Path) -> None:
     stages = stages_of(measurements)
     done = [stage for stage in stages if is_done(stage, output)]
@@ -136,7 +207,12 @@ def _print(what: str, interval: Interval) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     name, folder, *preset = arguments
-    functions = {"dualmind-second-phase": _dualmind, "planning-walkers": _walkers}
+    functions = {
+        "dualmind-second-phase": _dualmind,
+        "planning-walkers": _walkers,
+        "vid2act": _vid2act,
+        "planning-from-pixels": _pixels,
+    }
     functions[name](Path(folder), *(preset or ["laptop"]))
 
 

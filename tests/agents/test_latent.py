@@ -27,7 +27,8 @@ from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
-from manyparts.models.dynamics.latent_context import LatentContext, encode
+from manyparts.models.dynamics.latent_context import LatentContext
+from manyparts.models.dynamics.state_space import WorldState
 from manyparts.objectives.configs import WorldConfig
 from manyparts.objectives.system import System
 from manyparts.planners import RandomShootingConfig
@@ -114,15 +115,16 @@ def test_planner_acts_without_a_policy(sees: str) -> None:
         LatentAgent(system, codec_of())
 
 
-def test_contexts_extend_as_they_encode() -> None:
+def test_contexts_extend_as_windows_are_filtered() -> None:
     model = make_world().model
     torch.manual_seed(1)
     states, taken = torch.randn(4, STATE), torch.rand(3, ACTION)
-    whole = encode(model, states, taken)
-    steps: LatentContext = encode(model, states[:1], taken[:0])
+    whole = model.filter(model.embed({}, states)[None], taken[None])
+    first = WorldState(whole.recurrent[:, 0], whole.drawn[:, 0])
+    context = LatentContext(model, first)
     for step in range(3):
-        steps = steps.extended(taken[step], torch.zeros(()), states[step + 1])
-    torch.testing.assert_close(steps.state.features, whole.state.features)
+        context = context.extended(taken[step], torch.zeros(()), states[step + 1])
+    torch.testing.assert_close(context.state.features, whole.features[:, -1])
 
 
 def test_prompts_and_odd_observations_are_refused() -> None:

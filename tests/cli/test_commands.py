@@ -197,6 +197,14 @@ def test_doctor_checks_the_main_job(capsys: pytest.CaptureFixture[str]) -> None:
         0 if all(check["works"] for check in checks.values() if check["required"]) else 1
     )
     assert all(check["works"] or check["mend"] for check in checks.values())
+    assert "updates/s" in checks["learning by acting"]["detail"]
+    for task in ("pointmass/reach", "metaworld/door-open"):
+        detail = checks[f"acting in {task}"]["detail"]
+        assert re.fullmatch(
+            r"\d.* steps/s from states, \d.*/s with images of 64 pixels; 30000 steps of "
+            r"dreamer/laptop take about \d+(\.\d)? (s|min|h)",
+            detail,
+        ), detail
 
 
 def test_letters_a_locale_lacks_are_escaped(tmp_path: Path) -> None:
@@ -211,7 +219,11 @@ def test_letters_a_locale_lacks_are_escaped(tmp_path: Path) -> None:
 def test_doctor_says_how_to_repair(tmp_path: Path) -> None:
     variables = {"MUJOCO_GL": "glfw", "DISPLAY": "", "WAYLAND_DISPLAY": "", "PYOPENGL_PLATFORM": ""}
     result = command(
-        ["doctor"], tmp_path, **variables, WORLD_SIZE="2", MANYPARTS_CACHE="/dev/null/caches"
+        ["doctor", "--no-pace"],
+        tmp_path,
+        **variables,
+        WORLD_SIZE="2",
+        MANYPARTS_CACHE="/dev/null/caches",
     )
     assert result.returncode == 1
     assert "cannot run: renderer, caches, processes" in result.stdout

@@ -45,6 +45,8 @@ def test_a_preset_acts_from_the_terminal(
     printed = capsys.readouterr()
     assert "130 environment steps, 21 optimiser steps" in printed.err
     assert "pointmass/reach" in printed.out and f"trained: {tmp_path / 'run'}" in printed.out
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "What it imagines" in page and page.count("<video") == 3  # one is of an evaluation
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from manyparts.envs import registry
 from manyparts.evaluation.results import EpisodeRecord
 from manyparts.methods import preset_names
 from manyparts.studies import STUDIES
+from manyparts.studies.engine.curves import CurveRow
 from manyparts.studies.engine.results import Comparison, Row, Verdict
 from manyparts.studies.engine.study import stages_of
 from manyparts.training.config import TrainConfig
@@ -127,7 +128,7 @@ def test_every_run_field_is_documented(generated: Path) -> None:
     ("page", "kinds"),
     [
         ("runs-and-results", [EpisodeRecord]),
-        ("studies", [Row, Comparison, Verdict]),
+        ("studies", [Row, Comparison, Verdict, CurveRow]),
         ("dataset-format", [ActionContract]),
     ],
 )

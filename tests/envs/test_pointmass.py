@@ -125,3 +125,22 @@ def test_the_ledge_is_seen_in_images() -> None:
     )
     for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         assert tuple(ledge[row, column]) == LEDGE and tuple(rim[row, column]) == TABLE
+
+
+def test_held_actions_are_steps_in_one() -> None:
+    """Seven steps are three actions of two, and one of one."""
+    single = registry.make("pointmass/reach", EnvConfig(state="full", max_steps=7))
+    double = registry.make("pointmass/reach", EnvConfig(state="full", max_steps=7, action_repeat=2))
+    assert double.embodiment_spec.action.control_rate_hz == 10
+    assert (single.max_steps, double.max_steps) == (7, 4)
+    single.begin(5)
+    double.begin(5)
+    action, taken, truncated = np.array([0.5, -1.0]), 0, False
+    while not truncated:
+        reward, _, truncated, info = double.advance(action)
+        held = [single.advance(action) for _ in range(double.elapsed - taken)]
+        assert reward == pytest.approx(sum(each[0] for each in held))
+        assert info["success"] == any(each[3]["success"] for each in held)
+        np.testing.assert_array_equal(single.observe()["state"], double.observe()["state"])
+        taken = double.elapsed
+    assert taken == 7

@@ -107,8 +107,29 @@ def test_actor_finds_the_action_that_pays(kind: str, gradient: Any, monkeypatch:
     assert mode.min() > 0.6, mode.flatten()
 
 
-def discrete_batch(spec: Any) -> Any:
-    batch = world_batch(16)
-    action = torch.randint(0, 3, (16, STEPS, 1, 1), generator=generator()) * (2 / 3) - 2 / 3
-    mask = torch.ones(16, 1, dtype=torch.bool)
+@pytest.mark.parametrize("kind", ["continuous", "choices"])
+def test_both_gradients_point_the_same_way(kind: str, monkeypatch: Any) -> None:
+    """By the model's slope or by the likelihood of what paid, more reward lies in one direction."""
+    spec = make_spec() if kind == "continuous" else make_discrete_spec()
+    batch = world_batch(128) if kind == "continuous" else discrete_batch(spec, 128)
+    found = []
+    for gradient in ("dynamics", "reinforce"):
+        system = make_dreamer(
+            spec, gradient=gradient, starts=512, entropy=0.0, centring=0.0, normalise=False
+        )
+        model, actor = system.model, system.objectives["actor_critic"].actor
+        towards = torch.randn(model.features, generator=generator(7))
+        monkeypatch.setattr(model, "reward", lambda read, way=towards: 3 * torch.tanh(read @ way))
+        for seed in range(24):  # gradients add up, and their noise goes
+            system.losses(batch, generator(seed))["actor_critic"].mean().backward()
+        found.append(torch.cat([each.grad.flatten() for each in actor.parameters()]))
+    # Of actions before the last, dynamics count what follows more than once, so only the direction
+    # is the same.
+    assert torch.cosine_similarity(*found, dim=0) > 0.85
+
+
+def discrete_batch(spec: Any, size: int = 16) -> Any:
+    batch = world_batch(size)
+    action = torch.randint(0, 3, (size, STEPS, 1, 1), generator=generator()) * (2 / 3) - 2 / 3
+    mask = torch.ones(size, 1, dtype=torch.bool)
     return replace(batch, action=action, expert_action=action, action_mask=mask)

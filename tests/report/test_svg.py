@@ -26,3 +26,22 @@ def test_y_axis_has_chosen_ends() -> None:
     chart = line_chart(lines, {}, title="t", x_label="step", y_limits=(0, 1))
     assert (min(ticks(chart, "end")), max(ticks(chart, "end"))) == (0, 1)
     assert max(ticks(line_chart(lines, {}, title="t", x_label="step"), "end")) == 0.2
+
+
+def test_bands_end_at_the_axis() -> None:
+    """An interval of two seeds is wider than all that they did."""
+    line = ([0.0, 10.0], [1.0, 2.0])
+    chart = line_chart(
+        {"a": line, "b": ([0.0, 10.0], [0.0, 4.0])},
+        {},
+        title="t",
+        x_label="step",
+        linear=True,
+        bands={"a": ([0.0, 10.0], [-50.0, 1.5], [90.0, 2.5])},
+        thin={"a": [line]},
+    )
+    (band,) = re.findall(r'class="band c0" d="M([^"]*)Z"', chart)
+    heights = [float(point.split()[1]) for point in band.split("L")]
+    assert heights[0] == 12 and heights[-1] == 196  # the top and the bottom of the axis
+    assert 12 < heights[1] < heights[2] < 196
+    assert 'class="line thin c0"' in chart and 'class="line c1"' in chart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def actions_of(collector: Collector) -> list[np.ndarray]:
 
 
 def test_steps_are_those_of_environments(tmp_path: Path) -> None:
-    collector = make_collector(tmp_path, action_repeat=2)
+    collector = make_collector(tmp_path, config=replace(CONFIG, action_repeat=2))
     collector.until(21, random_agents(collector))
     # An episode of 7 steps is three actions of two steps, and one of one step.
     assert collector.environment_steps == 21
@@ -53,10 +54,10 @@ def test_steps_are_those_of_environments(tmp_path: Path) -> None:
 
 
 def test_repeated_actions_sum_their_rewards(tmp_path: Path) -> None:
-    collector = make_collector(tmp_path, action_repeat=2)
+    collector = make_collector(tmp_path, config=replace(CONFIG, action_repeat=2))
     collector.until(7, random_agents(collector))
     ((entry, episode),) = collector.replay.read()
-    env, rewards = collector.environments[0], []
+    env, rewards = make("pointmass/reach", CONFIG), []
     env.begin(entry.seed)
     for action in episode.action:
         repeats = 2 if len(rewards) + 2 <= 7 else 1
@@ -115,9 +116,8 @@ class Pushing:
 @pytest.mark.parametrize("action_repeat", [1, 4])
 def test_falls_end_episodes_for_good(tmp_path: Path, action_repeat: int) -> None:
     config = EnvConfig(image_size=8, state="full", max_steps=30)
-    collector = make_collector(
-        tmp_path, task="pointmass/reach-ledge", config=config, action_repeat=action_repeat
-    )
+    held = replace(config, action_repeat=action_repeat)
+    collector = make_collector(tmp_path, task="pointmass/reach-ledge", config=held)
     collector.whole_episodes(200, lambda seed: Pushing())  # type: ignore[arg-type,return-value]
     read = list(collector.replay.read())
     assert {entry.terminated for entry, _ in read} == {True, False}, "some are too far to fall"

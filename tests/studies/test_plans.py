@@ -15,7 +15,7 @@ import pytest
 from manyparts import cli
 from manyparts.core.errors import UserError
 from manyparts.studies import find_study
-from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage
+from manyparts.studies.engine.stages import Collect, Evaluate, Run, lineage
 from manyparts.studies.engine.study import stages_of
 from manyparts.studies.library import dualmind, dynamics_generalist
 from manyparts.studies.library import dualmind_second_phase as second_phase
@@ -23,7 +23,7 @@ from manyparts.studies.library import planning_walkers as walkers
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "plans"
-NAMES = ("dualmind-second-phase", "planning-walkers")
+NAMES = ("dualmind-second-phase", "planning-walkers", "vid2act", "planning-from-pixels")
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +149,17 @@ def test_second_phase_trains_on_fresh_data() -> None:
             assert stage.data.seed == scale.data_seed and stage.config.seed == scale.seeds[0]
 
 
-def test_primary_pair_is_measured_first() -> None:
-    for name, setting in zip(
-        NAMES, (second_phase.DECIDED, walkers.ZERO_SHOT_EMBODIMENTS), strict=True
-    ):
+def test_primary_methods_are_measured_first(scripts: Mapping[str, ModuleType]) -> None:
+    heads = scripts["heads"]
+    for name, setting in heads.PRIMARY_SETTING.items():
         study = find_study(name)
         measured = study.measurements("laptop", study.seeds)
-        pair = (study.claims[0].better, study.claims[0].worse)
-        first = [each for each in measured if each.setting == setting and each.method in pair]
-        others = [each for each in measured if each.method not in pair]
+        claims = study.claims[: heads.PRIMARY_CLAIMS.get(name, 1)]
+        primary = {method for claim in claims for method in (claim.better, claim.worse)}
+        first = [each for each in measured if each.setting == setting and each.method in primary]
+        others = [each for each in measured if each.method not in primary]
         assert measured.index(first[-1]) < measured.index(others[0])
-        assert len(first) == 2 * study.seeds
+        assert len(first) == len(primary) * study.seeds
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,7 +174,7 @@ def test_debug_size_spares_the_planned_seeds(name: str, scripts: Mapping[str, Mo
     head, study = scripts["heads"].heads()[name], find_study(name)
     planned = {seed for seeds in head["seeds"].values() for seed in seeds}
     for stage in stages_of(study.measurements("debug", study.seeds)):
-        seed = stage.config.seed if isinstance(stage, Train) else getattr(stage, "seed", None)
+        seed = stage.config.seed if isinstance(stage, Run) else getattr(stage, "seed", None)
         assert seed not in planned
 
 

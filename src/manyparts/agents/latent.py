@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
-from manyparts.embodiment.codec import Codec
+from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.dynamics.latent_context import LatentContext
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
@@ -48,15 +48,11 @@ class Carry:
     plan: Tensor | None = None
     """The last plan (t, a), if the agent plans."""
 
-    held: int = 0
-    """Steps for which the last action is still held."""
-
     taught: Taught | None = None
     """What teachers made of the last observation, if there are any."""
 
     def to_plain(self) -> dict[str, Any]:
-        """Return tensors and numbers, for a checkpoint, of an agent that neither plans nor holds
-        actions."""
+        """Return tensors and numbers, for a checkpoint, of an agent that does not plan."""
         return {
             "recurrent": self.state.recurrent.clone(),
             "drawn": self.state.drawn.clone(),
@@ -83,7 +79,6 @@ class LatentAgent(Described):
         codec: Of the embodiment.
         planner: What plans in the model; None: the actor acts.
         seed: Seed of exploration and of plans.
-        action_repeat: Steps for which an action is held, as it was in training.
 
     Raises:
         UserError: There is neither an actor nor a planner.
@@ -101,14 +96,16 @@ class LatentAgent(Described):
         *,
         planner: PlannerConfig | None = None,
         seed: int = 0,
-        action_repeat: int = 1,
     ):
         behaviours = [each for each in system.objectives.values() if isinstance(each, ActorCritic)]
         if not behaviours and planner is None:
             raise UserError("this world model learned no policy; choose a planner to act with it")
+        if planner is not None and codec.spec.action.choices:
+            raise UserError(
+                f"{codec.spec.embodiment} acts by choices, and planners try actions of real numbers"
+            )
         self.system, self.model = system, system.model
         self.spec, self.planner, self.seed = codec.spec, planner, seed
-        self.action_repeat = action_repeat
         self._codec, self._device = codec, next(system.parameters()).device
         self._reader = Reader(self.model, codec, self._device)
         self._behaviour = behaviours[0] if behaviours else None
@@ -139,8 +136,8 @@ class LatentAgent(Described):
         return float(self._behaviour.value(carry.state.features)[0])
 
     def needs_observation(self, carry: Carry | None) -> bool:
-        """Return whether an action is to be chosen: every decision is filtered."""
-        return carry is None or carry.held == 0
+        """Return True: every observation is filtered."""
+        return True
 
     @torch.inference_mode()
     def act(
@@ -160,8 +157,6 @@ class LatentAgent(Described):
         """
         refuse_prompt(prompt)
         require_carry(carry, Carry)
-        if carry is not None and carry.held:
-            return self._executed(carry.action), replace(carry, held=carry.held - 1)
         steps = 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
         images, seen = self._reader.images(observation), self._reader.state(observation)
@@ -170,11 +165,10 @@ class LatentAgent(Described):
         planned = None
         if self.planner is not None:
             planned = self._planned(carry, state, generator)
-            action = planned[:1]
+            action = padded(planned[:1], self.model.action_dimension)
         else:
             action = self._acted(state, taught, generator, explore=explore)
-        following = Carry(state, action, steps + 1, planned, self.action_repeat - 1, taught)
-        return self._executed(action), following
+        return self._executed(action), Carry(state, action, steps + 1, planned, taught)
 
     def notes(self, carry: Carry) -> dict[str, np.ndarray]:
         """Return what a replay is to hold of a step besides what is always recorded.

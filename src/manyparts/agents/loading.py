@@ -94,12 +94,7 @@ def _latent_agent(system: System, info: CheckpointInfo, origin: Origin) -> Laten
     """Return an agent that acts in a latent world, by its own policy or by a planner."""
     require_full_precision(origin.precision, "a latent world")
     learned = info.embodiments[embodiment_index(info, origin.embodiment)]
-    agent = LatentAgent(
-        system.eval(),
-        learned.codec,
-        planner=origin.planner,
-        action_repeat=info.provenance.get("action_repeat", 1),
-    )
+    agent = LatentAgent(system.eval(), learned.codec, planner=origin.planner)
     agent.environment = learned.environment
     return agent
 
@@ -173,7 +168,7 @@ def require_fitting_planner(
     """
     model = from_jsonable(ModelConfig, dict(info.model))
     if isinstance(model, LatentWorldConfig):
-        _require_fitting_world(path, info, planner, objective)
+        _require_fitting_world(path, info, model, planner, objective)
         return
     plans = isinstance(model, DynamicsConfig)
     if plans and planner is None:
@@ -188,10 +183,18 @@ def require_fitting_planner(
 def _require_fitting_world(
     path: str | Path,
     info: CheckpointInfo,
+    model: LatentWorldConfig,
     planner: PlannerConfig | None,
     objective: StepValue | None,
 ) -> None:
     """Require a planner for a world without a policy, and no objective."""
+    if model.sources:
+        raise UserError(
+            f"{path} is a teacher that tells {model.sources} sources apart, and acts in none of "
+            "them; teach a student with it, such as vid2act/laptop"
+        )
+    if model.actions == "none":
+        raise UserError(f"{path} is a world model without actions, with which nobody can act")
     objectives = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
     has_policy = any(isinstance(each, ActorCriticConfig) for each in objectives.values())
     searches = [name for name, kind in PLANNERS.items() if kind is not FollowConfig]

@@ -18,6 +18,8 @@ from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.dynamics.teachers import SURPRISE, TAUGHT, Taught
 
+_MAX_SURPRISE = 60_000.0  # nats
+
 
 class Reader:
     """Observations as a latent world reads them.
@@ -122,7 +124,8 @@ def notes_of(taught: Taught) -> dict[str, np.ndarray]:
     """What a replay holds of a step: the teachers' features (k, f), and their surprise (k,)."""
     return {
         TAUGHT: taught.features[0].cpu().numpy(),
-        SURPRISE: taught.surprise[0].cpu().numpy(),
+        # In half precision, where a step that nobody could foresee would be infinite.
+        SURPRISE: taught.surprise[0].clamp(max=_MAX_SURPRISE).cpu().numpy(),
     }
 
 

@@ -72,6 +72,10 @@ class Options:
     """Steps to record after the first one that solves the task, which teach to stay at the goal. If
     left out, the suite's own number: 0 for navigation, 20 for all others."""
 
+    action_repeat: int = 1
+    """Steps for which the environment holds each action; rewards are summed. An agent that learns
+    by acting beside these episodes holds its own as long."""
+
     max_steps: int | None = None
     """Maximum steps per episode, also when agents that were trained on the dataset are evaluated;
     if left out, the suite's own."""
@@ -106,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
             state=options.state,
             faithful_rendering=options.faithful_rendering,
             max_steps=options.max_steps,
+            action_repeat=options.action_repeat,
         ),
         noise=Noise(options.noise_fraction, options.noise_std, options.noise_correlation),
         seed=options.seed,

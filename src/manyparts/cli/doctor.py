@@ -16,7 +16,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
@@ -30,16 +32,25 @@ from manyparts.core.storage.caches import ADVICE, cache_root, can_write
 from manyparts.core.storage.links import knows_links
 from manyparts.core.storage.locks import knows_locks
 
+if TYPE_CHECKING:
+    from manyparts.training.online.estimate import Estimate
+
+_LEARNS_WITH = "dreamer/laptop"
 _NO_RENDERER = 3  # exit code of `render_frame` if nothing can draw
+_NO_SIMULATOR = 4  # exit code of `measure_simulator` if a simulator is missing
 
 
 @dataclass(frozen=True)
 class Options:
     """Check python, torch, the device, the renderer, simulators and encoders, and print the command
-    that repairs what is missing.
+    that repairs what is missing. Then measure for some seconds how fast this machine can learn by
+    acting.
 
     Exit code 0 if the main job can run (Meta-World, both phases, evaluation with videos), else 1.
     """
+
+    pace: bool = True
+    """Measure how fast this machine simulates, acts and learns."""
 
     json: bool = False
     """Print the checks as JSON."""
@@ -68,7 +79,7 @@ class Check:
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts doctor`, and return its exit code."""
     options = parse(Options, arguments, command="doctor")
-    checks = run_checks()
+    checks = run_checks(pace=options.pace)
     if options.json:
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
@@ -76,9 +87,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(check.works for check in checks if check.required) else 1
 
 
-def run_checks() -> list[Check]:
-    """Every check, in the order in which a machine is set up. A check that raises has failed."""
-    return [_guarded(name, check) for name, check in _CHECKS.items()]
+def run_checks(*, pace: bool) -> list[Check]:
+    """Every check, in the order in which a machine is set up. A check that raises has failed.
+
+    Args:
+        pace: whether to measure how fast the machine learns by acting, too.
+    """
+    chosen = {**_CHECKS, **_PACE} if pace else _CHECKS
+    return [_guarded(name, check) for name, check in chosen.items()]
 
 
 def render_frame() -> None:
@@ -98,6 +114,26 @@ def render_frame() -> None:
         sys.exit(f"the frame of shape {frame.shape} is blank")
     height, width, _ = frame.shape
     print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {width}x{height} pixels")
+
+
+def measure_simulator(task: str) -> None:
+    """Print how fast a task is simulated: steps of an episode, steps per second from states and
+    with images.
+
+    This runs in a process of its own, as `render_frame` does.
+
+    Args:
+        task: "suite/task".
+    """
+    from manyparts.envs.pace import simulator_pace
+
+    try:
+        pace = simulator_pace(task)
+    except UserError as error:
+        mend = error.mend if isinstance(error, NoRendererError) else ""
+        print(json.dumps([str(error), mend]))
+        sys.exit(_NO_SIMULATOR)
+    print(json.dumps([pace.episode_steps, pace.steps_per_second, pace.images_per_second]))
 
 
 def _python() -> Check:
@@ -240,6 +276,61 @@ def _disk() -> Check:
     return Check("disk", free > 2, detail, True, mend)
 
 
+@cache
+def _learner() -> Estimate:
+    from manyparts.methods import preset
+    from manyparts.training.online.estimate import estimate
+
+    return estimate(preset(_LEARNS_WITH))
+
+
+def _acting() -> Check:
+    from manyparts.cli.console import significant
+
+    learner = _learner()
+    detail = (
+        f"{_LEARNS_WITH} from states, on the CPU: "
+        f"{significant(learner.updates_per_second, 3)} updates/s, it acts "
+        f"{significant(learner.decisions_per_second, 3)} times/s"
+    )
+    return Check("learning by acting", True, detail, required=False)
+
+
+def _acting_in(task: str, extra: str) -> Callable[[], Check]:
+    """Measures a task's simulator, and how long a run takes in it."""
+    name = f"acting in {task}"
+
+    def check() -> Check:
+        from manyparts.cli.console import significant
+        from manyparts.training.online.pace import duration
+
+        code = f"from manyparts.cli.doctor import measure_simulator; measure_simulator({task!r})"
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+        )
+        if result.returncode == _NO_SIMULATOR:
+            detail, mend = json.loads(result.stdout.strip().splitlines()[-1])
+            return Check(name, False, detail, False, mend or install_command(extra))
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or [ending(result.returncode)])[-1]
+            return Check(name, False, reason, False, install_command(extra))
+        episode, steps, images = json.loads(result.stdout.strip().splitlines()[-1])
+        learner = _learner()
+        online = learner.config.online
+        assert online is not None
+        drawn = "nothing draws images here"
+        if images is not None:
+            drawn = f"{significant(images, 3)}/s with images of 64 pixels"
+        detail = (
+            f"{significant(steps, 3)} steps/s from states, {drawn}; "
+            f"{online.environment_steps} steps of {_LEARNS_WITH} take about "
+            f"{duration(learner.seconds(steps, episode))}"
+        )
+        return Check(name, True, detail, required=False)
+
+    return check
+
+
 _CHECKS: dict[str, Callable[[], Check]] = {
     "python": _python,
     "torch": _torch,
@@ -261,6 +352,12 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "wandb": _loaded("wandb", "wandb"),
     "compiler": _compiler,
     "browser": _browser,
+}
+_PACE: dict[str, Callable[[], Check]] = {
+    "learning by acting": _acting,
+    "acting in pointmass/reach": _acting_in("pointmass/reach", "metaworld"),
+    "acting in metaworld/door-open": _acting_in("metaworld/door-open", "metaworld"),
+    "acting in dmc/walker-walk": _acting_in("dmc/walker-walk", "dmc"),
 }
 
 

@@ -270,7 +270,22 @@ def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], ou
     path = result.save(output)
     _print_result(study, result)
     say(f"results: {path}")
+    if study.curves is not None:
+        _print_curves(study, measurements, output)
     say(f"report: {write_report(study, measurements, result, output)}")
+
+
+def _print_curves(study: Study, measurements: Sequence[Measurement], output: Path) -> None:
+    """Save the learning curves, and print a table of them for each setting."""
+    from manyparts.cli.console import print_table
+    from manyparts.studies.engine import curves
+
+    rows = curves.gather_curves(study, measurements, output)
+    for setting in dict.fromkeys(row.setting for row in rows):
+        here = [row for row in rows if row.setting == setting]
+        title = f"{setting}: while learning"
+        print_table(curves.heads(study, here[0]), list(map(curves.cells, here)), title=title)
+    say(f"learning curves: {curves.save_curves(rows, output)}")
 
 
 def _print_result(study: Study, result: StudyResult) -> None:

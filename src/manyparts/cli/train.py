@@ -78,13 +78,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     config = preset(name)
     if config.online is not None:
-        from manyparts.cli.evaluate import print_result
         from manyparts.cli.train_online import run as train_online
-        from manyparts.evaluation.results import EVALUATION, RESULTS, Result
 
         run = train_online(name, config, rest)
-        if (run / EVALUATION / RESULTS).exists():
-            print_result(Result.load(run))
         say(f"trained: {run}")
         return 0
     options: Any = parse(options_with(config), rest, command=f"train {name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,9 +12,11 @@ import tyro
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 from manyparts.envs.base import StateKind
 
 if TYPE_CHECKING:
+    from manyparts.evaluation.results import Result
     from manyparts.training.config import TrainConfig
 
 _DERIVED = ("--steps", "--validate-every-steps")
@@ -69,6 +71,9 @@ class OnlineOptions:
     resume: bool = False
     """Continue the run in --output from its last checkpoint."""
 
+    report: bool = True
+    """At the end, film the agent and what its world model imagines, and write RUN/report.html."""
+
     device: str = "auto"
     """Where to train: auto, cpu, cuda, cuda:1, mps. auto takes a GPU if there is one."""
 
@@ -78,7 +83,7 @@ class OnlineOptions:
 
 
 def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
-    """Train a preset that acts, and print the final evaluation.
+    """Train a preset that acts, print the final evaluation, and write the report.
 
     Args:
         name: the preset's.
@@ -98,6 +103,8 @@ def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
                 "and --evaluate-every-steps; set these"
             )
     options: Any = parse(options_with(config), arguments, command=f"train {name}")
+    from manyparts.cli.evaluate import print_result
+    from manyparts.evaluation.results import EVALUATION, RESULTS, Result
     from manyparts.training.online.train import train_online
 
     seen = {
@@ -105,7 +112,7 @@ def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
         for field in ("image_size", "cameras", "goal", "state", "max_steps")
         if (value := getattr(options, field)) not in (None, ())
     }
-    return train_online(
+    run = train_online(
         replace(options.config, online=options.online),
         environment=options.environment,
         environment_config=seen,
@@ -118,6 +125,42 @@ def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
         device=options.device,
         track=options.track,
     )
+    result = Result.load(run) if (run / EVALUATION / RESULTS).exists() else None
+    if result is not None:
+        print_result(result)
+    if options.report:
+        _report(run, result)
+    return run
+
+
+def _report(run: Path, result: Result | None) -> None:
+    """Film the agent and what its model imagines, and write the report. What cannot be drawn here
+    is said and left out.
+
+    Args:
+        run: the run's folder.
+        result: its final evaluation, of which a success and a failure are filmed; None: there is
+            none.
+    """
+    from manyparts.evaluation.prediction.own_episodes import predict_own
+    from manyparts.evaluation.protocol import evaluate
+    from manyparts.models.run_files import results_folder
+    from manyparts.report.html import write_report
+
+    if result is not None:
+        asked = {name: result.provenance[name] for name in ("episodes", "device")}
+        _or_said("video", lambda: evaluate(run, **asked, videos=1, workers=1))
+    _or_said("prediction", lambda: predict_own(run, results_folder(run, "prediction")))
+    path = write_report(run)
+    say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _or_said(what: str, draw: Callable[[], object]) -> None:
+    """Draw something; if a machine cannot, say why."""
+    try:
+        draw()
+    except UserError as error:
+        say(f"no {what} in the report: {error}", error=True)
 
 
 def options_with(config: TrainConfig) -> type[OnlineOptions]:

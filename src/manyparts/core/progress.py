@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from manyparts.core.printing import printable, say
 
@@ -69,13 +70,21 @@ def shows_a_bar() -> bool:
 
 @contextlib.contextmanager
 def _live_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    described, noted = (
-        TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")
-    )
-    columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted]
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    described = TextColumn("{task.description}", markup=False)
+    columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with _NotedProgress(*columns, console=Console(stderr=True)) as shown:
         row = shown.add_task(printable(description), total=total, note="")
         yield lambda completed, note: shown.update(row, completed=completed, note=printable(note))
+
+
+class _NotedProgress(Progress):
+    """Bars with their notes below, which may take several lines on a narrow terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}")
 
 
 @contextlib.contextmanager

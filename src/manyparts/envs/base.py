@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -51,6 +52,10 @@ class EnvConfig:
     max_steps: int | None = None
     """Steps per episode; none for the suite's horizon."""
 
+    action_repeat: int = 1
+    """Steps for which the environment holds each action. What it shows and records between is
+    left out, and rewards are summed."""
+
     context: int | None = None
     """Seed of one goal that all episodes share, so that only their start varies; none for another
     goal each episode. The goal is one of the evaluation split's, whatever the split, so that
@@ -71,6 +76,8 @@ class EnvConfig:
             raise UserError(f"image size is {self.image_size}; expected 8 to 2048 pixels")
         if self.max_steps is not None and self.max_steps < 1:
             raise UserError(f"max steps is {self.max_steps}; expected at least 1")
+        if self.action_repeat < 1:
+            raise UserError(f"action repeat is {self.action_repeat}; expected at least 1")
 
     def camera_sizes(
         self, suite: str, choices: Sequence[str], default: Sequence[str]
@@ -168,6 +175,11 @@ class Environment(gymnasium.Env, ABC):
     `reset` is `begin` and `observe`, `step` is `advance` and `observe`; use the parts where a step
     need not be rendered. An episode goes on after success, and is truncated after `max_steps`.
     Where `can_terminate`, it may also terminate: it ends for good, such as by a fall.
+
+    Attributes:
+        action_repeat: Steps for which an action is held, see `hold_actions`.
+        max_steps: Actions per episode.
+        elapsed: Steps of the episode so far; held actions count as often as they are held.
     """
 
     render_mode = "rgb_array"
@@ -189,7 +201,8 @@ class Environment(gymnasium.Env, ABC):
         self.task = task
         self.embodiment_spec = spec
         self.split: Split = split
-        self.max_steps = max_steps
+        self.max_steps, self._horizon = max_steps, max_steps
+        self.action_repeat = 1
         self.observation_space = observation_space(spec)
         contract = spec.action
         low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
@@ -197,6 +210,23 @@ class Environment(gymnasium.Env, ABC):
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
         self._elapsed: int | None = None
         self._terminated = False
+
+    @property
+    def elapsed(self) -> int:
+        """See the class."""
+        return self._elapsed or 0
+
+    def hold_actions(self, steps: int) -> None:
+        """Hold each action for several steps, so that there are fewer actions per second.
+
+        Args:
+            steps: At least 1.
+        """
+        spec = self.embodiment_spec
+        rate = spec.action.control_rate_hz * self.action_repeat / steps
+        self.embodiment_spec = replace(spec, action=replace(spec.action, control_rate_hz=rate))
+        self.metadata = {**self.metadata, "render_fps": rate}
+        self.action_repeat, self.max_steps = steps, math.ceil(self._horizon / steps)
 
     def begin(self, seed: int) -> None:
         """Start the episode of this seed, without rendering.
@@ -210,7 +240,7 @@ class Environment(gymnasium.Env, ABC):
         self._elapsed, self._terminated = 0, False
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Step without rendering.
+        """Step without rendering, as often as the action is held.
 
         Args:
             action: (a,) in the action contract's units. It is clipped to the bounds; a choice is
@@ -218,7 +248,8 @@ class Environment(gymnasium.Env, ABC):
 
         Returns:
             reward, terminated (the episode ended for good), truncated (it reached `max_steps`) and
-            info, in which `success` is a bool.
+            info, in which `success` is a bool. Of held actions, the sum of their rewards, and
+            whether any step succeeded.
 
         Raises:
             ValueError: the action has another shape or is not finite, or no episode has begun, or
@@ -237,12 +268,22 @@ class Environment(gymnasium.Env, ABC):
             )
         if not np.isfinite(action).all():
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
-        reward, success = self._advance(self.embodiment_spec.action.executed(action))
+        executed = self.embodiment_spec.action.executed(action)
+        total, succeeded = self._advance(executed)
+        if total is None:  # of a suite of the user's own
+            raise UserError(f"{self.task} gives no reward, which every step of a task has")
         self._elapsed += 1
         self._terminated = self._has_terminated()
+        for _ in range(self.action_repeat - 1):
+            if self._terminated or self._elapsed >= self._horizon:
+                break
+            reward, success = self._advance(executed)
+            total, succeeded = total + reward, succeeded or success
+            self._elapsed += 1
+            self._terminated = self._has_terminated()
         assert self.can_terminate or not self._terminated, f"{self.task} does not say it can"
-        truncated = self._elapsed >= self.max_steps
-        return reward, self._terminated, truncated, {"success": success}
+        truncated = self._elapsed >= self._horizon
+        return total, self._terminated, truncated, {"success": succeeded}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

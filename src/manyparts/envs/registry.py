@@ -53,7 +53,10 @@ def make(
             "share; choices: proprioception, full"
         )
     _require_packages(suite)
-    return declared.make(name, config, split)
+    env = declared.make(name, config, split)
+    if config.action_repeat > 1:
+        env.hold_actions(config.action_repeat)
+    return env
 
 
 def expand(names: str | Sequence[str]) -> list[str]:

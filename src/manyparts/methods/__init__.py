@@ -143,6 +143,7 @@ def _vid2act() -> dict[str, _Preset]:
         "": "student",
         "distilled-": "distilled",
         "rehearsed-": "rehearsed",
+        "frozen-": "frozen",
     }
     return {
         f"vid2act/{prefix}{size}": _Preset("vid2act", function, (size,))

@@ -65,10 +65,28 @@ def rehearsed(size: Size) -> TrainConfig:
     """
     config = dreamer.online(size)
     assert config.online is not None
-    objectives = {**config.objectives, "world": WorldConfig(source_rewards=False)}
-    online = replace(config.online, source_windows=config.batch_size)
+    online = replace(config.online, source_windows=config.batch_size, action_repeat=None)
     return replace(
-        config, method="vid2act", phase="rehearsed", objectives=objectives, online=online
+        config,
+        method="vid2act",
+        phase="rehearsed",
+        objectives=_with_sources(config.objectives),
+        online=online,
+    )
+
+
+def frozen(size: Size) -> TrainConfig:
+    """Finetuning from images, with the encoder of another world as it is; needs `--from`."""
+    config = dreamer.online(size)
+    assert isinstance(config.model, LatentWorldConfig) and config.online is not None
+    return replace(
+        config,
+        method="vid2act",
+        phase="frozen",
+        online=replace(config.online, action_repeat=None),
+        model=replace(config.model, sees="images"),
+        # All but the encoders.
+        train_only=("objectives.*", "model.enter.*", "model.recurrent.*", "model.*_head*"),
     )
 
 
@@ -111,7 +129,7 @@ def _student(
             latent=model.latent, width=model.width, depth=model.depth, sees=model.sees
         ),
         objectives={
-            **config.objectives,
+            **_with_sources(config.objectives),
             "actor_critic": replace(behaviour, guide=guide),
             **objectives,
         },
@@ -122,8 +140,20 @@ def _student(
             "model.weigh.*",
             "model.action_vae.*",
         ),
-        online=replace(online, source_windows=_SOURCE_WINDOWS[size] if replays else 0),
+        online=replace(
+            online,
+            source_windows=_SOURCE_WINDOWS[size] if replays else 0,
+            # As long as in the sources.
+            action_repeat=None,
+        ),
     )
+
+
+def _with_sources(objectives: Mapping[str, ObjectiveConfig]) -> dict[str, ObjectiveConfig]:
+    """Objectives that take the rewards of sources, which are other tasks', for no rewards."""
+    world = objectives["world"]
+    assert isinstance(world, WorldConfig)
+    return {**objectives, "world": replace(world, source_rewards=False)}
 
 
 FACTS = {
@@ -135,6 +165,7 @@ FACTS = {
         size: PresetFacts("A student of teachers, as in the paper."),
         f"distilled-{size}": PresetFacts("A student of teachers, without a guide or a floor."),
         f"rehearsed-{size}": PresetFacts("Learn by acting, with windows of other tasks."),
+        f"frozen-{size}": PresetFacts("Learn by acting, with the encoder of another world."),
     }.items()
 }
 """What was measured of presets: a record for docs and for `manyparts list presets`."""

@@ -15,7 +15,7 @@ from manyparts.core.naming import NAMES
 from manyparts.core.storage.links import pointed_at
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CHECKPOINTS, LAST = "checkpoints", "last"
+CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -119,7 +119,7 @@ def run_of(path: str | Path) -> Path:
     """
     path = Path(path)
     absolute = Path(os.path.abspath(path))
-    named_as_step = absolute.name == LAST or absolute.name.isdecimal()
+    named_as_step = absolute.name in (LAST, BEST) or absolute.name.isdecimal()
     is_step = named_as_step and absolute.parent.name == CHECKPOINTS
     is_run = (path / CHECKPOINTS).exists()  # a run may be called 10, in a folder called checkpoints
     return absolute.parents[1] if is_step and not is_run else path
@@ -129,7 +129,8 @@ def results_folder(path: str | Path, kind: str) -> Path:
     """Return the default folder of an agent's results, such as `RUN/evaluation`.
 
     Results of one checkpoint of a run go to `RUN/evaluation-000300`, because the run deletes the
-    checkpoint's own folder in time. Those of an agent that comes with the package go to runs/NAME.
+    checkpoint's own folder in time, and of its best one to `RUN/evaluation-best`. Those of an agent
+    that comes with the package go to runs/NAME.
 
     Args:
         path: A run, a checkpoint, or the name of an agent that comes with the package.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.core.spec import Spec
+from manyparts.embodiment.codec import padded
 from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
 from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.taught_world import TaughtWorld
@@ -122,7 +123,6 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
     """
 
     scale: Tensor
-    real: Tensor
 
     def __init__(self, config: ActorCriticConfig, model: LatentWorld):
         super().__init__()
@@ -130,12 +130,15 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         spec = model.embodiments.specs[0]
         count = len(spec.action.choices)
         read = model.features
+        if model.config.actions == "none":
+            raise UserError("model.actions is 'none', and no policy is learned without actions")
         if config.guide != "none":
             _require_guide(model, config, spec)
             read += model.config.guide if config.guide == "input" else 0
+        # The agent's own actions alone: those that only other bodies have are never learned.
         self.actor = Actor(
             read,
-            count or model.action_dimension,
+            count or spec.action.dimension,
             choices=bool(count),
             layers=config.layers,
             width=config.width,
@@ -144,9 +147,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         self.critic = mlp(sizes, activation=nn.SiLU)
         self.slow_critic = detached_copy(self.critic)
         self.register_buffer("scale", torch.ones(()))
-        real = torch.arange(model.action_dimension) < spec.action.dimension
-        self.register_buffer("real", real.float(), persistent=False)
-        self._has_all = bool(real.all())
+        self._action_dimension = model.action_dimension
         self._range: Tensor | None = None
         self._prior = config.prior
 
@@ -311,24 +312,29 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         return loss - config.entropy * imagined.entropy + centring
 
     def _starts(self, passes: WorldPasses) -> tuple[WorldState, Advice | None]:
-        """Real states of the batch, drawn without replacement, with advice for a guided actor."""
-        states = passes.filtered.starts(passes.batch.mask)
+        """Real states of the agent's own windows, drawn without replacement, with advice for a
+        guided actor."""
+        rows, source = passes.batch.mask, passes.batch.source
+        if source is not None and (source < 0).any():
+            # Sources are other tasks, or other bodies, in which the agent never acts.
+            rows = rows & (source < 0)[:, None]
+        states = passes.filtered.starts(rows)
         order = torch.randperm(len(states.recurrent), generator=passes.generator)
         chosen = order[: self.config.starts].to(states.recurrent.device)
         advice = None
         if self.config.guide != "none":
             assert isinstance(passes, TaughtPasses), type(passes)
-            advice = Advice.of(passes.relevance.detach()[passes.batch.mask][chosen])
+            advice = Advice.of(passes.relevance.detach()[rows][chosen])
         return WorldState(states.recurrent[chosen], states.drawn[chosen]), advice
 
     def as_input(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
         """Actions as the model reads them: zero where the agent's body has no such action. A choice
         becomes the number of its cell's centre."""
-        if not self.actor.choices:
-            return action if self._has_all else action * self.real
-        count = action.shape[-1]
-        centres = (2 * torch.arange(count, device=action.device) + 1) / count - 1
-        return (action * centres).sum(dim=-1, keepdim=True)
+        if self.actor.choices:
+            count = action.shape[-1]
+            centres = (2 * torch.arange(count, device=action.device) + 1) / count - 1
+            action = (action * centres).sum(dim=-1, keepdim=True)
+        return padded(action, self._action_dimension)
 
 
 def _require_guide(model: LatentWorld, config: ActorCriticConfig, spec: Spec) -> None:
@@ -338,7 +344,16 @@ def _require_guide(model: LatentWorld, config: ActorCriticConfig, spec: Spec) ->
             f"guide is {config.guide!r}, but this world has no teachers; use a preset such as "
             "vid2act/laptop, or guide none"
         )
+    if config.guide != "prior":
+        return
+    # A guide that is read has no dimension of an action. A prior is an action.
     if spec.action.choices:
         raise UserError(
-            f"guide is {config.guide!r}, but {spec.embodiment} acts by choices; use guide none"
+            f"guide is 'prior', but {spec.embodiment} acts by choices; use guide input or none"
+        )
+    others = model.embodiments.names[1:]
+    if others:
+        raise UserError(
+            f"guide is 'prior', but actions of {', '.join(others)} mean nothing to "
+            f"{spec.embodiment}; use guide input or none"
         )

@@ -13,6 +13,7 @@ from manyparts.core.errors import UserError
 from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.results import EVALUATION, RESULTS, Result
 from manyparts.models.run_files import last_checkpoint, results_folder, run_of, shipped
+from manyparts.report.acted import Acted
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Evidence:
     """The folder of `result`, or where it would be."""
 
     result: Result | None
-    """Success of the run; None if only its prompts were evaluated."""
+    """Success of the run; None if only its prompts were evaluated, or if it is still acting."""
 
     phases: list[Phase]
     """The runs that led to it, the evaluated run last."""
@@ -70,6 +71,9 @@ class Evidence:
 
     datasets: tuple[Dataset, ...]
     """What the evaluated run was trained on."""
+
+    acted: Acted | None
+    """How the run learned by acting; None if it learned from datasets."""
 
 
 def gather(run: Path, evaluation: Path | None = None) -> Evidence:
@@ -87,16 +91,17 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
         raise UserError(f"no run folder {run}")
     folder = _usual_results(run) if evaluation is None else evaluation
     study = PromptStudy.load(run)
+    phases = list(_phases(run_of(agent)))[::-1]
+    has_acted = bool(phases and phases[-1].config.get("online"))
     if (folder / RESULTS).is_file():
         result = _own_result(folder, run, agent, named=evaluation is not None)
-    elif evaluation is None and study is not None:
+    elif evaluation is None and (study is not None or has_acted):
         result = None
     else:
         into = "" if evaluation is None else f" --output {evaluation}"
         advice = ", or name with --evaluation the folder that it was evaluated into"
         advice = advice if evaluation is None else ""
         raise UserError(f"{folder} has no {RESULTS}; first: manyparts evaluate {run}{into}{advice}")
-    phases = list(_phases(run_of(agent)))[::-1]
     videos = {} if result is None else _videos(folder / "videos", result)
     attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
@@ -108,6 +113,7 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
         attention={episode: path for episode, path in attention.items() if path.exists()},
         prompts=study,
         datasets=tuple(_datasets(phases[-1])) if phases else (),
+        acted=Acted.read(run, phases[-1].config, phases[-1].metrics) if has_acted else None,
     )
 
 
@@ -166,7 +172,7 @@ def _datasets(phase: Phase) -> Iterator[Dataset]:
     named = phase.config["data"]
     for path in map(Path, [named] if isinstance(named, str) else named):
         info, collection = (
-            _read_json(path / "meta" / name, optional=True)
+            read_json(path / "meta" / name, optional=True)
             for name in ("info.json", "collection.json")
         )
         yield Dataset(path, info, collection)
@@ -192,14 +198,23 @@ def _phases(run: Path) -> Iterator[Phase]:
     seen: set[Path] = set()
     while folder is not None and folder.resolve() not in seen and (folder / "config.json").exists():
         seen.add(folder.resolve())
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
         if "data" not in config:
             return
-        yield Phase(folder, config, _read_lines(folder / "metrics.jsonl"))
+        yield Phase(folder, config, read_lines(folder / "metrics.jsonl"))
         folder = Path(config["start_from"]) if config.get("start_from") else None
 
 
-def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
+def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        optional: whether a missing file counts as empty.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     if optional and not path.exists():
         return {}
     try:
@@ -208,8 +223,15 @@ def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file, or none; a last line torn by a kill is left out."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, or none; a last line torn by a kill is left out.
+
+    Args:
+        path: the file, which need not exist.
+
+    Raises:
+        UserError: another line is torn.
+    """
     rows = []
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for number, line in enumerate(lines):

@@ -16,6 +16,7 @@ from manyparts.core.serialisation import flatten
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
+from manyparts.report.acting_pages import imagination, learning, teachers
 from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
 from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
@@ -30,7 +31,8 @@ VIDEO_BUDGET = 6_000_000
 def title(evidence: Evidence) -> str:
     """The page's title: the run and its mean success."""
     if evidence.result is None:
-        return escape(f"{evidence.run.name}: success by prompt")
+        shown = "success by prompt" if evidence.acted is None else "learning by acting"
+        return escape(f"{evidence.run.name}: {shown}")
     success = evidence.result.aggregate["success_any"]
     return escape(f"{evidence.run.name}: {_percent(success.mean)} success")
 
@@ -45,16 +47,24 @@ def body(evidence: Evidence) -> list[str]:
         success = ["<h2>Success by task</h2>", success_table(result)]
         seen = ["<h2>What it does</h2>", videos(evidence, result), *attention(evidence, result)]
         origin = ["<h2>Provenance</h2>", provenance(result.provenance)]
-    trained = []
+    learned, trained = [], []
+    if evidence.acted is not None:
+        learned = [
+            *learning(evidence.acted, evidence.run),
+            *teachers(evidence.acted),
+            *imagination(evidence.acted, evidence.run),
+        ]
     if evidence.phases:
         trained = ["<h2>What was trained on what</h2>", training(evidence)]
-        trained += ["<h2>Learning curves</h2>", curves(evidence.phases)]
+        trained += ["<h2>Losses</h2>" if learned else "<h2>Learning curves</h2>"]
+        trained += [curves(evidence.phases)]
+    # What an agent does that learned by acting is seen before how.
+    shown = [*seen, *learned, *trained] if learned else [*trained, *seen]
     return [
         head,
         *success,
         *prompts(evidence.prompts),
-        *trained,
-        *seen,
+        *shown,
         "<h2>Do it again</h2>",
         f"<pre>{escape(reproduction(evidence))}</pre>",
         *origin,
@@ -84,7 +94,8 @@ def headline(evidence: Evidence, result: Result) -> str:
         f'<div class="headline"><strong>{_percent(success.mean)}</strong>'
         f"<span>success on {goals} {escape(unseen)}, {counted(len(result.tasks), 'task')}<br>"
         f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
-        f"solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
+        f"solved at the last step: {_percent(last.mean)}{_returns(evidence, result)}"
+        f"{_outdated(evidence)}"
         "</span></div></header>"
     )
 
@@ -92,8 +103,11 @@ def headline(evidence: Evidence, result: Result) -> str:
 def _without_result(evidence: Evidence) -> str:
     """The run's name, and how to measure its success by task."""
     command = escape(f"manyparts evaluate {evidence.run}")
+    done = "Only its prompts were evaluated."
+    if evidence.acted is not None and evidence.prompts is None:
+        done = "It was not evaluated at the end."
     return (
-        f"<header><h1>{escape(str(evidence.run))}</h1><p>Only its prompts were evaluated. "
+        f"<header><h1>{escape(str(evidence.run))}</h1><p>{done} "
         f"Success by task: <code>{command}</code></p></header>"
     )
 
@@ -103,14 +117,14 @@ def _outdated(evidence: Evidence) -> str:
     return f"<br>{escape(remark)}" if remark else ""
 
 
-def _planned(result: Result) -> str:
-    """Planner and return of an agent that plans, which seeks rewards rather than success; else
-    nothing."""
+def _returns(evidence: Evidence, result: Result) -> str:
+    """Return and planner of an agent that seeks rewards rather than success; else nothing."""
     planner, earned = result.provenance.get("planner"), result.aggregate["return"]
-    if not planner:
+    if not planner and evidence.acted is None:
         return ""
     bounds = f"return {earned.mean:.1f} [{earned.low:.1f}, {earned.high:.1f}]"
-    return f"<br>{bounds}, acting with the planner {escape(planner_name(planner))}"
+    acting = f", acting with the planner {escape(planner_name(planner))}" if planner else ""
+    return f"<br>{bounds}{acting}"
 
 
 def success_table(result: Result) -> str:
@@ -153,16 +167,18 @@ def training(evidence: Evidence) -> str:
 
 def curves(phases: Sequence[Phase]) -> str:
     """The losses of each phase; those on held-out episodes are dashed."""
+    # What a phase that acts is validated by are no losses.
+    offline = [phase for phase in phases if not phase.config.get("online")]
     charts = [
         line_chart(
             _series(phase.metrics, "loss/"),
-            _series(phase.metrics, "validation/"),
+            _series(phase.metrics, "validation/") if phase in offline else {},
             title=f"{phase.config.get('phase', phase.folder.name)}: losses",
             x_label="step",
         )
         for phase in phases
     ]
-    rows = chain.from_iterable(phase.metrics for phase in phases)
+    rows = chain.from_iterable(phase.metrics for phase in offline)
     held_out = any(key.startswith("validation/") for key in chain.from_iterable(rows))
     legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
     return f'<div class="charts">{"".join(charts)}</div>{legend}'
@@ -278,7 +294,24 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
         "updates": f"{config.get('steps')} steps of {config.get('batch_size')} windows",
         "starts from": "random weights" if before is None else shown_path(before),
         "seed": config.get("seed"),
+        **_acting_facts(config),
     }
+
+
+def _acting_facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a phase acted; nothing for one that learned from datasets."""
+    online = config.get("online")
+    if not online:
+        return {}
+    facts = {
+        "acted in": config.get("environment"),
+        "environment steps": online.get("environment_steps"),
+        "before learning": f"{config.get('prefill')}, {online.get('prefill_steps')} steps",
+        "replayed per collected step": online.get("train_ratio"),
+        "sources": [Path(path).name for path in config.get("data") or ()],
+        "teachers": config.get("teachers"),
+    }
+    return {name: value for name, value in facts.items() if value not in (None, [])}
 
 
 def _series(

@@ -1,5 +1,5 @@
 """Small charts as inline SVG that take their colours from the page: an interval bar and a line
-chart."""
+chart, with bands around its lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TypeVar
 
 _WIDTH, _HEIGHT = 460.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 34.0
@@ -38,8 +39,14 @@ def interval_bar(
     )
 
 
+Name = TypeVar("Name")
+"""What lines are called."""
+
 Line = tuple[Sequence[float], Sequence[float]]
 """x and y of a line's points."""
+
+Range = tuple[Sequence[float], Sequence[float], Sequence[float]]
+"""x, lower and upper y of a band's points."""
 
 
 def line_chart(
@@ -49,10 +56,14 @@ def line_chart(
     title: str,
     x_label: str,
     y_limits: tuple[float, float] | None = None,
+    linear: bool = False,
+    bands: Mapping[str, Range] | None = None,
+    thin: Mapping[str, Sequence[Line]] | None = None,
 ) -> str:
     """A figure of lines with a legend; without any points it says so.
 
-    Points that are not finite are left out.
+    Points that are not finite are left out. Bands do not stretch the y axis; what is beyond it is
+    cut off.
 
     Args:
         lines: by name. x counts something, such as steps: its ticks are whole numbers.
@@ -61,11 +72,21 @@ def line_chart(
         x_label: below the chart.
         y_limits: ends of the y axis; None: those of the values, on a logarithmic scale if these are
             positive and span more than a factor of five.
+        linear: whether the y axis is linear whatever the values are.
+        bands: by name; each has the colour of the line of its name, whose interval it is.
+        thin: by name, lines such as those that a line is the mean of, in its colour.
     """
     solid, broken = _finite(lines), _finite(dashed)
-    points = list(itertools.chain(*solid.values(), *broken.values()))
+    faint = {
+        name: list(_finite(dict(enumerate(several))).values())
+        for name, several in (thin or {}).items()
+    }
+    below = itertools.chain.from_iterable(faint.values())
+    points = list(itertools.chain(*solid.values(), *broken.values(), *below))
     if not points:
         return f"<figure><figcaption>{escape(title)}: nothing recorded</figcaption></figure>"
+    if linear and y_limits is None:
+        y_limits = _spread(min(y for _, y in points), max(y for _, y in points))
     scale = _Scale.around(points, y_limits)
     parts = [_grid_row(scale.position(points[0][0], tick)[1], tick) for tick in scale.y_ticks()]
     for tick in _ticks(*scale.x, min_step=1):
@@ -75,6 +96,15 @@ def line_chart(
         f"{escape(x_label)}</text>"
     )
     colours = {name: f"c{index % 6}" for index, name in enumerate(dict.fromkeys([*solid, *broken]))}
+    for name, (xs, lows, highs) in (bands or {}).items():
+        upper = [scale.position(x, scale.clip(y)) for x, y in zip(xs, highs, strict=True)]
+        lower = [scale.position(x, scale.clip(y)) for x, y in zip(xs, lows, strict=True)]
+        outline = "L".join(f"{x:.1f} {y:.1f}" for x, y in [*upper, *lower[::-1]])
+        parts.append(f'<path class="band {colours[name]}" d="M{outline}Z"/>')
+    for name, several in faint.items():
+        for line in several:
+            positions = [scale.position(*point) for point in line]
+            parts += _drawn_line(positions, f"line thin {colours[name]}")
     for style, chosen in (("line", solid), ("line dashed", broken)):
         for name, line in chosen.items():
             positions = [scale.position(*point) for point in line]
@@ -149,12 +179,17 @@ class _Scale:
         height_inside = _HEIGHT - _TOP - _BOTTOM
         return _LEFT + across * width_inside, _HEIGHT - _BOTTOM - up * height_inside
 
+    def clip(self, y: float) -> float:
+        """The value of the y axis that is nearest to one in the data's unit."""
+        low, high = (10**end if self.logarithmic else end for end in self.y)
+        return min(max(y, low), high)
+
     def y_ticks(self) -> list[float]:
         """Round values along the y axis."""
         return _log_ticks(*self.y) if self.logarithmic else _ticks(*self.y)
 
 
-def _finite(lines: Mapping[str, Line]) -> dict[str, list[tuple[float, float]]]:
+def _finite(lines: Mapping[Name, Line]) -> dict[Name, list[tuple[float, float]]]:
     """The finite points of each line, fewer if they are many."""
     finite = {}
     for name, (xs, ys) in lines.items():

@@ -98,7 +98,6 @@ class Collector:
         environments: Of one task, each for itself.
         replay: Where finished episodes go.
         seed: The seed that those of episodes are derived from.
-        action_repeat: How many environment steps an action is held.
 
     Attributes:
         environment_steps: Steps of all environments so far.
@@ -106,16 +105,8 @@ class Collector:
         began: How many episodes have begun.
     """
 
-    def __init__(
-        self,
-        environments: Sequence[Environment],
-        replay: Replay,
-        *,
-        seed: int,
-        action_repeat: int = 1,
-    ) -> None:
-        self.environments, self.replay = tuple(environments), replay
-        self.seed, self.action_repeat = seed, action_repeat
+    def __init__(self, environments: Sequence[Environment], replay: Replay, *, seed: int) -> None:
+        self.environments, self.replay, self.seed = tuple(environments), replay, seed
         self.environment_steps = self.began = 0
         self.running: list[RunningEpisode | None] = [None] * len(self.environments)
 
@@ -171,7 +162,7 @@ class Collector:
                 continue
             env.begin(running.seed)
             for action in running.action:
-                self._advance(env, action)
+                env.advance(action)
 
     def _decide(self, number: int, agent_of: Callable[[int], Agent]) -> None:
         """Take one decision in an environment."""
@@ -189,7 +180,8 @@ class Collector:
             agent, noting = running.agent, running.noting
             observation = env.observe()
             action, carry = agent.act(running.carry, observation, None, explore=True)
-            reward, ended, cut, success, taken = self._advance(env, action)
+            before = env.elapsed
+            reward, ended, cut, info = env.advance(action)
         except UserError:
             raise
         except Exception as error:  # whatever a simulator raises
@@ -201,26 +193,15 @@ class Collector:
         running.state.append(observation["state"])
         running.images.append(observation["images"])
         running.action.append(env.embodiment_spec.action.executed(np.asarray(action)))
-        running.reward.append(reward)
-        running.success.append(success)
+        running.reward.append(float(reward))
+        running.success.append(bool(info["success"]))
         running.notes.append({} if noting is None else noting.notes(carry))
-        self.environment_steps += taken
+        self.environment_steps += env.elapsed - before
         if ended or cut:
             self.replay.add(
                 running.finished(env.task, terminated=ended), recorded=_stacked(running.notes)
             )
             self.running[number] = None
-
-    def _advance(self, env: Environment, action: np.ndarray) -> tuple[float, bool, bool, bool, int]:
-        """Hold an action. Returns the sum of rewards, whether the episode terminated, whether it
-        was truncated, whether the task was solved, and the steps taken."""
-        total, success = 0.0, False
-        for step in range(self.action_repeat):
-            reward, terminated, truncated, info = env.advance(action)
-            total, success = total + float(reward), success or bool(info["success"])
-            if terminated or truncated:
-                return total, terminated, truncated, success, step + 1
-        return total, False, False, success, self.action_repeat
 
 
 def _plain(running: RunningEpisode) -> dict[str, Any]:

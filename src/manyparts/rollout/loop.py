@@ -46,9 +46,10 @@ class EpisodeResult:
     return_: float
     """The sum of rewards."""
     length: int
-    """Steps taken."""
+    """Steps of the environment; held actions count as often as they are held."""
     first_success: int | None
-    """The number of the first step after which the task was solved; None if there is none."""
+    """The number of the first step after which the task was solved, of a held action its last one;
+    None if there is none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The suite's own measures at the end, by name."""
     terminated: bool = False
@@ -85,7 +86,7 @@ def rollout(
     prompt = Prompt.of(prompt)
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
-    carry, return_, success, first_success, index = None, 0.0, False, None, -1
+    carry, return_, success, first_success, solved_at = None, 0.0, False, None, None
     terminated = False
     for index in range(limit):
         is_observed = index in observed or agent.needs_observation(carry)
@@ -95,10 +96,10 @@ def rollout(
         return_ += float(reward)
         success = bool(info["success"])
         if success and first_success is None:
-            first_success = index
+            first_success, solved_at = env.elapsed - 1, index
         if on_step is not None:
             on_step(Step(index, observation, carry, action, float(reward), success))
-        if terminated or truncated or _is_long_solved(index, first_success, steps_after_success):
+        if terminated or truncated or _is_long_solved(index, solved_at, steps_after_success):
             break
     return EpisodeResult(
         task=env.task,
@@ -106,14 +107,14 @@ def rollout(
         success_any=first_success is not None,
         success_last=success,
         return_=return_,
-        length=index + 1,
+        length=env.elapsed,
         first_success=first_success,
         metrics=env.metrics(),
         terminated=terminated,
     )
 
 
-def _is_long_solved(index: int, first_success: int | None, steps_after_success: int | None) -> bool:
-    if first_success is None or steps_after_success is None:
+def _is_long_solved(index: int, solved_at: int | None, steps_after_success: int | None) -> bool:
+    if solved_at is None or steps_after_success is None:
         return False
-    return index >= first_success + steps_after_success
+    return index >= solved_at + steps_after_success

@@ -19,6 +19,8 @@ STUDIES = (
     "dynamics-specialist",
     "dynamics-generalist",
     "planning-walkers",
+    "vid2act",
+    "planning-from-pixels",
 )
 
 

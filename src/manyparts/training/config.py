@@ -142,8 +142,9 @@ class OnlineConfig:
     train_ratio: float = 128.0
     """Steps that are replayed in training per step that is collected."""
 
-    action_repeat: int = 1
-    """Environment steps for which an action is held."""
+    action_repeat: int | None = None
+    """Environment steps for which an action is held; none for as many as in the sources or the
+    data of the teachers, 1 without any."""
 
     environments: int = 1
     """Environments that are acted in, in turn."""
@@ -167,6 +168,8 @@ class OnlineConfig:
         require_types(self)
         for item in fields(self):
             value = getattr(self, item.name)
+            if value is None:
+                continue
             may_be_zero = item.name in ("prefill_steps", "final_episodes", "source_windows")
             expected = "at least 0" if may_be_zero else "above 0"
             _require(

@@ -276,13 +276,13 @@ def _row(
         row["samples_per_second"] = pace.rate()
         for suffix, count in context.windows.epochs(done * config.batch_size).items():
             row[f"epoch{suffix}"] = count
-        row |= context.windows.progress()
         if config.log_gradients:
             row |= context.learner.gradient_norms(done - 1, parts)
         pace.mark()
     if context.validation is not None and _is_validated(context, done):
         row |= context.validation.measure(context.learner)
-    return row
+    # Also with a row of a validation alone, which is a point of the learning curve.
+    return {**row, **context.windows.progress()} if row else row
 
 
 def _step_or_explain(
@@ -303,7 +303,9 @@ def _step_or_explain(
 
 def _note(context: TrainContext, report: StepReport, pace: _Pace) -> str:
     parts = [f"{name.removeprefix('loss/')} {value:.4f}" for name, value in report.losses.items()]
-    return ", ".join([*parts, *context.windows.notes(), f"{pace.rate():.0f} samples/s"])
+    # A source that grows knows the whole work's pace, which matters more than the losses.
+    notes = context.windows.notes()
+    return ", ".join([*notes, *parts] if notes else [*parts, f"{pace.rate():.0f} samples/s"])
 
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:

@@ -15,7 +15,11 @@ from manyparts.core.provenance import code_commit, command_line, package_version
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import content_hash, to_jsonable
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches
-from manyparts.models.dynamics.configs import ALL_SOURCES, LatentWorldConfig
+from manyparts.models.dynamics.configs import (
+    ALL_SOURCES,
+    LatentWorldConfig,
+    TaughtWorldConfig,
+)
 from manyparts.objectives.system import System
 from manyparts.training import preconditions
 from manyparts.training.config import TrainConfig
@@ -23,7 +27,8 @@ from manyparts.training.frozen_features import require_frozen
 from manyparts.training.inputs import Sources, joint_embodiments
 from manyparts.training.optimizer import train_only, trained
 
-_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}  # weights do not depend on these
+# Weights do not depend on these.
+_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next", "actions"}
 
 
 def prepare(
@@ -137,8 +142,13 @@ def load_origin(
     Raises:
         UserError: the models differ.
     """
-    earlier = load_info(origin)
-    differences = _model_differences(dict(earlier.model), dict(info.model))
+    earlier, now = load_info(origin), dict(info.model)
+    gains_teachers = isinstance(config.model, TaughtWorldConfig) and "teachers" not in earlier.model
+    if gains_teachers:
+        # What a student has besides its world is new.
+        now = {name: value for name, value in now.items() if name in earlier.model}
+        now["type"] = earlier.model["type"]
+    differences = _model_differences(dict(earlier.model), now)
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
     adds_prompts = earlier.model.get("prompt") is None and info.model.get("prompt") is not None

@@ -53,6 +53,7 @@ def test_steps_and_ratio_are_exact(tmp_path: Path) -> None:
     assert last["replay_ratio"] == 2.0
     validated = [row for row in rows(run) if "validation/return" in row]
     assert [row["step"] for row in validated] == [15, 21]
+    assert [row["environment_steps"] for row in validated] == [45 + 15 * 4, 45 + 21 * 4]
     assert {"validation/expected_return", "validation/discounted_return"} <= validated[0].keys()
     assert last["gradient/world"] > 0 and last["gradient/actor_critic"] > 0
 

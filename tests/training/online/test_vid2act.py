@@ -18,6 +18,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.sampling.replay import Replay
 from manyparts.envs.registry import make
+from manyparts.evaluation.prediction.own_episodes import record
 from manyparts.methods import preset
 from manyparts.models.run_files import resolve
 from manyparts.objectives.system import System
@@ -26,7 +27,7 @@ from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
 SOURCES = ("pointmass/reach-left", "pointmass/reach-right")
-STATES = {**SEEN, "cameras": ["none"]}
+STATES = {**SEEN, "cameras": ["none"], "action_repeat": 2}
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +85,22 @@ def test_teachers_tell_their_sources_apart(teachers: Path) -> None:
 
 def test_student_sees_what_its_sources_show(student: Path, teachers: Path) -> None:
     agent = load(student)
-    assert agent.environment["max_steps"] == 20 and agent.environment["state"] == "full"
+    assert dict(agent.environment) == {**agent.environment, **STATES}
     first, other = (load_system(run)[1].embodiments[0] for run in (student, teachers))
     assert first.statistics == other.statistics
     last = rows(student)[-1]
     weights = [last[f"distillation/weight/{name}"] for name in ("reach-left", "reach-right")]
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert last["action_replay/error"] > 0
+
+
+def test_weights_of_own_episodes_are_recorded(student: Path, tmp_path: Path) -> None:
+    dataset, weights = record(student, tmp_path / "own", episodes=2)
+    assert weights is not None and weights.names == ("reach-left", "reach-right")
+    assert [len(each) for each in weights.episodes] == [len(each) for each in dataset]
+    for each in weights.episodes:
+        assert each.shape[1] == 2 and np.allclose(each.sum(axis=1), 1, atol=1e-5)
+        assert each[:, 0].std() > 0
 
 
 def test_teachers_stay_as_they_are(student: Path, teachers: Path) -> None:
@@ -165,7 +175,7 @@ def test_source_windows_are_rehearsed(tmp_path: Path, datasets: list[Path]) -> N
 
 def test_a_student_starts_from_a_world(tmp_path: Path, datasets: list[Path]) -> None:
     world = train(small("vid2act/world-debug"), data=datasets, output=tmp_path / "w", device="cpu")
-    run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=SEEN)
+    run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=STATES)
     first, other = (load_system(each)[1].embodiments[0] for each in (run, world))
     assert first.statistics == other.statistics
 
@@ -229,6 +239,10 @@ def test_weights_do_not_move_the_student(student: Path, datasets: list[Path]) ->
         ({"sources": slice(0, 1)}, "1 sources for 2 teachers"),
         ({"sources": slice(None, None, -1)}, "is not what the teacher reach-left learned from"),
         ({"environment_config": {"state": "proprioception"}}, "states of another embodiment"),
+        (
+            {"environment_config": {"action_repeat": 1}},
+            "holds each action for 2 steps, this run for 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from manyparts.agents.random import RandomAgent
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import TaskEntry
+from manyparts.data.sampling.replay import Replay
+from manyparts.data.tools.export import export
+from manyparts.envs import registry
+from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset
+from manyparts.rollout.collector import Collector
 from manyparts.training.config import TrainConfig
 
 SEEN = {"max_steps": 20, "state": "full"}
@@ -24,6 +32,7 @@ def tiny(name: str = "dreamer/debug", **online: Any) -> TrainConfig:
         "evaluate_every_steps": 60,
         "evaluation_episodes": 1,
         "final_episodes": 0,
+        "action_repeat": None,
         "source_windows": min(config.online.source_windows, 2),
     }
     behaviour = replace(config.objectives["actor_critic"], width=8, starts=4, horizon=2)
@@ -47,3 +56,39 @@ def rows(run: Path) -> list[dict[str, float]]:
         {name: value for name, value in row.items() if not name.endswith("per_second")}
         for row in read
     ]
+
+
+def small(name: str, *, sees: str = "state", steps: int = 4, **model: Any) -> TrainConfig:
+    """A preset that learns from datasets, for so many updates."""
+    config = preset(name)
+    latent = replace(config.model.latent, variables=3)
+    depth = config.model.depth if sees == "state" else 4
+    world = replace(config.model, width=8, depth=depth, latent=latent, sees=sees, **model)
+    window = replace(config.window, steps=4)
+    return replace(config, model=world, window=window, steps=steps, batch_size=4)
+
+
+def seeing(config: TrainConfig, sees: str = "images", **model: Any) -> TrainConfig:
+    """The same config for a model that sees something else."""
+    return replace(config, model=replace(config.model, sees=sees, depth=4, **model))
+
+
+def record(task: str, folder: Path, *, episodes: int = 3, **seen: Any) -> Path:
+    """A dataset of random actions, with rewards, in a folder."""
+    config = EnvConfig.of(seen)
+    env = registry.make(task, config)
+    about = {
+        "environment": to_jsonable(config),
+        "tasks": [to_jsonable(TaskEntry(task, registry.instructions(task).instruction))],
+        "terminates": env.can_terminate,
+    }
+    replay = folder.with_name(f"{folder.name}-replay")
+    spec = env.embodiment_spec
+    collector = Collector(
+        [env], Replay(replay, spec, max_frames=10**6, about=about), seed=len(task)
+    )
+    steps = episodes * env.max_steps
+    collector.whole_episodes(steps, lambda seed: RandomAgent(spec, seed=seed))
+    env.close()
+    export(replay, folder)
+    return folder

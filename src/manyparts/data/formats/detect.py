@@ -31,6 +31,7 @@ SUPPORTED = (
     "a Minari dataset (HDF5, Arrow, Parquet), an RLDS folder with features.json, "
     "or a folder of .npz episodes"
 )
+REPLAY = "replay.json"  # describes the replay of a run that acts
 _MARKERS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
@@ -91,6 +92,11 @@ def _how_to_move_demos(names: Sequence[str]) -> str:
 
 def _refusal(path: Path) -> UnsupportedFormatError:
     """The error for a folder that is no dataset."""
+    if (path / REPLAY).is_file():
+        return UnsupportedFormatError(
+            f"{path} is a run's replay, not a dataset",
+            f"make one of it: manyparts data export {path} DATASET",
+        )
     if below := datasets_below(path, _MARKERS):
         others = f", or another of the {len(below)} there" if len(below) > 1 else ""
         is_version = below[0].parent == path and (below[0] / FEATURES).is_file()

@@ -67,7 +67,7 @@ class Mixture(FixedSource):
         self._embodiments = [
             embodiments.index(spec, "a dataset is of an unknown embodiment") for spec in specs
         ]
-        self._names = _numbered([spec.embodiment for spec in specs])
+        self._names = numbered([spec.embodiment for spec in specs])
         self.num_windows = sum(source.num_windows for source in sources)
 
     def drawn(self, count: int) -> list[int]:
@@ -205,10 +205,10 @@ def _renamed(cameras: Mapping[str, Tensor], slots: Mapping[str, str]) -> dict[st
     return {slots[name]: tensor for name, tensor in cameras.items()}
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def numbered(names: Sequence[str]) -> list[str]:
     """Names, with a number from the second time on: arm, arm-2."""
-    numbered = []
+    apart = []
     for index, name in enumerate(names):
         earlier = names[:index].count(name)
-        numbered.append(f"{name}-{earlier + 1}" if earlier else name)
-    return numbered
+        apart.append(f"{name}-{earlier + 1}" if earlier else name)
+    return apart

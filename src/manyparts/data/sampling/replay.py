@@ -7,7 +7,8 @@ What is drawn is a pure function of (seed, step, how many episodes there are).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from manyparts.core.storage.atomic import atomic_file, make_folder, write_atomic
 from manyparts.data.sampling.rows import RowFile
 
 INDEX, EPISODES, DESCRIPTION = "index.jsonl", "episodes", "replay.json"
+REPLAY, SOURCES = "replay", "sources"  # folders of a run: its own replay, and a copy per source
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,10 @@ class Replay:
             recorded: Name to what the agent noted, one row per step.
 
         Raises:
-            UserError: The disk refuses, or a reward is not finite.
+            UserError: The disk refuses, or a reward or a state is not finite.
         """
-        if not np.isfinite(episode.reward).all():
-            step = int(np.flatnonzero(~np.isfinite(episode.reward))[0])
-            raise UserError(
-                f"{episode.task}: the reward of step {step} is {episode.reward[step]}, in the "
-                f"episode of seed {episode.seed}; expected finite numbers"
-            )
+        _require_finite(episode, "reward", episode.reward[:, None], ("reward",))
+        _require_finite(episode, "state", episode.state, self.spec.state_names)
         entry = ReplayedEpisode(
             number=self.num_added,
             task=episode.task,
@@ -144,9 +142,12 @@ class Replay:
                 values = noted[name] if name in noted else _column(episode, name)
                 assert values.shape == (len(episode), *shape), (name, values.shape, shape)
                 file.write(np.ascontiguousarray(values, dtype).data.cast("B"))
+        try:
+            with (self.folder / INDEX).open("a") as index:
+                index.write(json.dumps(asdict(entry)) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder / INDEX}: {error.strerror}") from error
         self._count(entry)
-        with (self.folder / INDEX).open("a") as index:
-            index.write(json.dumps(asdict(entry)) + "\n")
         return entry
 
     def truncate(self, count: int) -> None:
@@ -233,18 +234,13 @@ class Replay:
         return self.folder / EPISODES / f"{number:06d}.rows"
 
     def _columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Name to the shape and the dtype of a row, in the order of the file."""
-        columns: dict[str, tuple[tuple[int, ...], str]] = {
-            "state": ((self.spec.state_dimension,), "f4"),
-            "action": ((self.spec.action.dimension,), "f4"),
-            "reward": ((), "f4"),
-            "success": ((), "u1"),
-        }
-        columns |= {name: (shape, "f2") for name, shape in self.recorded.items()}
-        columns |= {
-            f"images/{name}": ((3, *size), "u1") for name, size in self.spec.cameras.items()
-        }
-        return columns
+        return _columns_of(self.spec, self.recorded)
+
+
+def row_bytes(spec: Spec, recorded: Mapping[str, tuple[int, ...]]) -> int:
+    """How many bytes a step takes in a replay. spec, recorded: see `Replay`."""
+    columns = _columns_of(spec, recorded).values()
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in columns)
 
 
 def open_replay(folder: Path) -> tuple[Replay, dict[str, Any]]:
@@ -270,6 +266,33 @@ def open_replay(folder: Path) -> tuple[Replay, dict[str, Any]]:
         raise UserError(f"{folder} is no replay: {DESCRIPTION} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _columns_of(
+    spec: Spec, recorded: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name to the shape and the dtype of a row, in the order of the file."""
+    columns: dict[str, tuple[tuple[int, ...], str]] = {
+        "state": ((spec.state_dimension,), "f4"),
+        "action": ((spec.action.dimension,), "f4"),
+        "reward": ((), "f4"),
+        "success": ((), "u1"),
+    }
+    columns |= {name: (shape, "f2") for name, shape in recorded.items()}
+    columns |= {f"images/{name}": ((3, *size), "u1") for name, size in spec.cameras.items()}
+    return columns
+
+
+def _require_finite(episode: Episode, kind: str, values: np.ndarray, names: Sequence[str]) -> None:
+    """Raise UserError naming the first number of an episode (T, n) that is not finite."""
+    if np.isfinite(values).all():
+        return
+    step, number = np.argwhere(~np.isfinite(values))[0].tolist()
+    what = kind if kind == names[number] else f"{kind} {names[number]}"
+    raise UserError(
+        f"{episode.task}: the {what} of step {step} is {values[step, number]}, in the episode of "
+        f"seed {episode.seed}; expected finite numbers"
+    )
 
 
 def _column(episode: Episode, name: str) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from manyparts.core.arguments import path_of
@@ -17,8 +16,8 @@ from manyparts.data.sampling.replay import open_replay
 def export(replay: str | Path, target: str | Path, *, images: Images = "png") -> None:
     """Write the episodes of a replay as a LeRobotDataset v3.0.
 
-    Where the agent held its actions for several environment steps, a frame is one decision, and the
-    frame rate is lower accordingly. What an agent noted beside is left out.
+    Where the environment held actions for several steps, a frame is one action, and the frame rate
+    is lower accordingly. What an agent noted beside is left out.
 
     Args:
         replay: the folder, such as RUN/replay.
@@ -29,15 +28,12 @@ def export(replay: str | Path, target: str | Path, *, images: Images = "png") ->
         UserError: there is no replay, the target exists, or the disk is full.
     """
     source, about = open_replay(path_of(replay, "replay"))
-    action = source.spec.action
-    rate = action.control_rate_hz / int(about.get("action_repeat", 1))
-    spec = replace(source.spec, action=replace(action, control_rate_hz=rate))
     with (
         progress_bar("writing the dataset", len(source.episodes)) as bar,
         DatasetWriter(
             path_of(target, "target"),
-            spec,
-            fps=rate,
+            source.spec,
+            fps=source.spec.action.control_rate_hz,
             tasks=[from_jsonable(TaskEntry, entry) for entry in about.get("tasks", ())],
             environment=about.get("environment", {}),
             images=images,

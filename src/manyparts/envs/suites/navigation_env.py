@@ -112,14 +112,14 @@ class Navigation(Environment):
         split: Split,
         horizon: int,
     ) -> None:
-        cameras = config.cameras or CAMERAS
+        cameras = config.camera_sizes("navigation", CAMERAS, CAMERAS)
         if config.context is not None:
             raise UserError(
                 "navigation has no contexts: an episode's goal is drawn within its world"
             )
         spec = Spec(
             embodiment=embodiment,
-            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            cameras=cameras,
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
             goal_camera=GOAL_CAMERA if GOAL_CAMERA in cameras else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from manyparts.core.errors import SurroundingsWarning
 from manyparts.core.extras import PackageError, load_package
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.prediction.calibration import QUANTILES
-from manyparts.evaluation.prediction.forecast import Forecast, labels
+from manyparts.evaluation.prediction.forecast import Forecast, Horizon, labels
 
 _LEGEND_WIDTH = 52  # characters of a legend as wide as a panel
 
@@ -43,32 +44,65 @@ def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
 
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:
-    """An SVG of one panel, or of two where a model predicts a distribution. Bars are intervals over
-    episodes."""
+    """An SVG of a panel of errors of states, one of errors of images, and one of calibration, each
+    if a model predicts such. Bars are intervals over episodes."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    panels = 1 + any(forecast.calibration for forecast in forecasts)
-    figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    panels = []
+    rows = [row for forecast in forecasts for row in forecast.horizons]
+    if any(row.error is not None for row in rows):
+        panels.append(partial(_draw_errors, label="mean square error, in stds", of=_state_error))
+    if any(row.image for row in rows):
+        label = "mean square error of pixels"
+        panels.append(partial(_draw_errors, label=label, of=_image_error))
+    if any(forecast.calibration for forecast in forecasts):
+        panels.append(_draw_calibration)
+    figure = Figure(figsize=(4.6 * len(panels), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = labels([forecast.run for forecast in forecasts])
-    _draw_errors(axes[0], forecasts, names)
-    if panels > 1:
-        _draw_calibration(axes[1], forecasts, names)
+    for panel, drawing in zip(axes, panels, strict=True):
+        drawing(panel, forecasts, names)
     drawn = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
     return drawn.getvalue()
 
 
-def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]) -> None:
+_Errors = tuple[float, float | None, float | None, float]
+"""An error, the bounds of its interval, and the error of predicting that nothing changes."""
+
+
+def _state_error(row: Horizon) -> _Errors | None:
+    if row.error is None or row.still is None:
+        return None
+    return row.error, row.low, row.high, row.still
+
+
+def _image_error(row: Horizon) -> _Errors | None:
+    image = row.image
+    return None if image is None else (image.error, image.low, image.high, image.still)
+
+
+def _draw_errors(
+    panel: Any,
+    forecasts: Sequence[Forecast],
+    names: Sequence[str],
+    *,
+    label: str,
+    of: Callable[[Horizon], _Errors | None],
+) -> None:
+    """Draw errors by steps ahead, of the models that have them."""
     steps = [row.steps for row in forecasts[0].horizons]
+    still: list[float] = []
     for number, (forecast, name) in enumerate(zip(forecasts, names, strict=True)):
-        error = np.array([row.error for row in forecast.horizons])
-        bounds = [
-            (row.error, row.error) if row.low is None else (row.low, row.high)
-            for row in forecast.horizons
-        ]
-        low, high = np.array(bounds).T
+        rows = [errors for row in forecast.horizons if (errors := of(row)) is not None]
+        if not rows:
+            continue
+        error, still = np.array([row[0] for row in rows]), [row[3] for row in rows]
+        low, high = (
+            np.array([row[0] if row[side] is None else row[side] for row in rows])
+            for side in (1, 2)
+        )
         bars = np.maximum([error - low, high - error], 0)
         # Each model's points are moved a little to the side, so that bars do not hide each other.
         moved = np.array(steps) * 1.03 ** (number - (len(names) - 1) / 2)
@@ -82,10 +116,9 @@ def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]
             markersize=3,
             capsize=2,
         )
-    still = [row.still for row in forecasts[0].horizons]
     panel.plot(steps, still, "--", color="0.5", label="nothing changes")
     panel.set(xscale="log", yscale="log", xticks=steps, xticklabels=steps, xlabel="steps ahead")
-    panel.set(ylabel="mean square error, in stds")
+    panel.set(ylabel=label)
     panel.minorticks_off()
     _legend(panel)
 

@@ -4,7 +4,7 @@ the real ones."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,19 +13,17 @@ from jaxtyping import Float
 
 from manyparts.evaluation.prediction.calibration import Calibration
 
-TrainedOn = Literal["other data", "other episodes", "these episodes"]
-"""What a model was trained on, compared with the predicted episodes."""
+TrainedOn = Literal["other data", "other episodes", "these episodes", "its own episodes"]
+"""What a model was trained on, compared with the predicted episodes; its own episodes are those
+that its agent played while it learned."""
 
 
 @dataclass(frozen=True)
-class Horizon:
-    """Errors of predictions so many steps ahead."""
-
-    steps: int
-    """Steps ahead."""
+class ImageError:
+    """Errors of predicted images: mean squares over pixels with values from 0 to 1."""
 
     error: float
-    """Mean square error of the state, in stds of the training data."""
+    """The model's."""
 
     low: float | None
     """Lower bound of its 95 % bootstrap interval over episodes; None with a single episode."""
@@ -36,11 +34,35 @@ class Horizon:
     still: float
     """Error of predicting that nothing changes."""
 
+
+@dataclass(frozen=True)
+class Horizon:
+    """Errors of predictions so many steps ahead."""
+
+    steps: int
+    """Steps ahead."""
+
+    error: float | None
+    """Mean square error of the state, in stds of the training data; None if the model predicts
+    images alone."""
+
+    low: float | None
+    """Lower bound of its 95 % bootstrap interval over episodes; None with a single episode."""
+
+    high: float | None
+    """Upper bound of this interval."""
+
+    still: float | None
+    """Error of predicting that nothing changes."""
+
     reward: float | None
     """Mean square error of the reward; None if the dataset has no rewards."""
 
     dimensions: dict[str, float]
     """Error of each dimension of the state, by its name."""
+
+    image: ImageError | None = None
+    """Errors of images; None if the model predicts none."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +79,8 @@ class Forecast:
     """Number of episodes that were predicted."""
 
     trained_on: TrainedOn
-    """Whether the model was trained on other datasets, on other episodes of this one, or on some of
-    the predicted episodes."""
+    """Whether the model was trained on other datasets, on other episodes of this one, on some of
+    the predicted episodes, or on what its agent did itself."""
 
     horizons: tuple[Horizon, ...]
     """Errors by steps ahead."""
@@ -87,8 +109,15 @@ class Imagined:
     """Real rewards of the t - 1 actions; NaN if the dataset has none."""
 
     imagined: dict[str, tuple[np.ndarray, np.ndarray]]
-    """By the models' names, states (t - 1 - context, s) from step context + 1 on, and rewards
-    (t - 1 - context,) from step context on."""
+    """By the models' names, states (t - 1 - context, s) from step context + 1 on, of which s is 0
+    for a model of images alone, and rewards (t - 1 - context,) from step context on."""
+
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    """Camera to its real images, uint8 (t, h, w, 3), if a model predicts images."""
+
+    drawn: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """By the names of models that predict images, camera to what the model drew of each of the t
+    steps, also of those that it saw."""
 
 
 def labels(runs: Sequence[str]) -> list[str]:

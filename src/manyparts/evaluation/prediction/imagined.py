@@ -4,8 +4,8 @@ scenes."""
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,16 @@ CURVES, FILM = "imagined.svg", "imagined-{}.mp4"
 MAX_CURVES = 12
 _REAL, _CONTEXT = "0.2", "0.93"  # greys
 _FRAME = 6  # pixels around an image, in the model's colour where it imagines
+_SIDE = 192  # pixels that images are enlarged to, about
 
 
 def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> list[str]:
-    """Write imagined.svg, and imagined-N.mp4 of each window if a simulator can draw it.
+    """Write imagined.svg, and imagined-N.mp4 of each window.
 
-    Films of an earlier run are deleted. A film has the real scene on the left, then each model's,
-    drawn from states by the simulator that they were recorded in. Around a scene that a model
-    imagines is a frame of its curve's colour; a state that is not finite is black.
+    Films of an earlier run are deleted. A film has the real scene on the left, then each model's. A
+    model that predicts images draws them itself. Those that predict states are drawn by the
+    simulator that the states were recorded in, if it can; a state that is not finite is black.
+    Around a scene that a model imagines is a frame of its curve's colour.
 
     Args:
         windows: what models imagined, see `imagine`.
@@ -54,19 +56,19 @@ def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> 
         for number, window in enumerate(windows):
             path = folder / FILM.format(number)
             try:
-                with closing(_simulator(dataset, window)) as env:
-                    write_video(path, _film(env, window), fps=min(30.0, dataset.fps))
+                with _columns(window, dataset) as columns:
+                    write_video(path, _film(columns, window), fps=min(30.0, dataset.fps))
             except UserError as reason:
                 return [*lines, f"no film: {reason}"]
             bar.show(number + 1, "")
-            models = ", ".join(window.imagined)
+            models = ", ".join(window.drawn or window.imagined)
             lines.append(f"{path}: episode {window.episode}; from the left: real, {models}")
     return lines
 
 
 def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
-    """An SVG with a column for each window, and a row for each number of the state and for the
-    reward.
+    """An SVG with a column for each window, and a row for each number of the state, if a model
+    predicts states, and for the reward.
 
     If the state has more than `MAX_CURVES` numbers, those are drawn that vary most, in the
     dataset's stds. The models' context is shaded.
@@ -82,15 +84,20 @@ def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
     from matplotlib.figure import Figure
 
     names = dataset.spec.state_names
-    std = Codec.of(dataset.spec, dataset.statistics).normaliser.scale
-    spread = np.mean([window.state.std(axis=0) for window in windows], axis=0) / std
-    rows = sorted(np.argsort(-spread, kind="stable")[:MAX_CURVES].tolist())
+    rows: list[int] = []
+    if any(state.shape[1] for state, _ in windows[0].imagined.values()):
+        std = Codec.of(dataset.spec, dataset.statistics).normaliser.scale
+        spread = np.mean([window.state.std(axis=0) for window in windows], axis=0) / std
+        rows = sorted(np.argsort(-spread, kind="stable")[:MAX_CURVES].tolist())
     figure = Figure(figsize=(4.2 * len(windows), 1.1 * (len(rows) + 1) + 0.8), layout="constrained")
     panels = figure.subplots(len(rows) + 1, len(windows), squeeze=False, sharex="col")
     for column, window in zip(panels.T, windows, strict=True):
         column[0].set_title(f"episode {window.episode}, from frame {window.first}", fontsize=9)
         for panel, number in zip(column, rows, strict=False):
-            states = {name: state[:, number] for name, (state, _) in window.imagined.items()}
+            states = {
+                name: state[:, number] if state.shape[1] else np.zeros(0)
+                for name, (state, _) in window.imagined.items()
+            }
             real = window.state[:, number]
             _draw(panel, window.context, real, states, names[int(number)])
         rewards = {name: reward for name, (_, reward) in window.imagined.items()}
@@ -144,24 +151,56 @@ def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
     return env
 
 
-def _film(env: Environment, window: Imagined) -> Iterator[np.ndarray]:
-    """Rows of images, step by step: the real scene, and each model's."""
-    from matplotlib.colors import to_rgb
+@contextmanager
+def _columns(window: Imagined, dataset: EpisodeDataset) -> Iterator[list[Iterator[np.ndarray]]]:
+    """Images step by step: of the real scene, and of each model's.
 
+    Raises:
+        UserError: no model predicts images, and there is no simulator that draws states.
+    """
+    if window.drawn:
+        yield [iter(_stacked(images)) for images in (window.images, *window.drawn.values())]
+        return
     # In its context a model has the real states.
     imagined = [
         np.concatenate([window.state[: window.context + 1], states])
         for states, _ in window.imagined.values()
     ]
-    columns = [_scenes(env, states) for states in (window.state, *imagined)]
+    with closing(_simulator(dataset, window)) as env:
+        yield [_scenes(env, states) for states in (window.state, *imagined)]
+
+
+def _film(columns: Sequence[Iterator[np.ndarray]], window: Imagined) -> Iterator[np.ndarray]:
+    """Rows of images, step by step: the real scene, and each model's."""
+    from matplotlib.colors import to_rgb
+
+    models = list(window.imagined)
+    own = [f"C{models.index(name)}" for name in window.drawn or models]
     for step, row in enumerate(zip(*columns, strict=True)):
-        colours = [_REAL]
-        for index in range(len(imagined)):
-            colours.append(f"C{index}" if step > window.context else _REAL)
+        imagined = own if step > window.context else [_REAL] * len(own)
+        colours = [_REAL, *imagined]
         framed = [
             _framed(image, to_rgb(colour)) for image, colour in zip(row, colours, strict=True)
         ]
         yield np.concatenate(framed, axis=1)
+
+
+def _stacked(images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The images of all cameras below each other, enlarged for the eye: uint8 (t, h, w, 3) with
+    even sides."""
+    large = []
+    for frames in images.values():
+        factor = max(1, round(_SIDE / max(frames.shape[1:3])))
+        large.append(frames.repeat(factor, axis=1).repeat(factor, axis=2))
+    width = max(frames.shape[2] for frames in large)
+    width += width % 2
+    height = sum(frames.shape[1] for frames in large)
+    stacked = np.zeros((len(large[0]), height + height % 2, width, 3), np.uint8)
+    top = 0
+    for frames in large:
+        stacked[:, top : top + frames.shape[1], : frames.shape[2]] = frames
+        top += frames.shape[1]
+    return stacked
 
 
 def _scenes(env: Environment, states: Float[np.ndarray, "t s"]) -> Iterator[np.ndarray]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,22 +14,25 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from manyparts.agents.loading import load_system
 from manyparts.core.arguments import path_of, whole
-from manyparts.core.columns import STATE
 from manyparts.core.devices import threads
-from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.splits import seen_episodes
-from manyparts.embodiment.codec import Codec
 from manyparts.evaluation.prediction.calibration import Calibration, calibration
 from manyparts.evaluation.prediction.chart import draw, write_chart
-from manyparts.evaluation.prediction.forecast import Forecast, Horizon, Imagined, TrainedOn, labels
+from manyparts.evaluation.prediction.forecast import (
+    Forecast,
+    Horizon,
+    ImageError,
+    Imagined,
+    TrainedOn,
+    labels,
+)
+from manyparts.evaluation.prediction.forecasters import Forecaster
 from manyparts.evaluation.prediction.windows import Window, draw_windows
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.models.dynamics.distributional import Distributional
-from manyparts.models.dynamics.world_model import WorldModel, step_by_step
 
 HORIZONS = (1, 5, 10, 25, 50)
 RESULTS, CHART = "prediction.json", "prediction.svg"
@@ -38,31 +40,17 @@ _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class _Forecaster:
-    """A run's model and embodiment.
-
-    Attributes:
-        run: its folder.
-        model: the dynamics model.
-        codec: between states and actions and the model's.
-        seen: see `seen_episodes`.
-    """
-
-    run: str
-    model: Any
-    codec: Codec
-    seen: np.ndarray | None
-
-
-@dataclass(frozen=True)
 class _Errors:
     """Squared errors of one prediction at each of h steps: of the model's states (h, s), of
-    standing still (h, s), and of the rewards (h,)."""
+    standing still (h, s), of the rewards (h,), and the means over pixels of the model's images (h,)
+    and of standing still (h,); the last two are empty if it predicts no images."""
 
     episode: int
     state: np.ndarray
     still: np.ndarray
     reward: np.ndarray
+    image: np.ndarray
+    still_image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class _Setup:
     """
 
     dataset: EpisodeDataset
-    forecasters: list[_Forecaster]
+    forecasters: list[Forecaster]
     context: int
     windows: list[Window]
     rewarded: bool
@@ -94,8 +82,10 @@ def open_loop(
     seed: int = 0,
     output: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
+    seen: int | None = None,
 ) -> list[Forecast]:
-    """Measure the predictions of dynamics models, all on the same windows of a dataset.
+    """Measure the predictions of dynamics models or latent worlds, all on the same windows of a
+    dataset.
 
     If a model was trained on the dataset, only episodes are predicted that all models held out; if
     none of these is long enough, any episode is (see `Forecast.trained_on`). Errors of all models
@@ -106,11 +96,12 @@ def open_loop(
         runs: run or checkpoint folders of dynamics models, or a single one.
         data: a dataset, or its folder.
         horizons: steps ahead.
-        windows: number of predictions, spread over the episodes. Each begins after as many real
-            steps as the model with the longest context takes.
+        windows: number of predictions, spread over the episodes.
         seed: of where windows begin, and of what models draw.
         output: folder for prediction.json and prediction.svg; None: nothing is written.
         changes: of settings, for the models that have them; see `load_system`.
+        seen: observations that all models get before they predict; None: as many as the model with
+            the longest context takes, which is 5 for a latent world.
 
     Returns:
         One forecast per run.
@@ -121,7 +112,7 @@ def open_loop(
     """
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
-    setup = _prepare(runs, data, max(horizons), windows, seed, changes)
+    setup = _prepare(runs, data, max(horizons), windows, seed, changes, seen)
     unit = setup.forecasters[0].codec.normaliser.scale
     forecasts = [_forecast(each, setup, horizons, unit) for each in setup.forecasters]
     if output is not None:
@@ -138,6 +129,7 @@ def imagine(
     windows: int,
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
+    seen: int | None = None,
 ) -> list[Imagined]:
     """The first windows of `open_loop` for this horizon, and what its models imagine of them.
 
@@ -148,6 +140,7 @@ def imagine(
         windows: number of windows.
         seed: as in `open_loop`.
         changes: as in `open_loop`.
+        seen: as in `open_loop`.
 
     Returns:
         One record per window. Its rewards are NaN if the dataset has none.
@@ -155,20 +148,34 @@ def imagine(
     Raises:
         UserError: see `open_loop`.
     """
-    setup = _prepare(runs, data, horizon, windows, seed, changes)
+    setup = _prepare(runs, data, horizon, windows, seed, changes, seen)
     names = labels([each.run for each in setup.forecasters])
     results = []
     for window in setup.windows:
-        imagined = {}
+        imagined, drawn = {}, {}
         for name, forecaster in zip(names, setup.forecasters, strict=True):
             with threads(1):
-                states, rewards = _imagine(forecaster, window, setup.context)
-            imagined[name] = (forecaster.codec.decode_state(states), rewards)
+                foreseen = forecaster.foresee(window, setup.context)
+            states = foreseen.state
+            if forecaster.predicts_states:
+                states = forecaster.codec.decode_state(states)
+            imagined[name] = (states, foreseen.reward)
+            if foreseen.images:
+                drawn[name] = foreseen.images
         reward = np.full(len(window.reward), np.nan, np.float32)
         if setup.rewarded:
             reward = window.reward.numpy()
         results.append(
-            Imagined(window.episode, window.first, setup.context, window.state, reward, imagined)
+            Imagined(
+                episode=window.episode,
+                first=window.first,
+                context=setup.context,
+                state=window.state,
+                reward=reward,
+                imagined=imagined,
+                images=window.images,
+                drawn=drawn,
+            )
         )
     return results
 
@@ -180,10 +187,13 @@ def _prepare(
     windows: int,
     seed: int,
     changes: Mapping[str, Any] | None,
+    seen: int | None,
 ) -> _Setup:
     """Load the models, and draw the windows."""
     paths = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
     windows, seed = whole("windows", windows), whole("seed", seed)
+    if seen is not None:
+        seen = whole("seen", seen, minimum=1)
     if windows < 1 or not paths:
         raise UserError(
             f"{windows} windows and {len(paths)} runs to predict with; expected at least 1 each"
@@ -199,41 +209,17 @@ def _prepare(
     forecasters = []
     for path, info in zip(paths, infos, strict=True):
         own = {name: value for name, value in changes.items() if name in info.model}
-        forecasters.append(_forecaster(path, dataset, own))
-    context = max(each.model.steps for each in forecasters) - 1
-    seen = [each.seen for each in forecasters if each.seen is not None]
-    avoided = np.unique(np.concatenate(seen or [[]]))
-    drawn = list(draw_windows(dataset, avoided, context, horizon, windows, seed))
+        forecasters.append(Forecaster.load(path, dataset, own))
+    context = (seen or max(each.usually_seen for each in forecasters)) - 1
+    learned = [each.seen for each in forecasters if each.seen is not None]
+    avoided = np.unique(np.concatenate(learned or [[]]))
+    cameras = sorted({camera for each in forecasters for camera in each.cameras})
+    drawn = list(draw_windows(dataset, avoided, context, horizon, windows, seed, cameras))
     return _Setup(dataset, forecasters, context, drawn, dataset.has_rewards)
 
 
-def _forecaster(
-    run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any]
-) -> _Forecaster:
-    """The model of a run, which must fit the dataset."""
-    system, info = load_system(run, changes)
-    model = system.eval().model
-    if not isinstance(model, WorldModel):
-        raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
-    embodiment = info.embodiment_of(
-        dataset.spec, f"{dataset.path} is of another embodiment than {run}"
-    )
-    normaliser = embodiment.codec.normaliser
-    here = dataset.statistics[STATE]
-    moves = normaliser.held(np.asarray(here.min)) | normaliser.held(np.asarray(here.max))
-    for number in np.flatnonzero(moves):
-        warnings.warn(
-            f"state {dataset.spec.state_names[number]} moves here, but was always "
-            f"{normaliser.mean[number]:g} in the data of {run}, which predicts nothing of it",
-            DatasetWarning,
-            stacklevel=2,
-        )
-    seen = seen_episodes(info.provenance, dataset)
-    return _Forecaster(str(run), model, embodiment.codec, seen)
-
-
 def _forecast(
-    forecaster: _Forecaster, setup: _Setup, horizons: Sequence[int], unit: Float[np.ndarray, "s"]
+    forecaster: Forecaster, setup: _Setup, horizons: Sequence[int], unit: Float[np.ndarray, "s"]
 ) -> Forecast:
     """The errors of one model, in stds `unit`."""
     names, scale = setup.dataset.spec.state_names, forecaster.codec.normaliser.scale / unit
@@ -247,13 +233,13 @@ def _forecast(
         run=forecaster.run,
         windows=len(setup.windows),
         episodes=len(episodes),
-        trained_on=_trained_on(forecaster.seen, episodes),
+        trained_on=_trained_on(forecaster, episodes),
         horizons=tuple(rows),
         calibration=_calibration(forecaster, setup),
     )
 
 
-def _calibration(forecaster: _Forecaster, setup: _Setup) -> Calibration | None:
+def _calibration(forecaster: Forecaster, setup: _Setup) -> Calibration | None:
     """That of a model which predicts distributions."""
     if not isinstance(forecaster.model, Distributional):
         return None
@@ -262,41 +248,54 @@ def _calibration(forecaster: _Forecaster, setup: _Setup) -> Calibration | None:
     return calibration(transform[:, : len(names)], names)
 
 
-def _trained_on(seen: np.ndarray | None, episodes: np.ndarray) -> TrainedOn:
-    if seen is None:
-        return "other data"
-    return "these episodes" if np.isin(episodes, seen).any() else "other episodes"
+def _trained_on(forecaster: Forecaster, episodes: np.ndarray) -> TrainedOn:
+    if forecaster.seen is None:
+        return "its own episodes" if forecaster.learned_by_acting else "other data"
+    return "these episodes" if np.isin(episodes, forecaster.seen).any() else "other episodes"
 
 
 def _errors(
-    forecaster: _Forecaster, window: Window, context: int, scale: Float[np.ndarray, "s"]
+    forecaster: Forecaster, window: Window, context: int, scale: Float[np.ndarray, "s"]
 ) -> _Errors:
     """The errors of one prediction. scale: from the model's stds to those of the result."""
-    state = forecaster.codec.normaliser.scaled(window.state)
-    (predicted, rewards), truth = _imagine(forecaster, window, context), state[context + 1 :]
+    predicted = forecaster.foresee(window, context)
+    state, truth = predicted.state[:, :0], predicted.state[:, :0]
+    still = truth
+    if forecaster.predicts_states:
+        real = forecaster.codec.normaliser.scaled(window.state)
+        state, truth, still = predicted.state * scale, real[context + 1 :] * scale, real[context]
+        still = still * scale
+    image, still_image = _image_errors(predicted.images, window.images, context)
     return _Errors(
         window.episode,
-        np.square((predicted - truth) * scale),
-        np.square((state[context] - truth) * scale),
-        np.square(rewards - window.reward[context:].numpy()),
+        np.square(state - truth),
+        np.square(still - truth),
+        np.square(predicted.reward - window.reward[context:].numpy()),
+        image,
+        still_image,
     )
 
 
-def _imagine(
-    forecaster: _Forecaster, window: Window, context: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """States (h, s), normalised, and rewards (h,) that the model predicts after `context` steps of
-    a window."""
-    state = torch.from_numpy(forecaster.codec.encode_state(window.state[: context + 1]))
-    action = torch.from_numpy(forecaster.codec.encode_action(window.action))
-    encoded = forecaster.model.encode(state, action[:context], window.reward[:context])
-    imagination = encoded.imagine(1, torch.Generator().manual_seed(window.seed))
-    observation, reward = step_by_step(imagination, action[None, context:])
-    return observation[0].numpy(), reward[0].numpy()
+def _image_errors(
+    drawn: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray], context: int
+) -> tuple[Float[np.ndarray, "h"], Float[np.ndarray, "h"]]:
+    """The mean squared errors of the pixels of all cameras, from 0 to 1: of the images that a model
+    drew, and of the last one that it saw. Empty without images."""
+    errors, still, pixels = [], [], []
+    for camera, frames in drawn.items():
+        truth = real[camera].astype(np.float32) / 255
+        ahead = truth[context + 1 :]
+        predicted = frames[context + 1 :].astype(np.float32) / 255
+        errors.append(np.square(predicted - ahead).mean(axis=(1, 2, 3)))
+        still.append(np.square(truth[context] - ahead).mean(axis=(1, 2, 3)))
+        pixels.append(truth[0].size)
+    if not errors:
+        return np.zeros(0), np.zeros(0)
+    return np.average(errors, axis=0, weights=pixels), np.average(still, axis=0, weights=pixels)
 
 
 def _transform(
-    forecaster: _Forecaster, windows: Sequence[Window], context: int
+    forecaster: Forecaster, windows: Sequence[Window], context: int
 ) -> Float[np.ndarray, "n m"]:
     """The probability integral transform of every step that was predicted, each one step ahead."""
     state = torch.from_numpy(
@@ -317,16 +316,30 @@ def _transform(
 
 def _row(errors: Sequence[_Errors], steps: int, names: Sequence[str], *, rewarded: bool) -> Horizon:
     """The errors of all windows, so many steps ahead."""
+    episodes = np.array([each.episode for each in errors])
     state = np.array([each.state[steps - 1] for each in errors])
-    low, high = _interval(state.mean(axis=1), np.array([each.episode for each in errors]))
+    error, low, high, still, dimensions = None, None, None, None, {}
+    if state.shape[1]:
+        error = float(state.mean())
+        low, high = _interval(state.mean(axis=1), episodes)
+        still = float(np.mean([each.still[steps - 1] for each in errors]))
+        dimensions = dict(zip(names, state.mean(axis=0).tolist(), strict=True))
+    image = None
+    if errors[0].image.size:
+        of_windows = np.array([each.image[steps - 1] for each in errors])
+        unchanged = np.mean([each.still_image[steps - 1] for each in errors])
+        image = ImageError(
+            float(of_windows.mean()), *_interval(of_windows, episodes), float(unchanged)
+        )
     return Horizon(
         steps=steps,
-        error=float(state.mean()),
+        error=error,
         low=low,
         high=high,
-        still=float(np.mean([each.still[steps - 1] for each in errors])),
+        still=still,
         reward=float(np.mean([each.reward[steps - 1] for each in errors])) if rewarded else None,
-        dimensions=dict(zip(names, state.mean(axis=0).tolist(), strict=True)),
+        dimensions=dimensions,
+        image=image,
     )
 
 

@@ -40,9 +40,19 @@ class Window:
     seed: int
     """Seed of what models draw."""
 
+    images: dict[str, np.ndarray]
+    """Camera to its images of the t steps, uint8 (t, h, w, 3); of the cameras that were asked
+    for."""
+
 
 def draw_windows(
-    dataset: EpisodeDataset, avoided: np.ndarray, context: int, horizon: int, count: int, seed: int
+    dataset: EpisodeDataset,
+    avoided: np.ndarray,
+    context: int,
+    horizon: int,
+    count: int,
+    seed: int,
+    cameras: Sequence[str] = (),
 ) -> Iterator[Window]:
     """Draw windows, evenly over the episodes that are long enough.
 
@@ -53,6 +63,7 @@ def draw_windows(
         horizon: steps of each prediction.
         count: number of windows.
         seed: of the drawing, and of what models draw in each window.
+        cameras: whose images are read.
 
     Raises:
         UserError: no episode is long enough, or a window has numbers that cannot be.
@@ -74,22 +85,37 @@ def draw_windows(
     for number in range(count):
         episode = int(episodes[number % len(episodes)])
         first = int(generator.integers(lengths[episode] - needed + 1))
-        yield _window(dataset, episode, first, needed, derive_seed("dream", seed, number))
+        drawn = derive_seed("dream", seed, number)
+        yield _window(dataset, episode, first, needed, drawn, cameras)
 
 
-def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed: int) -> Window:
+def _window(
+    dataset: EpisodeDataset,
+    episode: int,
+    first: int,
+    frames: int,
+    seed: int,
+    cameras: Sequence[str],
+) -> Window:
     columns, length = dataset.columns(episode), dataset.length(episode)
     rows = slice(first, first + frames)
     contract, where = dataset.spec.action, f"{dataset.path}: episode {episode}, frame"
+    stateless = np.zeros((length, 0), np.float32)
     state, action, reward = (
         np.asarray(values, np.float32).reshape(length, -1)[rows]
-        for values in (columns[STATE], columns[ACTION], dataset.rewards(episode, columns))
+        for values in (
+            columns[STATE] if dataset.spec.state_names else stateless,
+            columns[ACTION],
+            dataset.rewards(episode, columns),
+        )
     )
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
     _require(~outside_bounds(contract, action), action, contract.names, where, first, bounds)
-    return Window(episode, first, state, action[:-1], torch.tensor(reward[:-1, 0]), seed)
+    steps = np.arange(first, first + frames)
+    images = {camera: dataset.frames(episode, camera, steps) for camera in cameras}
+    return Window(episode, first, state, action[:-1], torch.tensor(reward[:-1, 0]), seed, images)
 
 
 def _require(

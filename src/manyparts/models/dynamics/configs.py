@@ -229,6 +229,7 @@ class CategoricalLatentConfig:
 ALL_SOURCES = -1  # as many sources as a run has datasets
 LatentConfig = GaussianLatentConfig | CategoricalLatentConfig
 Sees = Literal["state", "images", "both"]
+TakenActions = Literal["own", "none"]
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,10 @@ class LatentWorldConfig:
     """Datasets that the model tells apart, for teachers that share one model; 0: it does not; -1:
     all that it is trained on."""
 
+    actions: TakenActions = "own"
+    """What the model reads of actions: its "own" data's, or "none", zeros, as of videos without
+    actions. No policy is learned in a world without actions."""
+
     def __post_init__(self) -> None:
         minima = {"width": 1, "depth": 1, "head_layers": 1, "sources": ALL_SOURCES}
         for name, minimum in minima.items():
@@ -264,6 +269,8 @@ class LatentWorldConfig:
                 )
         if self.sees not in ("state", "images", "both"):
             raise UserError(f"model.sees is {self.sees!r}; choices: state, images, both")
+        if self.actions not in ("own", "none"):
+            raise UserError(f"model.actions is {self.actions!r}; choices: own, none")
 
 
 @dataclass(frozen=True)
@@ -302,7 +309,7 @@ class TaughtWorldConfig(LatentWorldConfig):
     relevance: str = "learned"
     """How much each teacher counts in a state: "learned" by a layer, as in the paper; by the
     "distance" of its features from the student's; by its "prediction", how well it foresees what
-    is seen; "uniform"; or "fixed:0" and so on, one teacher alone."""
+    is seen; "uniform"; or "fixed:NAME", one teacher alone, by its name or its number from 0."""
 
     temperature: float = 1.0
     """Softness of relevance by distance or prediction; above 0."""
@@ -310,8 +317,12 @@ class TaughtWorldConfig(LatentWorldConfig):
     source_input: bool = False
     """Whether the projection of teachers' features also gets the number of the teacher, one-hot."""
 
-    teacher_actions: Literal["own", "none"] = "own"
+    teacher_actions: TakenActions = "own"
     """Which actions teachers take: the student's in the same places, or zeros."""
+
+    random_teachers: bool = False
+    """Whether teachers keep random weights instead of those that they learned, which shows how much
+    of what they teach is knowledge."""
 
     guide: int = 50
     """Numbers of the guide that an actor may read, a hidden layer of the decoder of actions."""
@@ -329,16 +340,39 @@ class TaughtWorldConfig(LatentWorldConfig):
                 raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
         if self.temperature <= 0:
             raise UserError(f"model.temperature is {self.temperature}; expected above 0")
+        if self.teacher_actions not in ("own", "none"):
+            raise UserError(
+                f"model.teacher_actions is {self.teacher_actions!r}; choices: own, none"
+            )
         kinds = ("learned", "distance", "prediction", "uniform")
-        count = sum(len(teacher.names) for teacher in self.teachers)
-        number = self.relevance.removeprefix("fixed:")
-        is_fixed = self.relevance.startswith("fixed:") and number.isdigit()
+        fixed = self.relevance.removeprefix("fixed:")
+        is_fixed = fixed not in ("", self.relevance)
         if self.relevance not in kinds and not is_fixed:
             raise UserError(
-                f"model.relevance is {self.relevance!r}; choices: {', '.join(kinds)}, fixed:0"
+                f"model.relevance is {self.relevance!r}; choices: {', '.join(kinds)}, fixed:NAME"
             )
-        if is_fixed and count and int(number) >= count:
-            raise UserError(f"model.relevance is {self.relevance}, but there are {count} teachers")
+        names = self.teacher_names
+        is_known = fixed in names or (fixed.isdecimal() and int(fixed) < len(names))
+        if is_fixed and names and not is_known:
+            raise UserError(
+                f"model.relevance is {self.relevance!r}, but the teachers are {', '.join(names)}"
+            )
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """Names of all teachers, in their order."""
+        names: list[str] = []
+        for teacher in self.teachers:
+            names += teacher.names
+        return tuple(names)
+
+    @property
+    def fixed_teacher(self) -> int | None:
+        """The index of the one teacher that counts, if `relevance` fixes it."""
+        name, names = self.relevance.removeprefix("fixed:"), self.teacher_names
+        if name == self.relevance:
+            return None
+        return names.index(name) if name in names else int(name)
 
 
 DynamicsConfig = (

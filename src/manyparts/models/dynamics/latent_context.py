@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.markov_context import require_actions
@@ -39,17 +40,11 @@ class LatentContext:
         return LatentContext(self.model, self.model.observed(recurrent, embedding))
 
 
-@torch.no_grad()
-def encode(
-    model: LatentWorld, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"]
-) -> LatentContext:
-    """Return the context after t observed states and the u = t - 1 actions between them."""
-    filtered = model.filter(model.embed({}, observation)[None], action[None])
-    return LatentContext(model, WorldState(filtered.recurrent[:, -1], filtered.drawn[:, -1]))
-
-
 class LatentImagination:
-    """See `Imagination`: it goes on with the most likely variables at each step."""
+    """See `Imagination`: it goes on with the most likely variables at each step.
+
+    Actions are those of one body. Of a model of several they are padded with zeros.
+    """
 
     def __init__(self, model: LatentWorld, state: WorldState) -> None:
         self._model, self._state = model, state
@@ -58,6 +53,7 @@ class LatentImagination:
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
         """See `Imagination.step`. Of a model that sees only images, the observation is empty."""
         model = self._model
+        action = F.pad(action, (0, max(0, model.action_dimension - action.shape[-1])))
         require_actions(action, len(self._state.recurrent), model.action_dimension)
         self._state = model.imagined(self._state, action)
         features = self._state.features

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.core.records import Batch
+from manyparts.core.spec import SHOWN_DIFFERENCES
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
 from manyparts.models.dynamics.configs import GaussianLatentConfig, LatentConfig, LatentWorldConfig
@@ -95,6 +97,18 @@ class LatentFilter(StateSpace):
         parts = [state] if self.state_dimension else []
         parts += [self.encoders[name](images[name]) for name in self.cameras]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def advance(
+        self,
+        recurrent: Float[Tensor, "n d"],
+        drawn: Float[Tensor, "n z"],
+        action: Float[Tensor, "n a"],
+    ) -> Float[Tensor, "n d"]:
+        """See `StateSpace.advance`. action: `conditioned` on its source."""
+        if self.config.actions == "none":
+            # The source that follows the action is kept.
+            action = F.pad(action[:, self.action_dimension :], (self.action_dimension, 0))
+        return super().advance(recurrent, drawn, action)
 
     def conditioned(
         self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
@@ -208,7 +222,16 @@ def _require_fitting(
     if config.sees != "images" and not embodiments.state_dimension:
         raise UserError(f"{names} has no state; set model.sees to images")
     if config.sees != "images" and len(embodiments.specs) > 1:
+        first, second = embodiments.specs[:2]
+        different = first_of(second.differences(first), SHOWN_DIFFERENCES, separator="; ")
         raise UserError(
-            f"states of several embodiments ({names}) mean different things; set model.sees to "
-            "images, or train on one embodiment"
+            f"states of several embodiments ({names}) mean different things ({different}); set "
+            "model.sees to images, or train on one embodiment"
+        )
+    cameras = {spec.embodiment: len(spec.cameras) for spec in embodiments.specs}
+    if config.sees != "state" and len(set(cameras.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in cameras.items())
+        raise UserError(
+            f"embodiments have different numbers of cameras ({counts}), and one model sees all; "
+            "collect each with as many"
         )

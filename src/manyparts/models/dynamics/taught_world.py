@@ -89,9 +89,9 @@ class TaughtWorld(LatentWorld):
         kind, count = self.config.relevance, taught.shape[-2]
         if kind == "uniform":
             return torch.full_like(surprise, 1 / count)
-        if kind.startswith("fixed:"):
+        if (fixed := self.config.fixed_teacher) is not None:
             chosen = torch.zeros_like(surprise)
-            chosen[..., int(kind.removeprefix("fixed:"))] = 1
+            chosen[..., fixed] = 1
             return chosen
         if kind == "distance":
             # The minimiser of sum w m + t sum w log w over weights w, for distances m.

@@ -149,7 +149,11 @@ class Teachers(nn.Module):
         return state
 
     def _taken(self, config: TeacherConfig, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
-        """Return actions as a teacher takes them: cut or padded with zeros to its own size."""
+        """Return actions as a teacher takes them: cut or padded with zeros to its own size.
+
+        A teacher of another body takes the first actions of the student for its own. What it
+        predicts is then wrong, while what it makes of images is not.
+        """
         if self.actions == "none":
             return action.new_zeros(len(action), config.action)
         missing = config.action - action.shape[-1]

@@ -21,11 +21,14 @@ from manyparts.studies.engine.stages import (
     Cut,
     Evaluate,
     EvaluateReference,
+    Export,
     Mixed,
     Probe,
+    Run,
     Score,
     Stage,
     Train,
+    TrainOnline,
     folder,
     product,
 )
@@ -42,7 +45,9 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
     functions: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
         Cut: _cut,
+        Export: _export,
         Train: _train,
+        TrainOnline: _train_online,
         Evaluate: _evaluate,
         EvaluateReference: _evaluate_reference,
         Score: _score,
@@ -53,8 +58,8 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
         facts = functions[type(stage)](stage, output, cores)
     write_atomically(stage_folder / DONE, json.dumps(facts | spent, indent=1).encode())
     (stage_folder / DONE_BEFORE).unlink(missing_ok=True)
-    if isinstance(stage, Train):
-        _drop_training_state(product(stage, output))
+    if isinstance(stage, Run):
+        _drop_training_state(stage, product(stage, output))
 
 
 @contextlib.contextmanager
@@ -92,6 +97,7 @@ def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
         seed=stage.seed,
         workers=cores,
         keep_failures=stage.keep_failures,
+        steps_after_success=stage.steps_after_success,
     )
     return {}
 
@@ -117,6 +123,16 @@ def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
         ) as writer:
             for index in stage.episodes:
                 writer.add(source.episode(index))
+    return {}
+
+
+def _export(stage: Export, output: Path, cores: int) -> dict[str, Any]:
+    from manyparts.data.tools.export import export
+    from manyparts.training.online.train import REPLAY
+
+    data = product(stage, output)
+    if not data.exists():
+        export(product(stage.run, output) / REPLAY, data)
     return {}
 
 
@@ -155,15 +171,46 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
         start_from=origin,
         resume=(run / run_folder.CONFIG).exists(),
     )
+    return _facts_of_run(stage, run)
+
+
+def _train_online(stage: TrainOnline, output: Path, cores: int) -> dict[str, Any]:
+    from manyparts.training import run_folder
+    from manyparts.training.online.train import train_online
+
+    run = product(stage, output)
+    resume = (run / run_folder.CONFIG).exists()
+    if not resume:  # a kill while the replay was prefilled leaves nothing to go on from
+        shutil.rmtree(run, ignore_errors=True)
+    train_online(
+        stage.config,
+        environment=stage.task,
+        environment_config=stage.environment,
+        output=run,
+        sources=[product(source, output) for source in stage.sources],
+        teachers=[product(stage.teachers, output)] if stage.teachers else [],
+        start_from=stage.start_from and product(stage.start_from, output),
+        resume=resume,
+    )
+    return _facts_of_run(stage, run)
+
+
+def _facts_of_run(stage: Run, run: Path) -> dict[str, Any]:
+    """Return what `facts` says of a run apart from its times."""
     train_seconds = _seconds_in_steps(run, stage.config.batch_size)
     return _parameters(run) | {"train_seconds": round(train_seconds, 1)}
 
 
-def _drop_training_state(run: Path) -> None:
+def _drop_training_state(stage: Run, run: Path) -> None:
     """Keep only the last weights of a finished run, which take a tenth of the space."""
     from manyparts.models.checkpoint import resolve
     from manyparts.training.checkpoint import STATE
+    from manyparts.training.online.train import REPLAY, SOURCES
 
+    if isinstance(stage, TrainOnline):
+        shutil.rmtree(run / SOURCES, ignore_errors=True)
+        if not stage.keep_replay:
+            shutil.rmtree(run / REPLAY, ignore_errors=True)
     last = resolve(run)
     (last / STATE).unlink(missing_ok=True)
     for other in last.parent.iterdir():

@@ -13,6 +13,7 @@ from manyparts.evaluation.statistics import wilson
 from manyparts.report.html import write_page
 from manyparts.report.sections import definitions
 from manyparts.report.svg import Line, interval_bar, line_chart
+from manyparts.studies.engine import curves
 from manyparts.studies.engine.results import Comparison, Row, StudyResult
 from manyparts.studies.engine.stages import Evaluate, is_done, product
 from manyparts.studies.engine.study import Measurement, Study
@@ -42,6 +43,7 @@ def write_report(
         _claims(result),
         f"<h2>{escape(study.score.capitalize())}</h2>",
         *(_setting(study, result, setting) for setting in result.settings),
+        _learning(study, measurements, output),
         _by_size(study, result),
         _compared_with_paper(study, result),
         _probes(result),
@@ -147,6 +149,28 @@ def _compared_with_paper(study: Study, result: StudyResult) -> str:
     if study.published_pretraining:
         heads += ["pretraining trajectories here", "in the paper"]
     return f"<h2>Compared with the paper</h2>{_table(heads, groups, numbers=1)}"
+
+
+def _learning(study: Study, measurements: Sequence[Measurement], output: Path) -> str:
+    """Make tables and charts of the learning curves of runs that acted."""
+    if study.curves is None:
+        return ""
+    rows = curves.gather_curves(study, measurements, output)
+    parts: list[str] = []
+    for setting in dict.fromkeys(row.setting for row in rows):
+        here = [row for row in rows if row.setting == setting]
+        lines = [[escape(cell) for cell in curves.cells(row)] for row in here]
+        heads = curves.heads(study, here[0])
+        parts.append(f"<h3>{escape(setting)}</h3>" + _table(heads, {"": lines}, numbers=1))
+    if not parts:
+        return ""
+    note = (
+        "Returns are fractions of the full one, at environment steps, a mean over tasks and seeds. "
+        "Steps to a score are a mean over seeds, in which a run that does not get there counts "
+        "with its budget. In brackets is how many got there."
+    )
+    drawn = f'<div class="charts">{curves.charts(study, rows)}</div>'
+    return f'<h2>While learning</h2>{"".join(parts)}<p class="soft">{note}</p>{drawn}'
 
 
 def _by_size(study: Study, result: StudyResult) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,20 @@ from manyparts.evaluation.statistics import (
     improvement,
     mean_over_seeds,
 )
+from manyparts.studies.engine.scores import finished, scores
 from manyparts.studies.engine.stages import (
     Collect,
     Evaluate,
     EvaluateReference,
+    Run,
     facts,
     is_done,
-    lineage,
-    needs,
+    optimiser_steps,
     product,
+    runs_before,
+    with_needs,
 )
-from manyparts.studies.engine.study import Claim, Measurement, Score, Study
+from manyparts.studies.engine.study import Claim, Measurement, Study
 
 RESULTS = "results.json"
 SOLVED = 0.9  # the score from which a task counts as solved, as in the DualMind paper
@@ -180,12 +183,12 @@ def gather(
         output: The study's folder.
     """
     settings = dict.fromkeys(measurement.setting for measurement in measurements)
-    cells = {setting: _cells(study.score, measurements, setting, output) for setting in settings}
+    cells = {setting: _cells(study, measurements, setting, output) for setting in settings}
     rows: list[Row] = []
     comparisons: list[Comparison] = []
     for setting, cells_by_method in cells.items():
         rows += [_row(cell, output) for cell in cells_by_method.values()]
-        for a, b in _pairs(study, cells_by_method):
+        for a, b in pairs(study, cells_by_method):
             comparisons.append(_compare(cells_by_method, setting, a, b))
     verdicts: list[Verdict] = []
     for claim in study.claims:
@@ -196,43 +199,33 @@ def gather(
 
 
 def _cells(
-    score: Score, measurements: Sequence[Measurement], setting: str, output: Path
+    study: Study, measurements: Sequence[Measurement], setting: str, output: Path
 ) -> dict[str, _Cell]:
     """Return method to its finished seeds in a setting."""
-    finished: dict[str, list[Measurement]] = {}
-    for measurement in measurements:
-        whole = all(is_done(evaluation, output) for evaluation in measurement.evaluations)
-        if measurement.setting == setting and whole:
-            finished.setdefault(measurement.method, []).append(measurement)
-    return {method: _cell(score, seeds, output) for method, seeds in finished.items()}
+    by_method = finished(measurements, setting, output)
+    return {method: _cell(study, seeds, output) for method, seeds in by_method.items()}
 
 
-def _cell(score: Score, measurements: Sequence[Measurement], output: Path) -> _Cell:
+def _cell(study: Study, measurements: Sequence[Measurement], output: Path) -> _Cell:
     tasks: list[str] = []
     for evaluation in measurements[0].evaluations:
         tasks += evaluation.tasks
     results: list[Result] = []
     values: list[list[np.ndarray]] = []  # seeds, then tasks
     for measurement in measurements:
-        scores: list[np.ndarray] = []
+        of_tasks: list[np.ndarray] = []
         for evaluation in measurement.evaluations:
             result = Result.load(product(evaluation, output))
             results.append(result)
-            scores += [_scores(score, result, task) for task in evaluation.tasks]
-        values.append(scores)
+            for task in evaluation.tasks:
+                of_tasks.append(scores(study, evaluation, result, task, output))
+        values.append(of_tasks)
     return _Cell(
         measurements=tuple(measurements),
         tasks=tuple(tasks),
         values=np.array(values).swapaxes(0, 1),
         results=tuple(results),
     )
-
-
-def _scores(score: Score, result: Result, task: str) -> np.ndarray:
-    """Return the score of every episode of a task, (episodes,)."""
-    if score == "success":
-        return result.values("success_any", task)
-    return result.values("return", task) / result.values("length", task)
 
 
 def _row(cell: _Cell, output: Path) -> Row:
@@ -258,7 +251,7 @@ def _row(cell: _Cell, output: Path) -> Row:
         high=score.high,
         tasks=dict(zip(cell.tasks, means.tolist(), strict=True)),
         solved=int((means >= SOLVED - 1e-9).sum()),
-        training_steps=sum(run.config.steps for run in lineage(runs[0])) if runs else 0,
+        training_steps=sum(map(optimiser_steps, runs_before(runs[0]))) if runs else 0,
         train_seconds=round(train_seconds, 1),
         hours=round(seconds / 3600, 3),
         core_hours=round(core_seconds / 3600, 3),
@@ -274,8 +267,8 @@ def _probes(cell: _Cell, output: Path) -> dict[str, float]:
     for measurement in cell.measurements:
         if measurement.probe is None or not is_done(measurement.probe, output):
             continue
-        for kind, scores in json.loads(product(measurement.probe, output).read_text()).items():
-            for dimension, score in scores.items():
+        for kind, probed in json.loads(product(measurement.probe, output).read_text()).items():
+            for dimension, score in probed.items():
                 target = "goal" if dimension.startswith("goal") else "state"
                 scores_by_name.setdefault(f"{kind} {target}", []).append(score)
     return {name: float(np.mean(scores)) for name, scores in sorted(scores_by_name.items())}
@@ -287,23 +280,25 @@ def _cost(evaluation: Evaluate | EvaluateReference, output: Path) -> tuple[float
     Returns:
         Seconds within optimiser steps, seconds by the clock, and core seconds.
     """
-    runs = list(lineage(evaluation.run)) if isinstance(evaluation, Evaluate) else []
-    collections: dict[str, Collect] = {}  # by key: several runs may share one
-    for run in runs:
-        collections |= {stage.key: stage for stage in needs(run) if isinstance(stage, Collect)}
-    stage_facts = [facts(stage, output) for stage in [*runs, *collections.values()]]
+    before = with_needs([evaluation])
+    stage_facts = [facts(stage, output) for stage in before if isinstance(stage, Run | Collect)]
     return (
-        sum(facts(run, output)["train_seconds"] for run in runs),
-        sum(stage["seconds"] for stage in stage_facts),
-        sum(stage["core_seconds"] for stage in stage_facts),
+        sum(each.get("train_seconds", 0.0) for each in stage_facts),
+        sum(each["seconds"] for each in stage_facts),
+        sum(each["core_seconds"] for each in stage_facts),
     )
 
 
-def _pairs(study: Study, cells: Mapping[str, _Cell]) -> list[tuple[str, str]]:
-    """Return the pairs to compare: the reference with each other method, then those of claims."""
+def pairs(study: Study, methods: Collection[str]) -> list[tuple[str, str]]:
+    """Return the pairs to compare: the reference with each other method, then those of claims.
+
+    Args:
+        study: The study.
+        methods: Those that were measured.
+    """
     claimed = [(claim.better, claim.worse) for claim in study.claims]
-    others = [(study.reference, method) for method in cells if method != study.reference]
-    return [(a, b) for a, b in dict.fromkeys([*others, *claimed]) if a in cells and b in cells]
+    others = [(study.reference, method) for method in methods if method != study.reference]
+    return [(a, b) for a, b in dict.fromkeys([*others, *claimed]) if a in methods and b in methods]
 
 
 def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:

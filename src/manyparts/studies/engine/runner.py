@@ -24,8 +24,8 @@ from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.rollout.workers import ONE_THREAD
 from manyparts.studies.engine.stages import (
     LOG,
+    Run,
     Stage,
-    Train,
     is_done,
     label,
     left_to_do,
@@ -172,7 +172,7 @@ class _Pool:
             return None
         stage = ready[0]
         free = self.workers - sum(process.cores for process in self._running)
-        cores = stage.config.processes if isinstance(stage, Train) else max(1, free // len(ready))
+        cores = stage.config.processes if isinstance(stage, Run) else max(1, free // len(ready))
         # If nothing runs, a stage starts even if it wants more cores than there are.
         return (stage, cores) if cores <= free or not self._running else None
 

@@ -1,4 +1,4 @@
-"""The stages of a study: collect or cut data, train, evaluate, score or probe.
+"""The stages of a study: collect, cut or export data, train, evaluate, score or probe.
 
 A stage holds the stages that it needs. Its key is a hash of its content, so that equal stages are
 done once, and a changed stage is done again. Fields without a docstring are arguments of the
@@ -58,6 +58,8 @@ class Collect(_Keyed):
     noise: Noise = Noise()
     keep_failures: bool = False
     """Whether failed tries are kept, too: they show dynamics as well."""
+    steps_after_success: int | None = None
+    """Steps that are kept after the first solved one; None for the suite's default."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Cut(_Keyed):
 class Mixed:
     """Several datasets, which are mixed in every batch."""
 
-    datasets: tuple[Collect, ...]
+    datasets: tuple[Collect | Export, ...]
     weights: tuple[float, ...] = ()
     """The relative number of windows from each; empty for equal numbers."""
 
@@ -92,10 +94,36 @@ class Train(_Keyed):
 
 
 @dataclass(frozen=True)
+class TrainOnline(_Keyed):
+    """Train one run that acts while it learns. Its config evaluates nothing at the end."""
+
+    config: TrainConfig
+    task: str
+    """The task to act in, "suite/task"."""
+    environment: EnvConfig = EnvConfig()
+    sources: tuple[Collect | Export, ...] = ()
+    teachers: Train | None = None
+    start_from: Train | None = None
+    """The run that gives the initial weights of the world model, and its scales."""
+    keep_replay: bool = False
+    """Whether the replay stays when the run is done, for `Export`."""
+
+
+@dataclass(frozen=True)
+class Export(_Keyed):
+    """Write the replay of a run that acted as a dataset."""
+
+    run: TrainOnline
+
+
+Run = Train | TrainOnline
+
+
+@dataclass(frozen=True)
 class Evaluate(_Keyed):
     """Evaluate a run."""
 
-    run: Train
+    run: Train | TrainOnline
     tasks: tuple[str, ...]
     episodes: int
     """Episodes per task."""
@@ -142,11 +170,13 @@ class Probe(_Keyed):
     """Demonstrations that the run was not trained on."""
 
 
-Stage = Collect | Cut | Train | Evaluate | EvaluateReference | Score | Probe
+Stage = Collect | Cut | Export | Train | TrainOnline | Evaluate | EvaluateReference | Score | Probe
 _KINDS: dict[str, type[Any]] = {
     "collect": Collect,
     "cut": Cut,
+    "export": Export,
     "train": Train,
+    "online": TrainOnline,
     "evaluate": Evaluate,
     "reference": EvaluateReference,
     "score": Score,
@@ -158,6 +188,10 @@ def label(stage: Stage) -> str:
     """Describe a stage in a few words, such as "train-phase1-seed0"."""
     if isinstance(stage, Train):
         return f"train-{_run_label(stage)}"
+    if isinstance(stage, TrainOnline):
+        return f"online-{_run_label(stage)}-{_named((stage.task,))}"
+    if isinstance(stage, Export):
+        return f"export-{_named((stage.run.task,))}"
     if isinstance(stage, EvaluateReference):
         return f"reference-{stage.agent}-{_named(stage.tasks)}"
     if isinstance(stage, Evaluate):
@@ -189,7 +223,9 @@ def product(stage: Stage, output: Path) -> Path:
     names: dict[type[Any], str] = {
         Collect: "data",
         Cut: "data",
+        Export: "data",
         Train: "run",
+        TrainOnline: "run",
         Evaluate: "evaluation",
         EvaluateReference: "evaluation",
         Score: "score.json",
@@ -204,6 +240,8 @@ def needs(stage: Stage) -> list[Stage]:
     for value in list(values):
         if isinstance(value, Mixed):
             values += value.datasets
+        elif isinstance(value, tuple):
+            values += value
     return [value for value in values if isinstance(value, Stage)]
 
 
@@ -228,6 +266,23 @@ def lineage(run: Train) -> Iterator[Train]:
     while stage is not None:
         yield stage
         stage = stage.start_from
+
+
+def runs_before(run: Run) -> list[Run]:
+    """Return all runs that lead to a run, and the run itself as the last.
+
+    These are what it starts from, its teachers, and what acted for its sources.
+    """
+    return [stage for stage in with_needs([run]) if isinstance(stage, Run)]
+
+
+def optimiser_steps(run: Run) -> int:
+    """Return how many optimiser steps a run takes, which follow from its schedule if it acts."""
+    config = run.config
+    if config.online is None:
+        return config.steps
+    replayed = config.batch_size * config.window.steps
+    return config.online.updates(config.online.environment_steps, replayed)
 
 
 def is_done(stage: Stage, output: Path) -> bool:
@@ -283,7 +338,7 @@ def _was_done(stage: Stage, output: Path) -> bool:
 
 def _has_product(stage: Stage, output: Path) -> bool:
     path = product(stage, output)
-    return (path / "checkpoints").exists() if isinstance(stage, Train) else path.exists()
+    return (path / "checkpoints").exists() if isinstance(stage, Run) else path.exists()
 
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
@@ -295,7 +350,7 @@ def facts(stage: Stage, output: Path) -> dict[str, Any]:
 
     Returns:
         `seconds` by the clock and `core_seconds` of computing, of all processes that worked on the
-        stage, but for those that were killed outright. Of `Train` also `parameters` (all that are
+        stage, but for those that were killed outright. Of a run also `parameters` (all that are
         learned), `trained_parameters` (those of this run) and `train_seconds` (within optimiser
         steps).
     """
@@ -335,7 +390,7 @@ def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
     return replace(config, processes=1, **changes)
 
 
-def _run_label(run: Train) -> str:
+def _run_label(run: Run) -> str:
     return f"{run.config.phase}-seed{run.config.seed}"
 
 

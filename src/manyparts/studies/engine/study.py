@@ -8,8 +8,9 @@ from typing import Literal
 
 from manyparts.studies.engine.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
-Score = Literal["success", "reward a step"]  # files hold these words
-"""What a study compares: whether an episode was solved, or the mean reward per step."""
+Score = Literal["success", "reward a step", "return while learning"]  # files hold these words
+"""What a study compares: whether an episode was solved, the mean reward per step, or the mean
+return over the checks of a run that acts while it learns, as in `Curves`."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """How the learning curves of runs that act are read.
+
+    A curve has the returns of a run's checks on validation starts, over environment steps. Its area
+    is their mean over these steps.
+    """
+
+    full: Mapping[str, float]
+    """Task to the return that counts as 1, such as that of its scripted expert."""
+    reached: float = 0.5
+    """The return, as a fraction of the full one, up to which environment steps are counted."""
+    solved: float = 0.8
+    """The success up to which environment steps are counted."""
+
+
+@dataclass(frozen=True)
 class Study:
     """A comparison of methods: what is measured, and how it is reported."""
 
@@ -76,6 +93,8 @@ class Study:
     """Seeds of each method, if the user names no number."""
     score: Score = "success"
     """What methods are compared by."""
+    curves: Curves | None = None
+    """How learning curves are read; None: there are none."""
     claims: tuple[Claim, ...] = ()
     """What is tested."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -31,6 +31,7 @@ _PRELOADED = (
     "manyparts.evaluation.probes",
     "manyparts.rollout.collect",
     "manyparts.training.train",
+    "manyparts.training.online.train",
     "torch.utils.tensorboard",
 )
 _SECONDS_BETWEEN_LOOKS = 0.02

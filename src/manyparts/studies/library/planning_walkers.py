@@ -97,7 +97,7 @@ def trained(preset: str, seed: int) -> Train:
     archived = _archived(preset, PLANNING)
     assert isinstance(archived, Evaluate)
     run = archived.run
-    assert isinstance(run.data, Collect)
+    assert isinstance(run, Train) and isinstance(run.data, Collect)
     return replace(
         run,
         config=replace(run.config, seed=seed),

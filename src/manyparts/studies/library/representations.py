@@ -192,6 +192,8 @@ def _of_method(
             max_steps = _max_steps(preset, context)
             evaluations.append(Evaluate(run, (task,), episodes, seed=seed, max_steps=max_steps))
         pretrained = "" if is_largest else f", pretrained on {total}"
+        first = evaluations[0].run
+        assert isinstance(first, Train)
         measurement = Measurement(
             method,
             f"{name}, {demonstrations(shots)}{pretrained}",
@@ -200,7 +202,7 @@ def _of_method(
             demonstrations=shots,
             pretraining=total if method in OBJECTIVES else None,
             environment=name,
-            probe=_probe(preset, context, evaluations[0].run),
+            probe=_probe(preset, context, first),
         )
         measurements.append(measurement)
     return measurements
@@ -220,10 +222,7 @@ def _few(name: str, context: Context) -> tuple[int, ...]:
 
 
 def _probe(preset: str, context: Context, run: Train) -> Probe:
-    """Probe the pretrained representation, or the run itself if there was no pretraining.
-
-    All seeds are probed on the same demonstrations.
-    """
+    """Probe what was pretrained, or else the run itself, on equal demonstrations for all seeds."""
     count = max(1, _PROBE_EPISODES[preset] // len(context.before))  # per task
     data = Collect(context.before, count, 2000, _environment(preset, context, None), context.noise)
     return Probe(run.start_from or run, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
@@ -12,6 +13,7 @@ from manyparts.core.printing import counted, say
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.envs import registry
 from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
+from manyparts.models.checkpoint import load_info
 from manyparts.models.configs import sees_images
 from manyparts.models.dynamics.configs import TaughtWorldConfig
 from manyparts.objectives.configs import ActionReplayConfig
@@ -51,16 +53,19 @@ class Job:
         prefill: str,
         sources: Sources,
         teachers: Sequence[TeacherRun],
+        origin: Path | None,
     ) -> Job:
         """The job that a user describes.
 
         Args:
             config: A preset with `online` settings.
             environment: The task.
-            seen: What is seen, or the fields that are not as in the sources.
+            seen: What is seen, or the fields that are not as in the sources, else as the teachers
+                or the origin have seen it.
             prefill: "random", a run or a dataset.
             sources: Datasets of other tasks.
             teachers: World models of other tasks.
+            origin: The checkpoint that training starts from; None: it starts from nothing.
 
         Raises:
             UserError: The config does not act, asks for several processes, or gives no optimiser
@@ -79,7 +84,14 @@ class Job:
             # A dataset is there before the first step is taken.
             config = replace(config, online=replace(config.online, prefill_steps=0))
         config = _scheduled(config, _online(config))
-        return cls(config, environment, _seen(config, seen, sources), prefill, tuple(teachers))
+        shown = [dataset.environment for dataset in sources.datasets]
+        infos = [each.info for each in teachers]
+        if origin is not None:
+            infos.append(load_info(origin))
+        shown += [each.environment for info in infos for each in info.embodiments]
+        chosen = _seen(config, seen, shown)
+        _require_same_repeat(chosen, sources)
+        return cls(config, environment, chosen, prefill, tuple(teachers))
 
     @property
     def online(self) -> OnlineConfig:
@@ -159,15 +171,32 @@ def _scheduled(config: TrainConfig, online: OnlineConfig) -> TrainConfig:
 
 
 def _seen(
-    config: TrainConfig, chosen: EnvConfig | Mapping[str, Any] | None, sources: Sources
+    config: TrainConfig,
+    chosen: EnvConfig | Mapping[str, Any] | None,
+    shown: Sequence[Mapping[str, Any] | None],
 ) -> EnvConfig:
-    """What environments show: what the user chose, else as in the first source, else the full
-    state. A model that reads no images gets none."""
+    """What environments show: what the user chose, else the first that is `shown` elsewhere, else
+    the full state. A model that reads no images gets none."""
     if isinstance(chosen, EnvConfig):
         return chosen
     usual = EnvConfig(state="full")
-    if sources.datasets and sources.datasets[0].environment:
-        usual = from_jsonable(EnvConfig, dict(sources.datasets[0].environment))
+    if elsewhere := next(filter(None, shown), None):
+        usual = from_jsonable(EnvConfig, dict(elsewhere))
     if not sees_images(config.model):
         usual = replace(usual, cameras=(NO_CAMERA,))
+    held = _online(config).action_repeat
+    if held is not None:
+        usual = replace(usual, action_repeat=held)
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))
+
+
+def _require_same_repeat(seen: EnvConfig, sources: Sources) -> None:
+    """Raise UserError if a source's steps last longer or shorter than those of the run."""
+    for dataset in sources.datasets:
+        held = dict(dataset.environment or {}).get("action_repeat", 1)
+        if held != seen.action_repeat:
+            raise UserError(
+                f"{dataset.location} holds each action for {counted(held, 'step')}, this run for "
+                f"{seen.action_repeat}; choose --action-repeat {held}, or collect it again with "
+                f"--action-repeat {seen.action_repeat}"
+            )

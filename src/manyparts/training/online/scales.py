@@ -9,9 +9,10 @@ import numpy as np
 from manyparts.core.columns import STATE
 from manyparts.embodiment.statistics import FeatureStatistics, RunningStatistics, Statistics
 
-# A number that hardly moved under random actions may move much once the agent can act. Its scale is
-# at least this part of the largest one.
-_MIN_PART_OF_SCALE = 0.05
+# A number that hardly moved under random actions may move much once the agent can act, such as a
+# door. Its scale is at least this part of the median of those that moved.
+_MIN_PART_OF_SCALE = 0.5
+_MIN_STD = 1e-3  # below it, a number did not move
 
 
 def scales_of(states: Sequence[np.ndarray]) -> Statistics:
@@ -25,7 +26,9 @@ def scales_of(states: Sequence[np.ndarray]) -> Statistics:
         running.update(each)
     found = running.finish()
     std = np.asarray(found.std)
-    scale = np.maximum(std, _MIN_PART_OF_SCALE * max(float(std.max(initial=0.0)), 1e-3))
+    moved = std[std > _MIN_STD]
+    usual = float(np.median(moved)) if len(moved) else _MIN_STD
+    scale = np.maximum(std, _MIN_PART_OF_SCALE * usual)
     mean = np.asarray(found.mean)
     wide = FeatureStatistics(
         count=found.count,

@@ -15,6 +15,7 @@ from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import from_jsonable
 from manyparts.core.spec import Spec
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.mixture import numbered
 from manyparts.data.sampling.replay import Replay
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.statistics import Statistics
@@ -24,7 +25,6 @@ from manyparts.models.dynamics.configs import LatentWorldConfig, TaughtWorldConf
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.run_files import WEIGHTS
 
-SOURCES = "sources"
 _UNBOUNDED = 10**12  # frames of a source, all of which are kept
 
 
@@ -76,17 +76,26 @@ class TeacherRun:
         complaint = f"{environment} has states of another embodiment than the teacher {self.folder}"
         return self.info.embodiment_of(spec, complaint).statistics
 
-    def config(self, spec: Spec, environment: str, scales: Statistics) -> TeacherConfig:
+    def config(
+        self, spec: Spec, environment: str, scales: Statistics, student: LatentWorldConfig
+    ) -> TeacherConfig:
         """The config of the teacher in its student's model.
 
         Args:
             spec: The student's embodiment.
             environment: Its environment's name, for errors.
             scales: By which the student's states are normalised.
+            student: The student's model.
 
         Raises:
-            UserError: It cannot see what the environment shows.
+            UserError: It cannot see what the environment shows, or what its student sees.
         """
+        for kind, other in (("images", "state"), ("state", "images")):
+            if self.world.sees in (kind, "both") and student.sees == other:
+                raise UserError(
+                    f"the teacher {self.folder} sees {self.world.sees}, and its student only "
+                    f"{student.sees}; set --model.sees {self.world.sees}"
+                )
         embodiments = self.info.embodiment_set
         seen = {} if self.world.sees == "state" else embodiments.slots
         own = list(spec.cameras.values())[: len(seen)]
@@ -99,11 +108,11 @@ class TeacherRun:
         shift: tuple[float, ...] = ()
         state = 0 if self.world.sees == "images" else embodiments.state_dimension
         if state:
-            student = Codec.of(spec, scales).normaliser
-            teacher = Codec.of(spec, self.statistics(spec, environment)).normaliser
-            if student != teacher:
-                factor = student.scale / teacher.scale
-                offset = (np.asarray(student.mean) - np.asarray(teacher.mean)) / teacher.scale
+            seen_as = Codec.of(spec, scales).normaliser
+            taught_as = Codec.of(spec, self.statistics(spec, environment)).normaliser
+            if seen_as != taught_as:
+                factor = seen_as.scale / taught_as.scale
+                offset = (np.asarray(seen_as.mean) - np.asarray(taught_as.mean)) / taught_as.scale
                 scale, shift = tuple(factor.tolist()), tuple(offset.tolist())
         return TeacherConfig(
             self.world, self.names, seen, state, embodiments.action_dimension, scale, shift
@@ -136,13 +145,17 @@ def with_teachers(
         raise UserError(
             "missing --teachers, runs of vid2act/teachers-laptop on the sources' datasets"
         )
-    configs = tuple(each.config(spec, environment, scales) for each in teachers)
-    return replace(model, teachers=configs)
+    configs = [each.config(spec, environment, scales, model) for each in teachers]
+    # Metrics and `relevance` name teachers, so two folders of one name must not be one teacher.
+    names = iter(numbered([name for each in configs for name in each.names]))
+    configs = [replace(each, names=tuple(next(names) for _ in each.names)) for each in configs]
+    return replace(model, teachers=tuple(configs))
 
 
 def load_teachers(model: object, teachers: Sequence[TeacherRun]) -> None:
-    """Copy the teachers' weights into a student's model; of one without teachers, do nothing."""
-    if not isinstance(model, TaughtWorld):
+    """Copy the teachers' weights into a student's model, unless its teachers are to be random; of
+    one without teachers, do nothing."""
+    if not isinstance(model, TaughtWorld) or model.config.random_teachers:
         return
     for run, module in zip(teachers, model.teachers.filters, strict=True):
         weights = read_weights(run.folder / WEIGHTS)

@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from manyparts.agents.latent import Carry
 from manyparts.agents.noted import Reader, shapes_of
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
+from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import to_jsonable
-from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.replay import Replay
+from manyparts.data.sampling.replay import REPLAY, SOURCES, Replay
 from manyparts.data.sampling.replayed import ReplayWindows
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
@@ -39,27 +42,26 @@ from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.inputs import Data, Sources
 from manyparts.training.loop import TrainContext, fit
 from manyparts.training.metrics import Meter
+from manyparts.training.online.disk import require_room
 from manyparts.training.online.job import Job, require_same
 from manyparts.training.online.prefill import RANDOM, prefill
 from manyparts.training.online.scales import scales_of
 from manyparts.training.online.teaching import (
-    SOURCES,
     TeacherRun,
     load_teachers,
     open_sources,
     require_matching,
     with_teachers,
 )
-from manyparts.training.online.validation import ValidationEpisodes
+from manyparts.training.online.validation import BestCheckpoint, ValidationEpisodes
 from manyparts.training.online.windows import OnlineWindows
-from manyparts.training.optimizer import train_only
+from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import reproducible
+from manyparts.training.preconditions import require_nothing_left_random
 from manyparts.training.preparation import load_origin, provenance
 from manyparts.training.run import Run
 from manyparts.training.trackers import Track, require_tracker
 from manyparts.training.update import Learner
-
-REPLAY = "replay"
 
 
 @explained(config=TrainConfig)
@@ -112,11 +114,11 @@ def train_online(
         opened = Sources.open(sources)
     paths = [teachers] if isinstance(teachers, str | os.PathLike) else teachers
     runs = [TeacherRun.open(resolve(path)) for path in paths]
-    job = Job.of(config, environment, environment_config, str(prefill), opened, runs)
+    origin = None if start_from is None else resolve(start_from)
+    job = Job.of(config, environment, environment_config, str(prefill), opened, runs, origin)
     require_matching(runs, opened.datasets, replays=job.replays_actions)
     run_folder.require_free(output, resume=resume)
     with reproducible(chosen), run_folder.hold(output):
-        origin = None if start_from is None else resolve(start_from)
         run = Run(job.config, opened, output, origin, chosen, Ranks(), track)
         if (output / run_folder.CONFIG).exists():
             require_same(run, job)
@@ -152,7 +154,7 @@ def _train(run: Run, job: Job) -> None:
             codec,
             episodes=job.online.evaluation_episodes,
             seed=run.config.seed,
-            action_repeat=job.online.action_repeat,
+            best=BestCheckpoint(run.output, info, lambda: collector.environment_steps),
         )
         opened.callback(validation.close)
         windows = OnlineWindows(
@@ -172,17 +174,20 @@ def _begun(
     """A new run, with its prefilled replay, and its config on disk."""
     spec = environments[0].embodiment_spec
     scales = _given_scales(run, job, spec)
-    known = scales or Statistics({})
+    # Without scales nobody reads states before the prefill has given them, and any will do.
+    known = scales or scales_of([np.zeros((1, spec.state_dimension), np.float32)])
     model = with_teachers(run.config.model, job.teachers, spec, job.environment, scales=known)
     run = replace(run, config=replace(run.config, model=model))
     info = _described(run, job, spec, known)
     system = _built(run, info)
     load_teachers(system.model, job.teachers)
+    _start(run, system, info)
     shutil.rmtree(run.output / REPLAY, ignore_errors=True)
     collector = _collector(run, job, environments, system)
     watched = None
     if isinstance(system.model, TaughtWorld):
-        watched = system.model, Reader(system.model, info.embodiments[0].codec, run.device)
+        codec = info.embodiments[0].codec
+        watched = system.model, Reader(system.model, codec, run.device)
     system.to(run.device)
     try:
         prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
@@ -193,14 +198,23 @@ def _begun(
     if scales is None and spec.state_dimension:
         states = [episode.state for _, episode in collector.replay.read()]
         info = _described(run, job, spec, scales_of(states))
-    if run.origin is not None:
-        load_origin(run.origin, system, run.config, info)
     facts = {
         **run_folder.facts_of(run.sources, run.origin, info),
         **job.facts(),
     }
     run_folder.write_config(run.output, run.config, facts)
     return run, system, collector, info
+
+
+def _start(run: Run, system: System, info: CheckpointInfo) -> None:
+    """Load the weights that the run starts from. Raise UserError if it freezes any that nothing has
+    trained."""
+    learnable, has_values = sorted(trained(system)), set()
+    if run.origin is not None:
+        has_values = load_origin(run.origin, system, run.config, info)
+    train_only(system, run.config.train_only)
+    if not run.config.freeze_untrained:
+        require_nothing_left_random(system, learnable, has_values, run.origin)
 
 
 def _given_scales(run: Run, job: Job, spec: Spec) -> Statistics | None:
@@ -224,7 +238,14 @@ def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> Checkp
     others = [
         replace(each, tasks=()) for each in run.sources.embodiments() if each.spec.differences(spec)
     ]
-    own = {"rewarded": True, "action_repeat": job.online.action_repeat}
+    for other in others:
+        if other.spec.embodiment == spec.embodiment:
+            different = first_of(other.spec.differences(spec), SHOWN_DIFFERENCES, separator="; ")
+            raise UserError(
+                f"a source shows {spec.embodiment} otherwise than {job.environment} here "
+                f"({different}); choose what is seen with --image-size, --cameras and --state"
+            )
+    own = {"rewarded": True}
     return CheckpointInfo(
         embodiments=(embodiment, *others),
         model=to_jsonable(run.config.model),
@@ -250,22 +271,21 @@ def _collector(
     run: Run, job: Job, environments: Sequence[Environment], system: System
 ) -> Collector:
     """What acts, with the replay of the run."""
-    model = system.model
+    model, spec = system.model, environments[0].embodiment_spec
+    recorded = shapes_of(model) if isinstance(model, TaughtWorld) else {}
+    require_room(run, job, spec, recorded)
     replay = Replay(
         run.output / REPLAY,
-        environments[0].embodiment_spec,
+        spec,
         max_frames=job.online.replay_frames,
-        recorded=shapes_of(model) if isinstance(model, TaughtWorld) else {},
+        recorded=recorded,
         about={
             "environment": to_jsonable(job.seen),
             "tasks": [to_jsonable(_task(job))],
-            "action_repeat": job.online.action_repeat,
             "terminates": environments[0].can_terminate,
         },
     )
-    return Collector(
-        environments, replay, seed=run.config.seed, action_repeat=job.online.action_repeat
-    )
+    return Collector(environments, replay, seed=run.config.seed)
 
 
 def _source_windows(run: Run, system: System, info: CheckpointInfo) -> list[ReplayWindows]:

@@ -1,15 +1,77 @@
-"""Episodes on validation starts, by which an online run is watched."""
+"""Episodes on validation starts, by which an online run is watched, and the best weights so far."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from torch import nn
 
 from manyparts.agents.latent import LatentAgent
+from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.embodiment.codec import Codec
 from manyparts.envs.base import Environment
+from manyparts.models.checkpoint import (
+    CheckpointInfo,
+    fresh_checkpoint,
+    load_info,
+    write_checkpoint,
+)
+from manyparts.models.run_files import BEST, CHECKPOINTS, is_whole
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
 from manyparts.training.update import Learner
+
+
+class BestCheckpoint:
+    """Keeps the weights of the best validation in checkpoints/best: the highest success, and among
+    equal ones the highest return.
+
+    Args:
+        run: The run's folder.
+        info: The description that checkpoints carry.
+        environment_steps: How many environment steps the run has taken. A best checkpoint of later
+            steps, left by a run that was killed, is removed.
+
+    Attributes:
+        outcome: Environment steps, success and return of the best validation; empty before it.
+    """
+
+    def __init__(
+        self, run: Path, info: CheckpointInfo, environment_steps: Callable[[], int]
+    ) -> None:
+        self._folder, self._info = run / CHECKPOINTS / BEST, info
+        self._environment_steps = environment_steps
+        self.outcome = best_outcome(run)
+        if self.outcome.get("environment_steps", 0) > environment_steps():
+            shutil.rmtree(self._folder)
+            self.outcome = {}
+
+    def offer(self, system: nn.Module, *, success: float, return_: float) -> None:
+        """Write the weights, if they did better than all before."""
+        best = self.outcome
+        if best and (success, return_) <= (best["success"], best["return"]):
+            return
+        steps = float(self._environment_steps())
+        self.outcome = {"environment_steps": steps, "success": success, "return": return_}
+        provenance = {**self._info.provenance, "validation": self.outcome}
+        with fresh_checkpoint(self._folder) as temporary:
+            info = replace(self._info, provenance=provenance)
+            write_checkpoint(temporary, system.state_dict(), info)
+
+
+def best_outcome(run: Path) -> Mapping[str, Any]:
+    """Environment steps, success and return of a run's best validation; empty without one.
+
+    Args:
+        run: The run's folder.
+    """
+    folder = run / CHECKPOINTS / BEST
+    return load_info(folder).provenance["validation"] if is_whole(folder) else {}
 
 
 class ValidationEpisodes:
@@ -20,29 +82,38 @@ class ValidationEpisodes:
         codec: Normalises states and actions.
         episodes: How many.
         seed: That the episodes' seeds are derived from.
-        action_repeat: Environment steps for which an action is held.
+        best: Keeps the best weights.
     """
 
     def __init__(
-        self, env: Environment, codec: Codec, *, episodes: int, seed: int, action_repeat: int
+        self,
+        env: Environment,
+        codec: Codec,
+        *,
+        episodes: int,
+        seed: int,
+        best: BestCheckpoint,
     ) -> None:
-        self.env, self.codec, self.action_repeat = env, codec, action_repeat
+        self.env, self.codec, self.best = env, codec, best
         self.seeds = [
             derive_seed("validation episodes", seed, number) for number in range(episodes)
         ]
 
     def measure(self, learner: Learner) -> dict[str, float]:
-        """Outcomes of the agent at its best, and what it expected of them.
+        """Outcomes of the agent without exploration, and what it expected of them.
 
         A critic's value at the first step that is far above the discounted return that came shows
         an agent that exploits its model.
         """
-        agent = LatentAgent(learner.system, self.codec, action_repeat=self.action_repeat)
+        agent = LatentAgent(learner.system, self.codec)
         played = [self._play(agent, seed) for seed in self.seeds]
         results = [result for result, _, _ in played]
+        success = float(np.mean([each.success_any for each in results]))
+        return_ = float(np.mean([each.return_ for each in results]))
+        self.best.offer(learner.system, success=success, return_=return_)
         return {
-            "validation/success": float(np.mean([each.success_any for each in results])),
-            "validation/return": float(np.mean([each.return_ for each in results])),
+            "validation/success": success,
+            "validation/return": return_,
             "validation/length": float(np.mean([each.length for each in results])),
             "validation/expected_return": float(np.mean([value for _, value, _ in played])),
             "validation/discounted_return": float(np.mean([total for _, _, total in played])),
@@ -56,10 +127,17 @@ class ValidationEpisodes:
         """Play one episode. Returns its outcome, the value of its first state, and the discounted
         return."""
         steps: list[Step] = []
-        result = rollout(
-            self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
-        )
-        decision = np.arange(len(steps)) // self.action_repeat
+        try:
+            result = rollout(
+                self.env, agent, seed=seed, prompt=None, explore=False, on_step=steps.append
+            )
+        except UserError:
+            raise
+        except Exception as error:  # whatever a simulator raises
+            raise UserError(
+                f"{self.env.task} failed at step {len(steps)} of a validation episode: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         rewards = np.array([step.reward for step in steps])
-        total = float((agent.discount**decision * rewards).sum())
+        total = float((agent.discount ** np.arange(len(rewards)) * rewards).sum())
         return result, agent.value(steps[0].carry), total

@@ -23,6 +23,7 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.configs import sees_images
 from manyparts.rollout.collector import Collector
 from manyparts.training.config import OnlineConfig, TrainConfig
+from manyparts.training.online.pace import Pace, Rates, duration
 from manyparts.training.update import Learner
 
 _RECENT = 20  # episodes over which returns are averaged in the metrics
@@ -60,7 +61,14 @@ class OnlineWindows(ReplayWindows):
         self.embodiments, self.sources = embodiments, tuple(sources)
         self._replayed = config.batch_size * config.window.steps
         self._updates = 0
-        self._began = time.monotonic(), collector.environment_steps
+        env = collector.environments[0]
+        self._pace = Pace(
+            online,
+            updates=config.steps,
+            evaluate_every=config.validate_every_steps,
+            episode_steps=env.max_steps * env.action_repeat,
+            environment_steps=collector.environment_steps,
+        )
 
     def prepare(self, step: int, learner: Learner) -> None:
         """See `WindowSource.prepare`."""
@@ -69,7 +77,10 @@ class OnlineWindows(ReplayWindows):
         def agent_of(seed: int) -> Agent:
             return LatentAgent(learner.system, self.codec, seed=seed)
 
+        before = time.monotonic()
         self.collector.until(self.online.owed(step, self._replayed), agent_of)
+        self._pace.acted(time.monotonic() - before)
+        self._pace.announce(step, self.collector.environment_steps, learner.device.type)
 
     def is_ready(self, step: int) -> bool:
         """See `WindowSource.is_ready`."""
@@ -104,27 +115,34 @@ class OnlineWindows(ReplayWindows):
         self.replay.delete_unused()
 
     def progress(self) -> dict[str, float]:
-        """Environment steps, the train ratio as it came out, and the last episodes' outcomes."""
+        """Environment steps, rates, the train ratio as it came out, and the last episodes'
+        outcomes."""
         learned = self.collector.environment_steps - self.online.prefill_steps
         recent = self.replay.episodes[-_RECENT:]
+        rates = self._rates()
         return {
             "environment_steps": float(self.collector.environment_steps),
-            "environment_steps_per_second": self._rate(),
+            "environment_steps_per_second": rates.environment_steps,
+            "updates_per_second": rates.updates,
             "replay_ratio": (self._updates + 1) * self._replayed / max(learned, 1),
             "collected/return": float(np.mean([each.return_ for each in recent])),
             "collected/success": float(np.mean([each.success for each in recent])),
         }
 
     def notes(self) -> list[str]:
-        """Environment steps, their pace, and the last episodes' mean return."""
-        now = self.progress()
+        """Environment steps, their pace and that of updates, the time left, the train ratio as it
+        came out, and the last episodes' outcomes."""
+        now, rates = self.progress(), self._rates()
         return [
-            counted(self.collector.environment_steps, "environment step"),
-            f"{self._rate():.0f} of them/s",
-            f"return {now['collected/return']:.4g}",
+            f"{self.collector.environment_steps} of {self.online.environment_steps} environment "
+            f"steps, {rates.environment_steps:.3g}/s",
+            f"{rates.updates:.3g} updates/s",
+            f"{duration(rates.seconds_left)} left",
+            f"train ratio {now['replay_ratio']:.4g}",
+            f"return {now['collected/return']:.4g} and success {now['collected/success']:.2f} of "
+            f"the last {counted(len(self.replay.episodes[-_RECENT:]), 'episode')}",
         ]
 
-    def _rate(self) -> float:
-        """Environment steps per second since the run was begun or resumed."""
-        since, steps = self._began
-        return (self.collector.environment_steps - steps) / max(time.monotonic() - since, 1e-9)
+    def _rates(self) -> Rates:
+        """Rates after the step that was prepared last."""
+        return self._pace.rates(self._updates + 1, self.collector.environment_steps)
