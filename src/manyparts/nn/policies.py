@@ -115,9 +115,7 @@ class _Inverted(torch.autograd.Function):
         return to_mean, (distance - of_bounds).mul_(gradient).mul_(_SQRT_2), None
 
 
-def _inverted(
-    mean: Tensor, std: Tensor, uniform: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _inverted(mean: Tensor, std: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return draws, and what the backward pass reads: the distances of the bounds and of the draws
     from the means, in units of std times the root of 2."""
     scale = std * _SQRT_2
