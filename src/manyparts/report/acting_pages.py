@@ -212,7 +212,7 @@ def _chart(
 
 
 def _errors(prediction: Mapping[str, Any]) -> list[str]:
-    """Charts of the errors by steps ahead, next to those of predicting that nothing changes."""
+    """Charts of the errors by actions ahead, next to those of predicting that nothing changes."""
     rows = prediction.get("horizons", ())
     charts = []
     for title, values in (
@@ -224,7 +224,7 @@ def _errors(prediction: Mapping[str, Any]) -> list[str]:
             own: Line = (steps, [float(row["error"]) for row in values])
             still: Line = (steps, [float(row["still"]) for row in values])
             lines = {"the model": own, "nothing changes": still}
-            charts.append(line_chart(lines, {}, title=title, x_label="steps ahead"))
+            charts.append(line_chart(lines, {}, title=title, x_label="actions ahead"))
     return charts
 
 
