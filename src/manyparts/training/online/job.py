@@ -90,7 +90,7 @@ class Job:
             infos.append(load_info(origin))
         shown += [each.environment for info in infos for each in info.embodiments]
         chosen = _seen(config, seen, shown)
-        _require_same_repeat(chosen, sources)
+        _require_same_repeat(chosen, sources, teachers)
         return cls(config, environment, chosen, prefill, tuple(teachers))
 
     @property
@@ -198,13 +198,18 @@ def _seen(
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(named))
 
 
-def _require_same_repeat(seen: EnvConfig, sources: Sources) -> None:
-    """Raise UserError if a source's steps last longer or shorter than those of the run."""
-    for dataset in sources.datasets:
-        held = dict(dataset.environment or {}).get("action_repeat", 1)
+def _require_same_repeat(seen: EnvConfig, sources: Sources, teachers: Sequence[TeacherRun]) -> None:
+    """Raise UserError if a source's or a teacher's steps last longer or shorter than the run's."""
+    recorded = [(dataset.location, dataset.environment) for dataset in sources.datasets]
+    for teacher in teachers:
+        # Of data that no suite of the library made, nobody knows it.
+        known = [each.environment for each in teacher.info.embodiments if each.environment]
+        recorded += [(teacher.folder, environment) for environment in known]
+    for where, environment in recorded:
+        held = dict(environment or {}).get("action_repeat", 1)
         if held != seen.action_repeat:
             raise UserError(
-                f"{dataset.location} holds each action for {counted(held, 'step')}, this run for "
-                f"{seen.action_repeat}; choose --action-repeat {held}, or collect it again with "
+                f"{where} holds each action for {counted(held, 'step')}, this run for "
+                f"{seen.action_repeat}; choose --action-repeat {held}, or collect again with "
                 f"--action-repeat {seen.action_repeat}"
             )
