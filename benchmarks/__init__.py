@@ -28,6 +28,9 @@ BENCHMARKS = {
     "plan-control-step": "control steps per second of planning, against sharing no context",
     "plan-gpu": "control steps per second of planning on a GPU, against launching every kernel",
     "memory": "peak memory of training, from 10 and from 100 thousand frames",
+    "dreamer-update": "optimiser steps of model, actor and critic, against sheeprl's Dreamer",
+    "replay": "batches and decisions per second of a run's replay, against sheeprl's buffer",
+    "online-step": "environment steps per second of acting and writing, against the simulator",
     "paper-size": "seconds per step and decision at the paper's size, against its encoder alone",
     "gpu": "FLOP/s of training at the paper's size, against the GPU's peak for matrices",
 }

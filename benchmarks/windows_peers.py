@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import numpy as np
 
 from benchmarks.harness import CLONE, Row, in_turns, rate
 from benchmarks.memory import available_bytes
+from benchmarks.peers import Peer
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Batch
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
@@ -129,9 +129,9 @@ def _against_images(source: EpisodeDataset) -> Iterator[Row]:
 
 
 def _against(peer: str, path: Path, windows: Windows, name: str, what: str) -> Row:
-    with _Peer(peer, path) as loader:
+    with Peer(_PYTHON, _SERVE, peer, str(path)) as loader:
         value, baseline = in_turns(
-            _drawing(windows.batch), loader.windows_per_second, rounds=_ROUNDS
+            _drawing(windows.batch), lambda: loader.ask(str(_SECONDS)), rounds=_ROUNDS
         )
     # Windows that were made beforehand are copied as fast as memory allows.
     min_ratio = 0 if peer == "robomimic-in-memory" else 10
@@ -142,8 +142,8 @@ def _against_video(source: EpisodeDataset) -> Iterator[Row]:
     (size, _), *_ = source.spec.cameras.values()
     cached = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
     what = f"windows of six {size} px frames of a video dataset of {source.num_frames}"
-    with _Peer("lerobot", source.path) as loader:
-        sides = _drawing(cached.batch), lambda: _streamed(source), loader.windows_per_second
+    with Peer(_PYTHON, _SERVE, "lerobot", str(source.path)) as loader:
+        sides = _drawing(cached.batch), lambda: _streamed(source), lambda: loader.ask(str(_SECONDS))
         from_cache, from_video, baseline = in_turns(*sides, rounds=_ROUNDS)
     note = f"{what}, from the frame cache, against lerobot"
     yield Row(f"windows-{size}-video-cache", from_cache, baseline, "windows/s", note, min_ratio=10)
@@ -182,40 +182,6 @@ def _streamed(source: EpisodeDataset) -> float:
         return 2 * buffer / (time.perf_counter() - start)
     finally:
         windows.close()
-
-
-class _Peer:
-    """Another project's loader, in a process of its own."""
-
-    def __init__(self, kind: str, path: Path) -> None:
-        command = [str(_PYTHON), str(_SERVE), kind, str(path)]
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
-        self._answer()
-
-    def windows_per_second(self) -> float:
-        assert self._process.stdin is not None
-        print(_SECONDS, file=self._process.stdin, flush=True)
-        return float(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._log.seek(0)
-            raise RuntimeError(f"{self._process.args} ended: {self._log.read()[-2000:]}")
-        return line
-
-    def __enter__(self) -> _Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # it ends, and its workers with it
-        self._process.wait()
-        self._log.close()
 
 
 @contextlib.contextmanager

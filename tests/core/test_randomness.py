@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyparts.core.randomness import mix, permute
+from manyparts.core.randomness import mix, mix_one, permute
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
@@ -39,3 +39,8 @@ def test_neighbours_are_scattered_and_keys_differ() -> None:
 def test_mixed_numbers_are_evenly_spread() -> None:
     counts = np.bincount((mix(np.arange(60_000), 7) % np.uint64(6)).astype(int), minlength=6)
     assert counts.min() > 9_600 and counts.max() < 10_400
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**64))
+def test_one_number_is_mixed_alike(value: int, key: int) -> None:
+    assert mix_one(value, key) == mix(np.asarray([value], np.uint64), key)[0]

@@ -21,3 +21,12 @@ def test_states_stay_bounded() -> None:
     for _ in range(200):
         state = cell(10 * torch.randn(8, 3), state)
     assert state.abs().max() <= 1
+
+
+def test_gradients_of_a_step_are_exact() -> None:
+    """The hand-written backward pass of the gates against finite differences."""
+    torch.manual_seed(0)
+    cell = NormGRUCell(2, 3).double()
+    inputs = torch.randn(4, 2, dtype=torch.double, requires_grad=True)
+    state = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(cell, (inputs, state))

@@ -52,6 +52,18 @@ def test_gradients_pass_through_actions() -> None:
     assert (mean.grad > 0).all() and (std.grad != 0).all()
 
 
+@every_normal
+def test_gradients_of_draws_are_exact(mean: float) -> None:
+    """The hand-written backward pass of draws against finite differences."""
+    means = torch.full((20, 2), mean, dtype=torch.double, requires_grad=True)
+    stds = torch.tensor([0.3, 2.0], dtype=torch.double).expand(20, 2).clone().requires_grad_()
+
+    def draw(means: torch.Tensor, stds: torch.Tensor) -> torch.Tensor:
+        return TruncatedNormal(means, stds).draw(torch.Generator().manual_seed(0))
+
+    assert torch.autograd.gradcheck(draw, (means, stds))
+
+
 def test_choices_are_drawn_by_their_probability() -> None:
     choice = Choice.of(torch.tensor([0.0, 1.0, 2.0]).expand(40_000, 3), uniform=0.1)
     drawn = choice.draw(torch.Generator().manual_seed(0))

@@ -94,7 +94,7 @@ def test_actor_finds_the_action_that_pays(kind: str, gradient: Any, monkeypatch:
         return imagined(state, action, drawn)
 
     monkeypatch.setattr(model, "imagined", remembered)
-    monkeypatch.setattr(model, "reward", lambda read: torch.stack(actions[-3:], dim=1))
+    monkeypatch.setattr(model, "reward", lambda read: torch.stack(actions[-3:]))
     optimizer = torch.optim.Adam(objective.actor.parameters(), lr=1e-2)
     batch = world_batch(16, spec=spec) if kind == "continuous" else discrete_batch(spec)
     for step in range(150):

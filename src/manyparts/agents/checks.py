@@ -94,9 +94,12 @@ def state_of(observation: Any, codec: Codec) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         normalised = codec.encode_state(state)
     # "not <" rather than ">=": nan fails every comparison.
-    if not (np.abs(normalised) < _MAX_STDS).all() or not np.isfinite(state).all():
+    if not np.abs(normalised).max(initial=0) < _MAX_STDS:
         _refuse_state(state, normalised, codec)
     if codec.normaliser.low:
+        # A number that is held looks normal whatever it is.
+        if not np.isfinite(state).all():
+            _refuse_state(state, normalised, codec)
         _warn_of_constants(state, codec)
     return normalised
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from manyparts.core.randomness import mix
+from manyparts.core.randomness import mix_one
 
 
 def generator_of(seed: int, decision: int, device: torch.device) -> torch.Generator:
@@ -17,5 +16,4 @@ def generator_of(seed: int, decision: int, device: torch.device) -> torch.Genera
         device: Where the generator draws.
     """
     # The upper half of the hash: a generator of torch ignores all but 32 bits of its seed.
-    mixed = mix(np.asarray([decision]), seed)[0] >> np.uint64(32)
-    return torch.Generator(device).manual_seed(int(mixed))
+    return torch.Generator(device).manual_seed(mix_one(decision, seed) >> 32)

@@ -228,7 +228,7 @@ class LatentAgent(Described):
             relevance = self.model.relevance(features, taught.features, taught.surprise)
             advice = Advice.of(relevance)
             noise = behaviour.guide_noise(self.model, 1, generator) if explore else None
-        guide = behaviour.guide(self.model, features, advice, noise)
+        guide = None if advice is None else behaviour.guide(self.model, features, advice, noise)
         distribution = behaviour.policy(features, guide)
         return behaviour.as_input(distribution.draw(generator) if explore else distribution.mode)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from manyparts.agents.base import Agent, Described
@@ -33,16 +32,18 @@ class Reader:
 
     def __init__(self, model: LatentWorld, codec: Codec, device: torch.device) -> None:
         self.model, self.codec, self.device = model, codec, device
+        self._slots = [
+            (name, slot)
+            for name, slot in model.embodiments.slot_of(codec.spec).items()
+            if slot in model.cameras
+        ]
 
     def images(self, observation: Observation | None) -> dict[str, Tensor]:
         """Slot to its image, uint8 (1, c, h, w)."""
-        spec = self.codec.spec
+        cameras = self.codec.spec.cameras
         return {
-            slot: rearrange(
-                self.tensor(image_of(observation, name, spec.cameras[name])), "h w c -> 1 c h w"
-            )
-            for name, slot in self.model.embodiments.slot_of(spec).items()
-            if slot in self.model.cameras
+            slot: self.tensor(image_of(observation, name, cameras[name])).permute(2, 0, 1)[None]
+            for name, slot in self._slots
         }
 
     def state(self, observation: Observation | None) -> Tensor:
@@ -58,7 +59,9 @@ class Reader:
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array on the model's device; torch reads no negative strides."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            array = np.require(array, requirements=["C", "W"])
+        return torch.from_numpy(array).to(self.device)
 
 
 @dataclass(frozen=True)

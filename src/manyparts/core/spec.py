@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from manyparts.core.arrays import clipped, fixed_array
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, first_of
 
@@ -76,11 +78,11 @@ class ActionContract:
     @property
     def half_range(self) -> np.ndarray:
         """Half of the distance between the bounds of each dimension, float64 (a,)."""
-        return (np.asarray(self.high) - np.asarray(self.low)) / 2
+        return (self._high - self._low) / 2
 
     def normalise(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [low, high] to [-1, 1], float32."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = self._low, self._high
         # A dimension that cannot move has no width; any positive one avoids a division by zero.
         width = np.where(high > low, high - low, 1.0)
         return (2 * (action - low) / width - 1).astype(np.float32)
@@ -90,12 +92,11 @@ class ActionContract:
 
         Values are clipped to the bounds, and choices are rounded.
         """
-        return self.executed(self.unscale(np.clip(action, -1, 1)))
+        return self.executed(self.unscale(clipped(action, -1, 1)))
 
     def unscale(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [-1, 1] to [low, high], float64, without clipping."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
-        return low + (action + 1) / 2 * (high - low)
+        return self._low + (action + 1) / 2 * (self._high - self._low)
 
     def executed(self, action: np.ndarray) -> np.ndarray:
         """Return the actions (..., a) that are carried out, float32.
@@ -104,7 +105,16 @@ class ActionContract:
         """
         if self.choices:
             return np.clip(np.rint(action), 0, len(self.choices) - 1).astype(np.float32)
-        return np.clip(action, self.low, self.high).astype(np.float32)
+        return clipped(action, self._low, self._high).astype(np.float32)
+
+    # Arrays are made once: acting reads them several times per step.
+    @cached_property
+    def _low(self) -> np.ndarray:
+        return fixed_array(self.low)
+
+    @cached_property
+    def _high(self) -> np.ndarray:
+        return fixed_array(self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, which `from_dict` reads."""

@@ -80,6 +80,8 @@ def padded(tensor: Tensor, dimension: int) -> Tensor:
         dimension: the size of the last dimension afterwards, at least n.
 
     Returns:
-        (..., dimension).
+        (..., dimension); the tensor itself if it has that size.
     """
+    if tensor.shape[-1] == dimension:
+        return tensor
     return F.pad(tensor, (0, dimension - tensor.shape[-1]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from manyparts.core.arrays import clipped, fixed_array
 from manyparts.core.columns import STATE
 from manyparts.embodiment.statistics import ROUNDING, Statistics
 
@@ -51,25 +53,37 @@ class StateNormaliser:
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         """States (..., s) in the simulator's units as float32 (..., s) for a model."""
-        return self.scaled(np.clip(state, self.low, self.high) if self.low else state)
+        return self.scaled(self._clipped(state) if self.low else state)
 
     def scaled(self, state: np.ndarray) -> np.ndarray:
         """As `__call__`, without holding numbers, so that errors of predictions can be measured."""
-        return ((state - np.asarray(self.mean)) / self.scale).astype(np.float32)
+        return ((state - self._mean) / self.scale).astype(np.float32)
 
     def inverse(self, state: np.ndarray) -> np.ndarray:
         """Back to the simulator's units, float32 (..., s)."""
-        return (state * self.scale + np.asarray(self.mean)).astype(np.float32)
+        return (state * self.scale + self._mean).astype(np.float32)
 
     def held(self, state: np.ndarray) -> np.ndarray:
         """bool (..., s): the numbers of states (..., s) that are held at another value than they
         have."""
         if not self.low:
             return np.zeros(np.shape(state), bool)
-        change = np.abs(state - np.clip(state, self.low, self.high))
+        change = np.abs(state - self._clipped(state))
         return change > ROUNDING * np.maximum(np.abs(state), 1)
 
-    @property
+    @cached_property
     def scale(self) -> np.ndarray:
-        """The stds by which states are divided, (s,), in the simulator's units."""
-        return np.maximum(np.asarray(self.std), _MIN_STD)
+        """The stds by which states are divided, (s,), in the simulator's units; read-only."""
+        return fixed_array(np.maximum(np.asarray(self.std), _MIN_STD))
+
+    # Arrays are made once: an agent normalises one state per decision.
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        return fixed_array(self.mean)
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return fixed_array(self.low), fixed_array(self.high)
+
+    def _clipped(self, state: np.ndarray) -> np.ndarray:
+        return clipped(state, *self._bounds)

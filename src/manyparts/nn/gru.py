@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+_tanh_backward = torch.ops.aten.tanh_backward.default
 
 
 class NormGRUCell(nn.Module):
@@ -27,8 +32,43 @@ class NormGRUCell(nn.Module):
         self, inputs: Float[Tensor, "n i"], state: Float[Tensor, "n d"]
     ) -> Float[Tensor, "n d"]:
         """Return the next state."""
-        gates = self.norm(self.gates(torch.cat([inputs, state], dim=-1)))
-        reset, candidate, update = gates.chunk(3, dim=-1)
-        candidate = torch.tanh(reset.sigmoid() * candidate)
-        # Where `update` is 1 the candidate replaces the state.
-        return torch.lerp(state, candidate, (update - 1).sigmoid())
+        # Called directly: see `nn.mlp.Mlp`.
+        gates = self.norm.forward(self.gates.forward(torch.cat([inputs, state], dim=-1)))
+        if not torch.is_grad_enabled():
+            return _gated(gates, state)[0]
+        return _Gated.apply(gates, state)
+
+
+class _Gated(torch.autograd.Function):
+    """What gates make of a state, in few operations: autograd would record seven small ones."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, state: Tensor) -> Tensor:
+        following, *used = _gated(gates, state)
+        ctx.save_for_backward(state, *used)
+        return following
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        state, reset, proposed, candidate, update = ctx.saved_tensors
+        of_product = _tanh_backward(passed := gradient * update, candidate)
+        to_gates = torch.cat(
+            [
+                _sigmoid_backward(of_product * proposed, reset),
+                of_product * reset,
+                _sigmoid_backward((candidate - state).mul_(gradient), update),
+            ],
+            dim=-1,
+        )
+        return to_gates, gradient - passed
+
+
+def _gated(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the next state, and what the backward pass reads: reset gate, candidate before that,
+    candidate, update gate."""
+    reset, proposed, update = gates.chunk(3, dim=-1)
+    reset = reset.sigmoid()
+    candidate = (reset * proposed).tanh_()
+    update = (update - 1).sigmoid_()
+    # Where `update` is 1 the candidate replaces the state.
+    return torch.lerp(state, candidate, update), reset, proposed, candidate, update

@@ -18,10 +18,14 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map the last dimension of `input`."""
-        learns = torch.is_grad_enabled() and self.weight.requires_grad
-        if learns and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            return _ContiguousLinear.apply(input, self.weight, self.bias)
-        return super().forward(input)
+        # Small layers take hardly longer than these questions, so the cheapest comes first, and
+        # parameters are read without `nn.Module.__getattr__`.
+        weight, bias = self._parameters["weight"], self._parameters["bias"]
+        assert weight is not None
+        rounded = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+        if rounded and input.device.type == "cpu" and weight.requires_grad:
+            return _ContiguousLinear.apply(input, weight, bias)
+        return F.linear(input, weight, bias)
 
 
 class _ContiguousLinear(torch.autograd.Function):

@@ -1,7 +1,8 @@
 """Behaviour that is learned in imagination: an actor, and a critic of what it reaches (Dreamer).
 
 Hafner et al. 2020, "Dream to Control", arXiv 1912.01603. Dimensions: n imagined starts, h imagined
-steps, f numbers of a state's features, a numbers of an action.
+steps, f numbers of a state's features, a numbers of an action. What networks read has steps first,
+so that the states of some steps lie next to each other in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import padded
-from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.nn.ema import detached_copy, move_towards
@@ -36,11 +37,8 @@ _LOW, _HIGH = 0.05, 0.95  # quantiles between which returns are said to range
 class Imagined(NamedTuple):
     """Imagined steps, with gradients through the model."""
 
-    features: Float[Tensor, "n h+1 f"]
+    features: Float[Tensor, "h+1 n f"]
     """Of the starts, and of the states after each action."""
-
-    action: Float[Tensor, "n h a"]
-    """The actions that were taken."""
 
     raw_mean: Float[Tensor, "n h a"]
     """Means of actions before tanh; zeros for choices."""
@@ -103,8 +101,9 @@ class Actor(nn.Module):
         if self.choices:
             return Choice.of(outputs)
         raw_mean, raw_std = outputs.chunk(2, dim=-1)
-        # About 1.1 at first, never below 0.1: exploration that fades, but does not end.
-        return TruncatedNormal(raw_mean.tanh(), 2 * (raw_std / 2).sigmoid() + 0.1)
+        # 2 sigmoid(x / 2) + 0.1. About 1.1 at first, never below 0.1: exploration that fades, but
+        # does not end.
+        return TruncatedNormal(raw_mean.tanh(), (raw_std / 4).tanh() + 1.1)
 
     def raw_mean(self, outputs: Float[Tensor, "... o"]) -> Float[Tensor, "... a"]:
         """Return means before tanh; zeros for choices."""
@@ -118,7 +117,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
 
     Attributes:
         actor: The policy.
-        critic: Predicts returns, as their signed logarithm.
+        critic: Predicts returns, as rewards per decision. On a logarithmic scale, small errors of
+            states that were never seen become large returns, which an actor finds.
         slow_critic: Follows the critic, and values imagined states.
         scale: The range of returns, a running mean.
     """
@@ -146,17 +146,24 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         )
         sizes = [model.features, *[config.width] * config.layers, 1]
         self.critic = mlp(sizes, activation=nn.SiLU)
+        # Random values of a new critic would be what the actor learns from first (DreamerV3).
+        last = self.critic[-1]
+        assert isinstance(last, nn.Linear), type(last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.slow_critic = detached_copy(self.critic)
         self.register_buffer("scale", torch.ones(()))
         self._action_dimension = model.action_dimension
         self._range: Tensor | None = None
         self._prior = config.prior
+        # How many decisions of one reward make up its discounted return.
+        self._horizon = 1 / max(1 - config.discount, 1e-3)
 
     def forward(self, passes: WorldPasses) -> Loss:
         config, model = self.config, passes.model
         start, advice = self._starts(passes)
         imagined = self.imagine(model, start, passes.generator, advice)
-        value = symexp(self.slow_critic(imagined.features[:, 1:])[..., 0])
+        value = self._horizon * self.slow_critic(imagined.features[1:])[..., 0].t()
         returns = lambda_return(imagined.reward, value, imagined.discount, config.mixing)
         # What a step counts: how likely the episode gets there, discounted.
         reached = torch.cat(
@@ -169,8 +176,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         actor = self._actor_loss(imagined, returns)
         if advice is not None and config.guide == "prior":
             actor = actor + self._prior * advice.weight[:, None] * imagined.prior_distance
-        predicted = self.critic(imagined.features[:, :-1].detach())[..., 0]
-        critic = (predicted - symlog(returns.detach())).square() / 2
+        predicted = self.critic(imagined.features[:-1].detach())[..., 0].t()
+        critic = (predicted - returns.detach() / self._horizon).square() / 2
         metrics = {
             "actor": (actor.detach() * reached).sum() / reached.sum(),
             "critic": (critic.detach() * reached).sum() / reached.sum(),
@@ -211,11 +218,11 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 state = model.imagined(state, self.as_input(action), generator)
                 features.append(state.features)
                 steps.append((action, outputs))
-            action, outputs = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
-            stacked = torch.stack(features, dim=1)
-            reward = model.reward(stacked[:, 1:])
-            discount = self.config.discount * model.continuation(stacked[:, 1:])
             # What no later step depends on is computed for all steps at once.
+            stacked = torch.stack(features)
+            reward = model.reward(stacked[1:]).t()
+            discount = self.config.discount * model.continuation(stacked[1:]).t()
+            action, outputs = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
             distribution, raw_mean = self.actor.distribution(outputs), self.actor.raw_mean(outputs)
             taken, distance = torch.zeros_like(reward), torch.zeros_like(reward)
             if self.config.gradient == "reinforce":
@@ -224,9 +231,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 assert isinstance(model, TaughtWorld), type(model)
                 wanted = model.action_vae.action(torch.stack(guides, dim=1))
                 distance = (distribution.mode - wanted).square().sum(dim=-1)
-        return Imagined(
-            stacked, action, raw_mean, taken, distribution.entropy, reward, discount, distance
-        )
+        return Imagined(stacked, raw_mean, taken, distribution.entropy, reward, discount, distance)
 
     def outputs(
         self, features: Float[Tensor, "n f"], guide: Float[Tensor, "n m"] | None
@@ -293,7 +298,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
     def value(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
         """The discounted return that the critic expects from states on, in the environment's
         units."""
-        return symexp(self.critic(features)[..., 0])
+        return self._horizon * self.critic(features)[..., 0]
 
     def after_step(self, model: LatentWorld) -> None:
         """Move the slow critic and the range of returns."""
@@ -309,7 +314,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         if config.gradient == "dynamics":
             loss = -returns / scale
         else:
-            expected = symexp(self.slow_critic(imagined.features[:, :-1].detach())[..., 0])
+            before = self.slow_critic(imagined.features[:-1].detach())[..., 0].t()
+            expected = self._horizon * before
             loss = -imagined.log_probability * ((returns - expected) / scale).detach()
         centring = config.centring * imagined.raw_mean.square().sum(dim=-1)
         return loss - config.entropy * imagined.entropy + centring

@@ -40,6 +40,9 @@ class RunningEpisode:
     agent: Agent | None = None
     """Who acts; None until the next decision, such as after a resume."""
 
+    noting: Noting | None = None
+    """The same agent, if it notes anything."""
+
     carry: Any = None
     """The agent's memory."""
 
@@ -172,7 +175,9 @@ class Collector:
                 env.begin(seed)
             if running.agent is None:
                 running.agent = agent_of(running.seed)
-            agent = running.agent
+                # Asked once per episode: to check a protocol takes as long as a small layer.
+                running.noting = running.agent if isinstance(running.agent, Noting) else None
+            agent, noting = running.agent, running.noting
             observation = env.observe()
             action, carry = agent.act(running.carry, observation, None, explore=True)
             before = env.elapsed
@@ -190,7 +195,7 @@ class Collector:
         running.action.append(env.embodiment_spec.action.executed(np.asarray(action)))
         running.reward.append(float(reward))
         running.success.append(bool(info["success"]))
-        running.notes.append(agent.notes(carry) if isinstance(agent, Noting) else {})
+        running.notes.append({} if noting is None else noting.notes(carry))
         self.environment_steps += env.elapsed - before
         if ended or cut:
             self.replay.add(

@@ -77,7 +77,7 @@ class ReplayWindows:
             for row, (number, start, count) in enumerate(
                 zip(numbers, first.tolist(), real.tolist(), strict=True)
             ):
-                out[row, :count] = self.replay.rows(number, name).read(start, start + count)
+                self.replay.rows(number, name).read_into(out[row, :count], start)
             return out
 
         codec, spec = self.codec, self.codec.spec

@@ -83,10 +83,7 @@ class RowFile:
         sizes = (np.diff(first, append=len(rows)) * size).tolist()
         for start, offset, size in zip(starts, offsets, sizes, strict=True):
             if preadv(file, (view[start : start + size],), offset) != size:
-                raise UserError(
-                    f"{self.path} is shorter than {self.count} rows; delete its folder, and it is "
-                    "built again"
-                )
+                raise self._too_short()
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read rows that follow each other.
@@ -98,11 +95,27 @@ class RowFile:
         Returns:
             A new array (stop - start, *shape).
         """
-        assert 0 <= start <= stop <= self.count, (start, stop, self.count)
-        out = np.empty((1, stop - start, *self.shape), self.dtype)
-        if stop > start:
-            self.gather(np.asarray([start]), out, np.asarray([0]), length=stop - start)
-        return out[0]
+        out = np.empty((stop - start, *self.shape), self.dtype)
+        self.read_into(out, start)
+        return out
+
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows that follow each other into an array.
+
+        Args:
+            out: C-contiguous (rows, *shape), of the file's dtype.
+            start: the first row.
+
+        Raises:
+            UserError: the file is too short.
+        """
+        assert 0 <= start <= start + len(out) <= self.count, (start, len(out), self.count)
+        assert out.flags.c_contiguous and out.dtype == self.dtype, (out.dtype, self.dtype)
+        if not out.size:
+            return
+        offset, preadv = self.offset + start * self.row_bytes, getattr(os, "preadv", _preadv)
+        if preadv(self._open(), (out.data.cast("B"),), offset) != out.nbytes:
+            raise self._too_short()
 
     def write(self, start: int, values: np.ndarray) -> None:
         """Write rows into a file opened for writing by `create`.
@@ -139,6 +152,12 @@ class RowFile:
         """Whether the file is there at its full size."""
         size = self.offset + self.count * self.row_bytes
         return self.path.is_file() and self.path.stat().st_size == size
+
+    def _too_short(self) -> UserError:
+        return UserError(
+            f"{self.path} is shorter than {self.count} rows; delete its folder, and it is built "
+            "again"
+        )
 
     def _open(self) -> int:
         if self._file is None:

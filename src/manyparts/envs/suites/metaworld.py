@@ -16,6 +16,7 @@ from manyparts.envs.base import EnvConfig, Environment, Split, Suite
 from manyparts.envs.cameras import CameraImages, FreeCamera
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
+from manyparts.envs.quaternions import with_fast_quaternions
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
 from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
@@ -245,6 +246,7 @@ def _simulator(name: str) -> Any:
     simulator._set_task_called = True
     simulator._partially_observable = False
     simulator.touching_object = lambda object_geom_id: _holds(simulator.data, object_geom_id)
+    with_fast_quaternions(simulator, "_get_quat_objects")
     del simulator.sawyer_observation_space  # cached, and without the goal until here
     return simulator
 

@@ -43,12 +43,15 @@ class ActionVae(nn.Module):
             means something to other bodies, too.
     """
 
+    marks: Tensor
+
     def __init__(self, features: int, action: int, sources: int, *, width: int, guide: int):
         super().__init__()
         self.sources, self.latent = sources, 2 * action
         self.encoder = mlp([features + action + sources, width, width, 2 * self.latent])
         self.decoder = mlp([features + self.latent + sources, width, guide])
         self.action_head = nn.Linear(guide, action)
+        self.register_buffer("marks", torch.eye(sources), persistent=False)
 
     def encode(
         self,
@@ -78,4 +81,4 @@ class ActionVae(nn.Module):
 
     def _marks(self, source: Tensor, like: Tensor) -> Tensor:
         """The sources, one-hot."""
-        return F.one_hot(source, self.sources).to(like.dtype)
+        return self.marks[source].to(like.dtype)

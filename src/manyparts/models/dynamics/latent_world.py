@@ -88,9 +88,15 @@ class LatentFilter(StateSpace):
             state: Normalised states, ignored if only images are seen.
             source: The dataset of each row, for a model of several sources.
         """
+        return self.conditioned(self.embed_alone(images, state), source)
+
+    def embed_alone(
+        self, images: Mapping[str, UInt8[Tensor, "n c h w"]], state: Float[Tensor, "n s"]
+    ) -> Float[Tensor, "n e"]:
+        """Return the embedding of observations without their source; see `embed`."""
         parts = [state] if self.state_dimension else []
         parts += [self.encoders[name](images[name]) for name in self.cameras]
-        return self.conditioned(torch.cat(parts, dim=-1), source)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def advance(
         self,

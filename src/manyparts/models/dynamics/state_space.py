@@ -163,12 +163,14 @@ class StateSpace(nn.Module):
         # A window starts in the middle of an episode, so its first state knows nothing: zeros.
         recurrent = [embedding.new_zeros(len(embedding), self.width)]
         posterior, drawn = [], []
+        # Taken apart at once: the gradient of a slice is a tensor of the size of all.
+        seen, taken = embedding.unbind(dim=1), action.unbind(dim=1)
         # A loop over steps: each draw goes into the next recurrent state.
-        for step in range(embedding.shape[1]):
+        for step, each in enumerate(seen):
             if step:
-                recurrent.append(self.advance(recurrent[-1], drawn[-1], action[:, step - 1]))
+                recurrent.append(self.advance(recurrent[-1], drawn[-1], taken[step - 1]))
             # The posterior sees the observation that the prior has to do without.
-            posterior.append(self.posterior(recurrent[-1], embedding[:, step]))
+            posterior.append(self.posterior(recurrent[-1], each))
             drawn.append(self.latent.draw(posterior[-1], generator))
         states = torch.stack(recurrent, dim=1)
         # Priors depend on recurrent states alone, so they are computed for all steps at once.

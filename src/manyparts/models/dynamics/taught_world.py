@@ -46,7 +46,11 @@ class TaughtWorld(LatentWorld):
         super().__init__(config, embodiments, chunk=chunk, steps=steps)
         if not config.teachers:
             raise UserError("a taught world needs teachers: name their runs with --teachers")
-        self.teachers = Teachers(config.teachers, actions=config.teacher_actions)
+        self.teachers = Teachers(
+            config.teachers,
+            actions=config.teacher_actions,
+            surprised=config.relevance == "prediction",
+        )
         count, taught = len(self.teachers), self.teachers.features
         self.project = nn.Linear(taught + (count if config.source_input else 0), self.features)
         self.weigh = nn.Linear(taught + self.features, 1)
@@ -84,7 +88,7 @@ class TaughtWorld(LatentWorld):
         Args:
             features: The student's.
             taught: The teachers'.
-            surprise: How badly each teacher foresaw the step, in nats.
+            surprise: How badly each teacher foresaw the step, in nats; read for "prediction".
         """
         kind, count = self.config.relevance, taught.shape[-2]
         if kind == "uniform":
