@@ -47,7 +47,7 @@ class Sizes:
     """Its factor for actor and critic."""
 
     train_ratio: float = 128.0
-    """Replayed steps per collected step."""
+    """Replayed steps per collected environment step."""
 
     starts: int = 128
     """Imagined starts per optimiser step."""
