@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.evaluation.statistics import bounded
+from manyparts.report.acted import WEIGHT
 from manyparts.studies import find_study
 from manyparts.studies.engine.curves import CurveRow, cells, gather_curves, heads
 from manyparts.studies.engine.results import StudyResult, gather
@@ -25,7 +26,6 @@ from manyparts.studies.engine.scores import finished, metrics_of
 from manyparts.studies.engine.stages import Evaluate, Export, TrainOnline
 from manyparts.studies.engine.study import Measurement, Study
 
-WEIGHT = "distillation/weight/"
 COLOURS = ("#c04a00", "#1f5fa8", "#2f7d32", "#7b3fa0", "#a08000", "#555555")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT = 520, 300, 46, 28, 34, 190  # pixels
 

@@ -20,8 +20,9 @@ from typing import Any
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.curves import curve_of
 from manyparts.evaluation.results import Result
+from manyparts.report.acted import WEIGHT
 from manyparts.studies.engine.runner import run_stages
-from manyparts.studies.engine.scores import RETURN, SUCCESS
+from manyparts.studies.engine.scores import RETURN, SUCCESS, metrics_of
 from manyparts.studies.engine.stages import (
     EvaluateReference,
     Stage,
@@ -114,8 +115,7 @@ def _merged(file: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _checks(run: TrainOnline, output: Path) -> dict[str, Any]:
     """Return the checks of a run, and its own core seconds."""
-    lines = (product(run, output) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = metrics_of(run, output)
     returned, solved = curve_of(rows, RETURN), curve_of(rows, SUCCESS)
     assert returned is not None and solved is not None
     return {
@@ -126,7 +126,7 @@ def _checks(run: TrainOnline, output: Path) -> dict[str, Any]:
         "weights": {
             name.rpartition("/")[2]: value
             for name, value in rows[-1].items()
-            if name.startswith("distillation/weight/")
+            if name.startswith(WEIGHT)
         },
     }
 

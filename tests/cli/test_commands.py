@@ -123,6 +123,7 @@ def test_results_are_compared_and_reported(
         > 0
     )
     assert "manyparts collect pointmass/reach-red" in page
+    assert "--action-repeat" not in page, "earlier commits know no such flag"
     assert "manyparts train dualmind/phase1-debug" in page
 
 

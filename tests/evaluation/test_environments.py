@@ -34,6 +34,7 @@ from manyparts import (
     train,
 )
 from manyparts.agents.expert import ExpertAgent
+from manyparts.agents.random import RandomAgent
 from manyparts.envs.base import Split
 from manyparts.envs.goals import episode_generator
 from manyparts.evaluation.in_process import environments_by_task
@@ -165,6 +166,23 @@ def test_environments_are_evaluated_as_their_tasks(run: Path, tmp_path: Path) ->
     alone = evaluate(run, env=environments[1], **settings)
     assert alone.tasks == TASKS[1:] and alone.episodes == by_name.episodes[2:]
     assert not (run / "evaluation").exists(), "nothing is saved but where output says so"
+
+
+def test_held_actions_are_recorded_in_steps() -> None:
+    """A limit is in steps of the environment, as by name, and not in held actions."""
+    env = Slide("evaluation")
+    env.hold_actions(3)
+    agent = RandomAgent(env.embodiment_spec, seed=0)
+    result = evaluate(agent, env=env, episodes=2)
+    assert {record.length for record in result.episodes} == {20}
+    assert result.provenance["max_steps"] == 20
+    cut = evaluate(agent, env=env, episodes=2, max_steps=6)
+    assert {record.length for record in cut.episodes} == {6}
+    known = make(TASKS[0], CONFIG, split="evaluation")
+    known.hold_actions(2)
+    shown = evaluate(RandomAgent(known.embodiment_spec, seed=0), env=known, episodes=1, max_steps=6)
+    assert shown.provenance["environment"]["action_repeat"] == 2
+    assert shown.provenance["environment"]["max_steps"] == shown.episodes[0].length == 6
 
 
 def test_own_environment_gets_its_trained_instruction(slider: Path) -> None:

@@ -202,6 +202,15 @@ def test_conditions_that_differ_are_named(changed: dict[str, Any], named: str) -
     assert allowed.difference.mean > 0
 
 
+def test_earlier_results_held_no_actions() -> None:
+    earlier = make_result(0.9, environment={"max_steps": None})
+    now = make_result(0.9, environment={"max_steps": None, "action_repeat": 1})
+    held = make_result(0.9, environment={"max_steps": None, "action_repeat": 2})
+    assert compare(earlier, now).mismatches == ()
+    with pytest.raises(UserError, match=r"environment\.action_repeat: 1, 2"):
+        compare(earlier, held)
+
+
 def test_references_ignore_what_is_observed() -> None:
     seen = {"image_size": 16, "state": "shared", "max_steps": 200}
     agent = make_result(0.5, environment=seen, checkpoint="run")

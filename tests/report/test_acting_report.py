@@ -60,7 +60,7 @@ def test_acting_run_shows_its_curves(page: str) -> None:
     } <= set(titles(page))
     assert not [title for title in titles(page) if title.endswith("nothing recorded")]
     assert "It was not evaluated at the end." in page
-    assert "2 replayed steps per collected step" in page
+    assert "2 replayed steps for each" in page
     assert "Dashed: on held-out episodes" not in page and "Which teachers count" not in page
 
 
@@ -129,11 +129,24 @@ def acted(expected: float, realised: float) -> Acted:
 
 @pytest.mark.parametrize(
     ("expected", "realised", "is_exploited"),
-    [(3.0, 3.1, False), (3.0, 1.0, True), (-1.0, -3.0, True), (-3.0, -2.9, False), (0, 0, False)],
+    [
+        (3.0, 3.1, False),
+        (3.0, 1.0, True),
+        (-1.0, -3.0, True),
+        (-8.0, -10.0, False),
+        (-3.0, -2.9, False),
+        (0, 0, False),
+    ],
 )
 def test_an_exploited_model_is_named(expected: float, realised: float, is_exploited: bool) -> None:
     said = "".join(learning(acted(expected, realised), Path("run")))
     assert ("the policy exploits errors of the model" in said) == is_exploited
+
+
+def test_next_to_nothing_is_not_far_more() -> None:
+    rows = [*acted(9.0, 9.0).rows, {**acted(0.1, 0.0).rows[0], "environment_steps": 20.0}]
+    said = "".join(learning(replace(acted(1, 1), rows=rows), Path("run")))
+    assert "0.1, and 0 came" in said and "exploits" not in said
 
 
 @pytest.mark.parametrize(

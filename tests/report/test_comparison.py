@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training.online.tiny import tiny
@@ -25,11 +26,12 @@ def put(
     seed: int = 0,
     environment: str = "pointmass/reach",
     teachers: tuple[str, ...] = (),
+    **facts: Any,
 ) -> Path:
     """A run with a check every 100 steps; its success is its return by 10."""
     folder.mkdir(parents=True)
     values = to_jsonable(replace(config or tiny(), seed=seed))
-    values |= {"environment": environment, "data": [], "teachers": list(teachers)}
+    values |= {"environment": environment, "data": [], "teachers": list(teachers), **facts}
     (folder / "config.json").write_text(json.dumps(values))
     rows = [
         {
@@ -62,6 +64,37 @@ def test_seeds_of_a_method_are_one_group(runs: list[Path]) -> None:
         "dreamer online, train ratio 2.0, number of teachers 0",
         "dreamer online, train ratio 4.0, number of teachers 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "others", "name"),
+    [
+        # One source is no list in config.json.
+        ({"data": "x/door"}, {"data": "somewhere/else/lock"}, "sources door"),
+        ({"data": ["x/door", "x/lock"]}, {"data": ["x/door", "x/key"]}, "sources door, lock"),
+        ({"prefill": "random"}, {"prefill": "runs/agent"}, "acts at random first True"),
+    ],
+)
+def test_other_evidence_is_another_method(
+    tmp_path: Path, facts: dict[str, Any], others: dict[str, Any], name: str
+) -> None:
+    own = [put(tmp_path / "a0", [1], **facts), put(tmp_path / "a1", [2], seed=1, **facts)]
+    groups = groups_of([*own, put(tmp_path / "b0", [9], **others)])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert groups[0].name == f"dreamer online, {name}"
+
+
+def test_one_source_lies_anywhere(tmp_path: Path) -> None:
+    """Its folder's name counts, and not its path."""
+    first = put(tmp_path / "a0", [1], data="x/door")
+    second = put(tmp_path / "a1", [2], seed=1, data="another/folder/door")
+    assert len(groups_of([first, second])) == 1
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    first, again = put(tmp_path / "a0", [1], seed=3), put(tmp_path / "again", [1], seed=3)
+    with pytest.raises(UserError, match=r"a0 and .*again are of one method and of seed 3"):
+        groups_of([first, again])
 
 
 def test_table_holds_the_statistics_of_curves(runs: list[Path]) -> None:
@@ -101,7 +134,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, runs: list[Path]) -> No
     with pytest.raises(UserError, match="no run folder"):
         groups_of([runs[0], tmp_path / "nowhere"])
     with pytest.raises(UserError, match="has no validation yet"):
-        groups_of([runs[0], put(tmp_path / "young", [])])
+        groups_of([runs[0], put(tmp_path / "young", [], seed=7)])
     offline = put(tmp_path / "offline", [1], config=replace(tiny(), online=None))
     with pytest.raises(UserError, match="learned from datasets"):
         groups_of([runs[0], offline])

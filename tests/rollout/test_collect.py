@@ -22,8 +22,14 @@ from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import steps_after_success
+from manyparts.envs.suites.pointmass import PointMass
 from manyparts.rollout.collect import Ledger, collect
-from manyparts.rollout.recorded_tries import is_noisy
+from manyparts.rollout.recorded_tries import (
+    CollectConfig,
+    RecordedTry,
+    is_noisy,
+    record_try,
+)
 
 EPISODES = 6
 
@@ -202,6 +208,24 @@ def test_failures_are_counted_and_kept(tmp_path: Path) -> None:
     ends = [bool(every.episode(index).success[-1]) for index in range(every.num_episodes)]
     assert sum(ends) == 4
     assert ends[-1]
+
+
+def test_held_actions_are_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame is one action, and an episode that was wholly rendered is not made again."""
+    begun, begin = [0], PointMass.begin
+
+    def counted(env: PointMass, seed: int) -> None:
+        begun[0] += 1
+        begin(env, seed)
+
+    monkeypatch.setattr(PointMass, "begin", counted)
+    environment = EnvConfig(image_size=16, action_repeat=2)
+    config = CollectConfig(
+        TASKS[:1], 1, 0, environment, Noise(), "png", keep_failures=True, steps_after_success=50
+    )
+    outcome = record_try(RecordedTry(TASKS[0], 0, config, tmp_path))
+    # 100 steps of the simulator are 50 frames.
+    assert outcome.success and outcome.frames == 50 and begun == [1]
 
 
 def test_falls_are_recorded_as_terminations(tmp_path: Path) -> None:

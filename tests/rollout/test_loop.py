@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_episodes_stop_after_first_success(env: Environment, after: int) -> None
 def test_episodes_stop_at_max_steps(env: Environment) -> None:
     assert run(env, max_steps=3)[0].length == 3
     assert run(env, max_steps=10 * env.max_steps)[0].length == env.max_steps
+
+
+def test_held_actions_count_as_steps() -> None:
+    held = make(TASKS[0], replace(SMALL, action_repeat=3))
+    result, steps = run(held)
+    assert (result.length, len(steps)) == (held.horizon, held.max_steps) == (100, 34)
+    first = [step.success for step in steps].index(True)
+    assert result.first_success == 3 * first + 2
+    cut, taken = run(held, max_steps=7)
+    assert (cut.length, len(taken)) == (9, 3), "whole actions"
+    _, solved = run(held, steps_after_success=2)
+    assert len(solved) == first + 1 + 2
 
 
 class Pushing:

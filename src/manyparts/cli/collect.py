@@ -73,8 +73,8 @@ class Options:
     left out, the suite's own number: 0 for navigation, 20 for all others."""
 
     action_repeat: int = 1
-    """Steps for which the environment holds each action; rewards are summed. An agent that learns
-    by acting beside these episodes holds its own as long."""
+    """Steps for which the environment holds each action. A recorded step is one action, and its
+    reward their sum. An agent that learns by acting from these episodes must hold as long."""
 
     max_steps: int | None = None
     """Maximum steps per episode, also when agents that were trained on the dataset are evaluated;

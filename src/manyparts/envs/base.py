@@ -178,7 +178,8 @@ class Environment(gymnasium.Env, ABC):
 
     Attributes:
         action_repeat: Steps for which an action is held, see `hold_actions`.
-        max_steps: Actions per episode.
+        horizon: Steps per episode.
+        max_steps: Actions per episode; fewer than steps where actions are held.
         elapsed: Steps of the episode so far; held actions count as often as they are held.
     """
 
@@ -201,7 +202,7 @@ class Environment(gymnasium.Env, ABC):
         self.task = task
         self.embodiment_spec = spec
         self.split: Split = split
-        self.max_steps, self._horizon = max_steps, max_steps
+        self.max_steps, self.horizon = max_steps, max_steps
         self.action_repeat = 1
         self.observation_space = observation_space(spec)
         contract = spec.action
@@ -226,7 +227,7 @@ class Environment(gymnasium.Env, ABC):
         rate = spec.action.control_rate_hz * self.action_repeat / steps
         self.embodiment_spec = replace(spec, action=replace(spec.action, control_rate_hz=rate))
         self.metadata = {**self.metadata, "render_fps": rate}
-        self.action_repeat, self.max_steps = steps, math.ceil(self._horizon / steps)
+        self.action_repeat, self.max_steps = steps, math.ceil(self.horizon / steps)
 
     def begin(self, seed: int) -> None:
         """Start the episode of this seed, without rendering.
@@ -275,14 +276,14 @@ class Environment(gymnasium.Env, ABC):
         self._elapsed += 1
         self._terminated = self._has_terminated()
         for _ in range(self.action_repeat - 1):
-            if self._terminated or self._elapsed >= self._horizon:
+            if self._terminated or self._elapsed >= self.horizon:
                 break
             reward, success = self._advance(executed)
             total, succeeded = total + reward, succeeded or success
             self._elapsed += 1
             self._terminated = self._has_terminated()
         assert self.can_terminate or not self._terminated, f"{self.task} does not say it can"
-        truncated = self._elapsed >= self._horizon
+        truncated = self._elapsed >= self.horizon
         return total, self._terminated, truncated, {"success": succeeded}
 
     def reset(

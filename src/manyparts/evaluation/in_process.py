@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -386,11 +386,11 @@ def _shown(env: Environment, max_steps: int | None) -> Any:
     config = getattr(env, "config", None)
     if not isinstance(config, EnvConfig):
         return env.embodiment_spec.to_dict()
-    shown = to_jsonable(config)
-    return shown if max_steps is None else shown | {"max_steps": max_steps}
+    config = replace(config, action_repeat=env.action_repeat)
+    return to_jsonable(config if max_steps is None else replace(config, max_steps=max_steps))
 
 
 def _horizon(env: Environment, max_steps: int | None) -> int | None:
     config = getattr(env, "config", None)
-    own = config.max_steps if isinstance(config, EnvConfig) else env.max_steps
+    own = config.max_steps if isinstance(config, EnvConfig) else env.horizon
     return own if max_steps is None else max_steps

@@ -329,9 +329,13 @@ def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[st
 
 
 def _named_as_today(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields, the version of this project under its name of today."""
+    """The same fields, the version of this project under its name of today. Environments that do
+    not say how long they hold an action could only hold it for a step."""
     former = f"versions.{FORMER_NAME}"
-    return {f"versions.{NAME}" if key == former else key: value for key, value in flat.items()}
+    today = {f"versions.{NAME}" if key == former else key: value for key, value in flat.items()}
+    if "environment.max_steps" in today:
+        today.setdefault("environment.action_repeat", 1)
+    return today
 
 
 def _is_compared(key: str) -> bool:

@@ -17,7 +17,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import padded
-from manyparts.models.dynamics.latent_world import LatentWorld, symexp, symlog
+from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.nn.ema import detached_copy, move_towards
@@ -117,7 +117,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
 
     Attributes:
         actor: The policy.
-        critic: Predicts returns, as their signed logarithm.
+        critic: Predicts returns, as rewards per decision. On a logarithmic scale, small errors of
+            states that were never seen become large returns, which an actor finds.
         slow_critic: Follows the critic, and values imagined states.
         scale: The range of returns, a running mean.
     """
@@ -145,17 +146,24 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         )
         sizes = [model.features, *[config.width] * config.layers, 1]
         self.critic = mlp(sizes, activation=nn.SiLU)
+        # Random values of a new critic would be what the actor learns from first (DreamerV3).
+        last = self.critic[-1]
+        assert isinstance(last, nn.Linear), type(last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.slow_critic = detached_copy(self.critic)
         self.register_buffer("scale", torch.ones(()))
         self._action_dimension = model.action_dimension
         self._range: Tensor | None = None
         self._prior = config.prior
+        # How many decisions of one reward make up its discounted return.
+        self._horizon = 1 / max(1 - config.discount, 1e-3)
 
     def forward(self, passes: WorldPasses) -> Loss:
         config, model = self.config, passes.model
         start, advice = self._starts(passes)
         imagined = self.imagine(model, start, passes.generator, advice)
-        value = symexp(self.slow_critic(imagined.features[1:])[..., 0]).t()
+        value = self._horizon * self.slow_critic(imagined.features[1:])[..., 0].t()
         returns = lambda_return(imagined.reward, value, imagined.discount, config.mixing)
         # What a step counts: how likely the episode gets there, discounted.
         reached = torch.cat(
@@ -169,7 +177,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         if advice is not None and config.guide == "prior":
             actor = actor + self._prior * advice.weight[:, None] * imagined.prior_distance
         predicted = self.critic(imagined.features[:-1].detach())[..., 0].t()
-        critic = (predicted - symlog(returns.detach())).square() / 2
+        critic = (predicted - returns.detach() / self._horizon).square() / 2
         metrics = {
             "actor": (actor.detach() * reached).sum() / reached.sum(),
             "critic": (critic.detach() * reached).sum() / reached.sum(),
@@ -290,7 +298,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
     def value(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
         """The discounted return that the critic expects from states on, in the environment's
         units."""
-        return symexp(self.critic(features)[..., 0])
+        return self._horizon * self.critic(features)[..., 0]
 
     def after_step(self, model: LatentWorld) -> None:
         """Move the slow critic and the range of returns."""
@@ -306,7 +314,8 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         if config.gradient == "dynamics":
             loss = -returns / scale
         else:
-            expected = symexp(self.slow_critic(imagined.features[:-1].detach())[..., 0]).t()
+            before = self.slow_critic(imagined.features[:-1].detach())[..., 0].t()
+            expected = self._horizon * before
             loss = -imagined.log_probability * ((returns - expected) / scale).detach()
         centring = config.centring * imagined.raw_mean.square().sum(dim=-1)
         return loss - config.entropy * imagined.entropy + centring

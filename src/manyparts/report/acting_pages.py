@@ -18,7 +18,9 @@ STEP_AXIS = "environment step"
 # Bytes of films before base64 that a report carries in addition to its videos.
 FILM_BUDGET = 3_000_000
 _EPISODES = 2  # episodes of which teachers' weights are drawn
-_EXPLOITED = 1.5  # a critic that expects so many times what comes is said to be exploited
+# A critic is said to be exploited if it expects more than what comes by this part of it, or by a
+# fifth of this part of the largest return that ever came.
+_EXPLOITED = 0.5
 
 
 def learning(acted: Acted, run: Path) -> list[str]:
@@ -141,7 +143,7 @@ def _checks(acted: Acted, run: Path) -> str:
     if ratio is not None:
         sentences.append(
             f"{ratio.steps[-1]:.0f} environment steps so far, "
-            f"{ratio.values[-1]:.4g} replayed steps per collected step."
+            f"{ratio.values[-1]:.4g} replayed steps for each."
         )
     if returns is not None and success is not None:
         sentences.append(
@@ -167,7 +169,8 @@ def _expectation(acted: Acted) -> str:
         return ""
     mine, real = float(expected.values[-1]), float(realised.values[-1])
     said = f"At the last check the critic expected {mine:.3g}, and {real:.3g} came."
-    if mine > max(_EXPLOITED * real, real + 0.1 * abs(real)):
+    largest = float(np.abs(realised.values).max())
+    if mine - real > _EXPLOITED * max(abs(real), 0.2 * largest):
         said += " It expects far more than comes: the policy exploits errors of the model."
     return said
 
@@ -209,7 +212,7 @@ def _chart(
 
 
 def _errors(prediction: Mapping[str, Any]) -> list[str]:
-    """Charts of the errors by steps ahead, next to those of predicting that nothing changes."""
+    """Charts of the errors by actions ahead, next to those of predicting that nothing changes."""
     rows = prediction.get("horizons", ())
     charts = []
     for title, values in (
@@ -221,7 +224,7 @@ def _errors(prediction: Mapping[str, Any]) -> list[str]:
             own: Line = (steps, [float(row["error"]) for row in values])
             still: Line = (steps, [float(row["still"]) for row in values])
             lines = {"the model": own, "nothing changes": still}
-            charts.append(line_chart(lines, {}, title=title, x_label="steps ahead"))
+            charts.append(line_chart(lines, {}, title=title, x_label="actions ahead"))
     return charts
 
 

@@ -60,7 +60,8 @@ def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
     del environment["context"]  # which no collection has
     flags = [
         *flags_of({"episodes": collection["episodes"]}),
-        *flags_of(environment),
+        # Collections of earlier commits know no such flag.
+        *flags_of(environment, usual={"action_repeat": 1}),
         *flags_of(fields_in(Noise, collection["noise"]), prefix="noise-"),
     ]
     names = ("images", "seed", "steps_after_success", "keep_failures")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +17,16 @@ from manyparts.core.storage.atomic import make_folder
 from manyparts.evaluation.curves import Curve, Reached, band, curve_of, over_seeds, reached
 from manyparts.evaluation.statistics import Interval
 from manyparts.models.run_files import CONFIG, run_of
-from manyparts.report.evidence import read_json, read_lines
+from manyparts.report.evidence import data_of, read_json, read_lines
 from manyparts.report.html import write_page
 from manyparts.report.svg import Line, Range, line_chart
+from manyparts.training.online.prefill import RANDOM
 
 Measure = Literal["return", "success"]
 _LIMITS: Mapping[Measure, tuple[float, float] | None] = {"return": None, "success": (0.0, 1.0)}
 _SHOWN_SETTINGS = 3  # in the name of a group
-# What may differ between the seeds of one method: paths, and what follows from them.
+# What may differ between the seeds of one method: paths, and what follows from them. `_settings`
+# has what such paths have in common.
 _OF_RUNS = ("seed", "provenance", "data", "start_from", "teachers", "prefill", "model.teachers")
 _DERIVED = ("steps", "validate_every_steps")  # from the schedule, and so not named
 
@@ -67,7 +70,8 @@ def groups_of(runs: Sequence[str | Path]) -> list[Group]:
         runs: folders of runs that learned by acting.
 
     Raises:
-        UserError: a run did not learn by acting, has no validation yet, or is named twice.
+        UserError: a run did not learn by acting, has no validation yet, is named twice, or repeats
+            another one's method and seed.
     """
     folders = [run_of(path_of(run, "runs")) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -80,6 +84,8 @@ def groups_of(runs: Sequence[str | Path]) -> list[Group]:
             tuple(sorted((name, str(value)) for name, value in own.items())), []
         ).append(folder)
     members = list(keys.values())
+    for each in members:
+        _require_different_seeds(each, [settings[folder]["seed"] for folder in each])
     names = _names([settings[each[0]] for each in members])
     return [
         Group(
@@ -212,9 +218,26 @@ def _settings(run: Path) -> dict[str, Any]:
             f"{run} learned from datasets; several runs are compared if they learned by acting, "
             "others by manyparts evaluate --compare A B"
         )
-    counts = {f"number of {name}": len(config.get(name) or ()) for name in ("data", "teachers")}
-    starts = {"starts from a run": bool(config.get("start_from"))}
-    return {**flatten(config), **counts, **starts}
+    teachers = config["model"].get("teachers") or ()
+    own = {
+        "sources": ", ".join(path.name for path in data_of(config)) or "none",
+        "number of teachers": len(config.get("teachers") or ()),
+        "taught by": ", ".join(chain.from_iterable(each["names"] for each in teachers)) or "none",
+        "starts from a run": bool(config.get("start_from")),
+        "acts at random first": config.get("prefill", RANDOM) == RANDOM,
+    }
+    return {**flatten(config), **own}
+
+
+def _require_different_seeds(runs: Sequence[Path], seeds: Sequence[int]) -> None:
+    """Raise UserError if runs of one method have the same seed, and so are no further evidence."""
+    for number, seed in enumerate(seeds):
+        if seed in seeds[:number]:
+            first = runs[seeds.index(seed)]
+            raise UserError(
+                f"{first} and {runs[number]} are of one method and of seed {seed}, which would "
+                "count twice; leave one out, or train it with another --seed"
+            )
 
 
 def _is_of_run(name: str) -> bool:

@@ -169,8 +169,7 @@ def _usual_results(run: Path) -> Path:
 
 def _datasets(phase: Phase) -> Iterator[Dataset]:
     """The run's dataset, or all datasets of its mixture."""
-    named = phase.config["data"]
-    for path in map(Path, [named] if isinstance(named, str) else named):
+    for path in data_of(phase.config):
         info, collection = (
             read_json(path / "meta" / name, optional=True)
             for name in ("info.json", "collection.json")
@@ -203,6 +202,16 @@ def _phases(run: Path) -> Iterator[Phase]:
             return
         yield Phase(folder, config, read_lines(folder / "metrics.jsonl"))
         folder = Path(config["start_from"]) if config.get("start_from") else None
+
+
+def data_of(config: Mapping[str, Any]) -> list[Path]:
+    """The datasets of a run, which config.json names by one path or by a list of paths.
+
+    Args:
+        config: the content of config.json.
+    """
+    named = config.get("data") or []
+    return [Path(path) for path in ([named] if isinstance(named, str) else named)]
 
 
 def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:

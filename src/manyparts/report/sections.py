@@ -19,7 +19,7 @@ from manyparts.evaluation.statistics import Interval
 from manyparts.report.acting_pages import imagination, learning, teachers
 from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
-from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
+from manyparts.report.evidence import Dataset, Evidence, Phase, data_of, outdated
 from manyparts.report.flags import fields_in
 from manyparts.report.prompt_pages import prompts
 from manyparts.report.svg import interval_bar, line_chart
@@ -307,8 +307,8 @@ def _acting_facts(config: Mapping[str, Any]) -> dict[str, Any]:
         "acted in": config.get("environment"),
         "environment steps": online.get("environment_steps"),
         "before learning": f"{config.get('prefill')}, {online.get('prefill_steps')} steps",
-        "replayed per collected step": online.get("train_ratio"),
-        "sources": [Path(path).name for path in config.get("data") or ()],
+        "replayed per environment step": online.get("train_ratio"),
+        "sources": [path.name for path in data_of(config)],
         "teachers": config.get("teachers"),
     }
     return {name: value for name, value in facts.items() if value not in (None, [])}

@@ -220,8 +220,7 @@ def _record_tries(
             spec = spec or outcome.spec
             _require_one_embodiment(spec, outcome.spec, job.task)
             _require_progress(job.task, ledger)
-            if outcome.success or config.keep_failures:
-                frames += outcome.frames
+            frames += outcome.frames
             seconds = time.monotonic() - start
             failures = sum(ledger.failures for ledger in ledgers.values())
             tries = sum(len(ledger.finished) for ledger in ledgers.values())

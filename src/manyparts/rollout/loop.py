@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,10 @@ from manyparts.envs.base import Environment
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an episode: the observation, the action, and its result."""
+    """One action of an episode: the observation before it, and its result."""
 
     index: int
-    """The step's number, from 0."""
+    """The action's number, from 0."""
     observation: Observation | None
     """The observation before the action; None if nobody asked for it."""
     carry: Any
@@ -76,15 +77,18 @@ def rollout(
         seed: The reset seed.
         prompt: The prompt, or an instruction as text; None for agents that need none.
         explore: Whether the agent samples or adds noise, rather than acts at its best.
-        max_steps: The longest episode in steps; None or more than the environment's own: that.
+        max_steps: The longest episode in steps of the environment, rounded up to whole actions;
+            None or more than the environment's own: that.
         on_step: Called after every step, before the next one.
-        observed: Steps at which the environment is observed, even if the agent does not need it.
-            Rendering is slow, so other steps are not observed.
-        steps_after_success: End the episode so many steps after its first solved one; None: do
-            not.
+        observed: Actions before which the environment is observed, even if the agent does not need
+            it. Rendering is slow, so the environment is not observed before others.
+        steps_after_success: End the episode so many actions after the first that solved it; None:
+            do not.
     """
     prompt = Prompt.of(prompt)
-    limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
+    limit = env.max_steps
+    if max_steps is not None:
+        limit = min(limit, math.ceil(max_steps / env.action_repeat))
     env.begin(seed)
     carry, return_, success, first_success, solved_at = None, 0.0, False, None, None
     terminated = False

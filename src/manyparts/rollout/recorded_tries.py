@@ -68,7 +68,7 @@ class Outcome:
     success: bool
     """Whether the task was solved."""
     frames: int
-    """Its length in steps."""
+    """How many frames were recorded; 0 if it is not kept."""
     spec: Spec
     """The embodiment that it was made with."""
 
@@ -90,7 +90,7 @@ def record_try(job: RecordedTry) -> Outcome:
         spec=spec,
         terminates=env.can_terminate,
     )
-    return Outcome(success, result.length, spec)
+    return Outcome(success, 0 if episode is None else len(episode), spec)
 
 
 def is_noisy(number: int, fraction: float) -> bool:
@@ -138,7 +138,7 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
     else:
         rendered = RENDERED_STEPS + config.steps_after_success
     steps, result = run(range(rendered))
-    if result.success_any and result.length > rendered:
+    if result.success_any and len(steps) > rendered:
         # A late success: the same episode again, now with observations of the steps that lack them.
         later_steps, same_result = run(range(rendered, env.max_steps))
         assert same_result == result, (same_result, result)

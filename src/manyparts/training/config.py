@@ -140,7 +140,8 @@ class OnlineConfig:
     """Steps that are acted before anything is learned; whole episodes, at least one."""
 
     train_ratio: float = 128.0
-    """Steps that are replayed in training per step that is collected."""
+    """Steps that are replayed in training per collected environment step. A held action is replayed
+    as one step."""
 
     action_repeat: int | None = None
     """Environment steps for which an action is held; none for as many as in the sources or the

@@ -38,6 +38,18 @@ def test_plan_rewards_equal_earned_rewards(task: str) -> None:
     assert np.ptp(earned) > 1e-3
 
 
+@pytest.mark.parametrize("task", ["dmc/cartpole-swingup", "walkers/train-planar-0001"])
+def test_plans_hold_what_is_held(task: str) -> None:
+    env = registry.make(task, EnvConfig(image_size=16, action_repeat=3))
+    env.begin(3)
+    env.advance(env.expert_action())
+    planner, _ = planner_of(env)
+    assert np.ptp(planner._plan[:6:3]) > 0 and len(planner._plan) > 6
+    for step in (0, 3):
+        # The last plan moved on by three steps, so that its parts begin where decisions do.
+        np.testing.assert_array_equal(planner._plan[step], planner._plan[step + 2])
+
+
 @pytest.mark.parametrize("name", ["lqr_2_1", "lqr_6_2"])
 def test_motors_without_bounds_are_moved(name: str) -> None:
     env = registry.make(f"dmc/lqr-{name}", EnvConfig(image_size=16))

@@ -145,6 +145,15 @@ def test_teachers_see_what_students_do(
     assert not (tmp_path / "run").exists()
 
 
+def test_teachers_of_images_hold_as_long(tmp_path: Path, teachers: Path) -> None:
+    config = seeing(tiny("vid2act/distilled-debug", action_repeat=2))
+    with pytest.raises(
+        UserError, match=r"teachers/.* holds each action for 1 step, this run for 2"
+    ):
+        learn(tmp_path / "run", config, teachers=teachers)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_images_are_refused(tmp_path: Path, sources: list[Path], teachers: Path) -> None:
     config = seeing(tiny("vid2act/debug"))
     seen = {**SEEN, "image_size": 24}

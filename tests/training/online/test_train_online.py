@@ -25,6 +25,7 @@ from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import Replay
 from manyparts.data.tools.export import export
+from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import make
 from manyparts.envs.suites.pointmass import PointMass
 from manyparts.evaluation.results import Result
@@ -171,6 +172,18 @@ def test_other_settings_are_not_resumed(tmp_path: Path) -> None:
         run_tiny(run, config=wider, resume=True)
     with pytest.raises(UserError, match="a run that acts has one process"):
         run_tiny(tmp_path / "other", config=replace(tiny(), processes=2))
+
+
+@pytest.mark.parametrize("seen", [EnvConfig(state="full"), {"action_repeat": 3}])
+def test_one_action_repeat_is_chosen(tmp_path: Path, seen: EnvConfig | dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"holds each action for \d steps?, and online.action_rep"):
+        train_online(
+            tiny(action_repeat=2),
+            environment=TASK,
+            environment_config=seen,
+            output=tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_failing_environment_loses_nothing(

@@ -155,7 +155,8 @@ class RowFile:
 
     def _too_short(self) -> UserError:
         return UserError(
-            f"{self.path} is shorter than {self.count} rows; delete its folder, and it is built again"
+            f"{self.path} is shorter than {self.count} rows; delete its folder, and it is built "
+            "again"
         )
 
     def _open(self) -> int:

@@ -17,7 +17,7 @@ def export(replay: str | Path, target: str | Path, *, images: Images = "png") ->
     """Write the episodes of a replay as a LeRobotDataset v3.0.
 
     Where the environment held actions for several steps, a frame is one action, and the frame rate
-    is lower accordingly. What an agent noted beside is left out.
+    is lower accordingly. What an agent noted in addition is left out.
 
     Args:
         replay: the folder, such as RUN/replay.

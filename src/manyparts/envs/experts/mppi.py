@@ -78,9 +78,15 @@ class Mppi:
         self._generator = np.random.default_rng(seed)
         self._plan = np.zeros((self._horizon, self._model.nu))
 
-    def action(self, data: Any) -> np.ndarray:
-        """The control (nu,) for the state in a `mujoco.MjData`; moves the plan on by one step."""
-        plans = self._draw_plans()
+    def action(self, data: Any, *, held: int = 1) -> np.ndarray:
+        """The control (nu,) for the state in a `mujoco.MjData`; moves the plan on.
+
+        Args:
+            data: the state.
+            held: control steps for which every control is held.
+        """
+        steps = np.arange(self._horizon)
+        plans = self._draw_plans().take(steps // held * held, axis=1)
         returns = self._step_rewards(data, plans).sum(axis=1)
         # Returns are scaled by their std, so that one sharpness fits rewards of any scale.
         weights = np.exp(
@@ -88,7 +94,7 @@ class Mppi:
         )
         self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
         action = self._plan[0].copy()
-        self._plan = np.concatenate([self._plan[1:], self._plan[-1:]])
+        self._plan = self._plan[np.minimum(steps + held, self._horizon - 1)]
         return action
 
     def _draw_plans(self) -> np.ndarray:

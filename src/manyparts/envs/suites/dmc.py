@@ -145,7 +145,7 @@ class ControlSuite(Environment):
             if self._planner is None:
                 self._planner = self._new_planner()
                 self._planner.begin(self._seed)
-            self._planned = self._planner.action(self._data)
+            self._planned = self._planner.action(self._data, held=self.action_repeat)
         contract = self.embodiment_spec.action
         return np.clip(self._planned, contract.low, contract.high).astype(np.float32)
 

@@ -146,7 +146,7 @@ class Walker(Environment):
 
     def expert_action(self) -> np.ndarray:
         if self._planned is None:
-            self._planned = self._planner.action(self.data)
+            self._planned = self._planner.action(self.data, held=self.action_repeat)
         return self._in_layout(np.clip(self._planned, -1, 1)).astype(np.float32)
 
     def render(self) -> np.ndarray:

@@ -127,8 +127,8 @@ def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
 
 
 def _export(stage: Export, output: Path, cores: int) -> dict[str, Any]:
+    from manyparts.data.sampling.replay import REPLAY
     from manyparts.data.tools.export import export
-    from manyparts.training.online.train import REPLAY
 
     data = product(stage, output)
     if not data.exists():
@@ -203,9 +203,9 @@ def _facts_of_run(stage: Run, run: Path) -> dict[str, Any]:
 
 def _drop_training_state(stage: Run, run: Path) -> None:
     """Keep only the last weights of a finished run, which take a tenth of the space."""
+    from manyparts.data.sampling.replay import REPLAY, SOURCES
     from manyparts.models.checkpoint import resolve
     from manyparts.training.checkpoint import STATE
-    from manyparts.training.online.train import REPLAY, SOURCES
 
     if isinstance(stage, TrainOnline):
         shutil.rmtree(run / SOURCES, ignore_errors=True)

@@ -68,8 +68,8 @@ class Job:
             origin: The checkpoint that training starts from; None: it starts from nothing.
 
         Raises:
-            UserError: The config does not act, asks for several processes, or gives no optimiser
-                step.
+            UserError: The config does not act, asks for several processes, gives no optimiser step,
+                or holds actions for another time than `seen` or the sources.
         """
         if config.online is None:
             raise UserError(
@@ -90,7 +90,7 @@ class Job:
             infos.append(load_info(origin))
         shown += [each.environment for info in infos for each in info.embodiments]
         chosen = _seen(config, seen, shown)
-        _require_same_repeat(chosen, sources)
+        _require_same_repeat(chosen, sources, teachers)
         return cls(config, environment, chosen, prefill, tuple(teachers))
 
     @property
@@ -176,7 +176,16 @@ def _seen(
     shown: Sequence[Mapping[str, Any] | None],
 ) -> EnvConfig:
     """What environments show: what the user chose, else the first that is `shown` elsewhere, else
-    the full state. A model that reads no images gets none."""
+    the full state. A model that reads no images gets none. Raise UserError if the config holds
+    actions longer or shorter than what the user chose."""
+    held = _online(config).action_repeat
+    named = to_jsonable(chosen) if isinstance(chosen, EnvConfig) else dict(chosen or {})
+    own = named.get("action_repeat", held)
+    if held is not None and own != held:
+        raise UserError(
+            f"environment_config holds each action for {counted(own, 'step')}, and "
+            f"online.action_repeat is {held}; set both to the same, or online.action_repeat to None"
+        )
     if isinstance(chosen, EnvConfig):
         return chosen
     usual = EnvConfig(state="full")
@@ -184,19 +193,23 @@ def _seen(
         usual = from_jsonable(EnvConfig, dict(elsewhere))
     if not sees_images(config.model):
         usual = replace(usual, cameras=(NO_CAMERA,))
-    held = _online(config).action_repeat
     if held is not None:
         usual = replace(usual, action_repeat=held)
-    return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(dict(chosen or {})))
+    return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(named))
 
 
-def _require_same_repeat(seen: EnvConfig, sources: Sources) -> None:
-    """Raise UserError if a source's steps last longer or shorter than those of the run."""
-    for dataset in sources.datasets:
-        held = dict(dataset.environment or {}).get("action_repeat", 1)
+def _require_same_repeat(seen: EnvConfig, sources: Sources, teachers: Sequence[TeacherRun]) -> None:
+    """Raise UserError if a source's or a teacher's steps last longer or shorter than the run's."""
+    recorded = [(dataset.location, dataset.environment) for dataset in sources.datasets]
+    for teacher in teachers:
+        # Of data that no suite of the library made, nobody knows it.
+        known = [each.environment for each in teacher.info.embodiments if each.environment]
+        recorded += [(teacher.folder, environment) for environment in known]
+    for where, environment in recorded:
+        held = dict(environment or {}).get("action_repeat", 1)
         if held != seen.action_repeat:
             raise UserError(
-                f"{dataset.location} holds each action for {counted(held, 'step')}, this run for "
-                f"{seen.action_repeat}; choose --action-repeat {held}, or collect it again with "
+                f"{where} holds each action for {counted(held, 'step')}, this run for "
+                f"{seen.action_repeat}; choose --action-repeat {held}, or collect again with "
                 f"--action-repeat {seen.action_repeat}"
             )

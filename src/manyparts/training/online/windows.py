@@ -66,7 +66,7 @@ class OnlineWindows(ReplayWindows):
             online,
             updates=config.steps,
             evaluate_every=config.validate_every_steps,
-            episode_steps=env.max_steps * env.action_repeat,
+            episode_steps=env.horizon,
             environment_steps=collector.environment_steps,
         )
 
