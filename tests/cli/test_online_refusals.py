@@ -161,6 +161,7 @@ assert rows(folder / "run") == rows(folder / "whole")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "refused"), [(0, "replay/episodes/000004.rows"), (8192, "checkpoints/000016")]
 )

@@ -179,7 +179,7 @@ MISTAKES = {
     "train(P, data=D, output=O, embodiment=3)": "embodiment is 3; expected names",
     "replace(P, learning_rate=1e-3)": "which is in a part of it:",
     "replace(P, optimiser=P.optimizer)": "TrainConfig has no field 'optimiser'; did you mean",
-    "EnvConfig(split='train')": "EnvConfig has no field 'split'; the nearest of 7 choices: ",
+    "EnvConfig(split='train')": "EnvConfig has no field 'split'; the nearest of 8 choices: ",
     "preset(['a'])": "unknown preset ['a']",
     "A.act(O0, None, 'go on', explore=False)": "carry is of type dict; expected None or what",
     "train(P, data=D)": "missing a required argument: 'output'",

@@ -48,7 +48,7 @@ class Options:
     which must have learned by acting, plays episodes of its own."""
 
     episodes: int = 8
-    """Number of episodes that the agent plays, if there is no --data."""
+    """Number of episodes that the agent plays where no dataset is named."""
 
     horizons: tuple[int, ...] = ()
     """Numbers of steps ahead; if left out, 1 5 10 25 50. For episodes of the agent's own, 1 5 10 25

@@ -73,7 +73,9 @@ def test_agent_is_evaluated_at_the_end(tmp_path: Path) -> None:
 CONFIG = {"environments": 2, "action_repeat": 2, "replay_frames": 30}
 
 
-@pytest.mark.parametrize("task", [TASK, "pointmass/reach-ledge"])
+@pytest.mark.parametrize(
+    "task", [TASK, pytest.param("pointmass/reach-ledge", marks=pytest.mark.slow)]
+)
 def test_a_killed_run_continues_to_the_bit(tmp_path: Path, task: str) -> None:
     whole = run_tiny(tmp_path / "whole", task, config=tiny(**CONFIG))
     program = (
