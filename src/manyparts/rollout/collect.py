@@ -193,11 +193,7 @@ def _require_one_embodiment_of_all(config: CollectConfig) -> None:
 def _manifest(config: CollectConfig) -> dict[str, Any]:
     suites = dict.fromkeys(task.partition("/")[0] for task in config.tasks)
     versions = {suite: registry.versions(suite) for suite in suites}
-    manifest = to_jsonable(config) | {"versions": versions}
-    if config.environment.action_repeat == 1:
-        # As recordings say it that were begun when environments could not hold actions.
-        del manifest["environment"]["action_repeat"]
-    return manifest
+    return to_jsonable(config) | {"versions": versions}
 
 
 def _record_tries(

@@ -99,7 +99,7 @@ def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
         manifest: The settings, as `locked_folder` takes them.
     """
     path = folder / MANIFEST
-    return path.exists() and _read(path) == _plain(manifest)
+    return path.exists() and not _different(flatten(_read(path)), flatten(_plain(manifest)))
 
 
 def _empty_if_outdated(
@@ -135,7 +135,16 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return sorted(
+        key
+        for key in before.keys() | now.keys()
+        if before.get(key, _of_before(key)) != now.get(key, _of_before(key))
+    )
+
+
+def _of_before(key: str) -> Any:
+    """What a setting was in folders of before there was a choice, which do not name it."""
+    return 1 if key.rpartition(".")[2] == "action_repeat" else None
 
 
 def _short(value: Any) -> str:
