@@ -88,3 +88,10 @@ def test_many_other_settings_are_counted(tmp_path: Path) -> None:
 def test_unwritable_file_is_named() -> None:
     with pytest.raises(UserError, match="cannot write /proc/manifest"):
         write_atomically(Path("/proc/manifest"), b"")
+
+
+def test_a_setting_of_today_has_its_former_value(tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "begun", {"environment": {"max_steps": 5}}):
+        (tmp_path / "begun" / "result").touch()
+    assert holds(tmp_path / "begun", {"environment": {"max_steps": 5, "action_repeat": 1}})
+    assert not holds(tmp_path / "begun", {"environment": {"max_steps": 5, "action_repeat": 2}})
