@@ -37,7 +37,7 @@ from manyparts.studies.library.vid2act_methods import SCRATCH, Scale, Target, ru
 
 SEED, DATA_SEED = 31_390, 31_391
 EPISODES = 10  # of references
-# Tasks with a door, a handle or a tap, whose motion the sources may share; none is a source.
+# Tasks with a door, a handle or a tap. Sources may share their motion; none is a source.
 TARGETS = (
     "metaworld/door-open",
     "metaworld/door-lock",

@@ -64,7 +64,7 @@ class Group:
 
 
 def groups_of(runs: Sequence[str | Path]) -> list[Group]:
-    """Sort runs into methods, whose runs differ in their seed alone.
+    """Sort runs into methods: runs of one differ in their seed alone.
 
     Args:
         runs: folders of runs that learned by acting.

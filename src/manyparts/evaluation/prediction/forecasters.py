@@ -105,7 +105,7 @@ class Forecaster:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Cameras whose images the model reads and predicts."""
+        """Cameras that the model reads images of, and predicts them."""
         if not isinstance(self.model, LatentWorld):
             return ()
         slots = self.model.embodiments.slot_of(self.codec.spec)

@@ -63,7 +63,7 @@ def draw_windows(
         horizon: steps of each prediction.
         count: number of windows.
         seed: of the drawing, and of what models draw in each window.
-        cameras: whose images are read.
+        cameras: images of these are read.
 
     Raises:
         UserError: no episode is long enough, or a window has numbers that cannot be.

@@ -189,7 +189,7 @@ def images(task: str) -> str:
 
 
 def replays(task: str) -> str:
-    """Return the name of the setting whose sources are replays of agents that acted."""
+    """Return the name of the setting with replays of agents that acted as sources."""
     return f"{_name(task)}, sources from replays"
 
 

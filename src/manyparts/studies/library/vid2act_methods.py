@@ -73,11 +73,11 @@ class Scale:
     image_steps: int = 14_000
     """Environment steps of a run from images."""
     source_steps: int = 12_000
-    """Environment steps of an agent whose replay is a source."""
+    """Environment steps of an agent that leaves its replay as a source."""
     data_seed: int = 0
     """The seed of the sources."""
     source_seed: int = 0
-    """The seed of the agents whose replays are sources."""
+    """The seed of the agents that leave their replays as sources."""
     evaluation_seed: int = 0
     """The seed of the starts of evaluated episodes."""
     online: Mapping[str, Any] = field(default_factory=dict)
