@@ -139,14 +139,15 @@ def draw(title: str, rows: Sequence[CurveRow]) -> str:
     """
     last = max(row.steps[-1] for row in rows)
     top = max(1.0, *(max(row.high or row.mean) for row in rows))
+    low = min(0.0, *(min(row.low or row.mean) for row in rows))
     inside, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def point(step: float, value: float) -> str:
-        across, up = step / last, min(max(value / top, 0.0), 1.0)
+        across, up = step / last, (value - low) / (top - low)
         return f"{LEFT + across * inside:.1f} {TOP + (1 - up) * height:.1f}"
 
     parts = [f'<text x="{LEFT}" y="16" font-weight="600">{escape(title)}</text>']
-    for value in (0.0, top / 2, top):
+    for value in (low, (low + top) / 2, top):
         left, right = point(0, value), point(last, value)
         across, down = left.split()
         parts.append(f'<path stroke="#ddd" d="M{left}L{right}"/>')
