@@ -154,3 +154,15 @@ def value_of_today(class_name: str, field: str, value: T) -> T | str:
 def prompts_of_today(kind: str) -> str:
     """Return a kind of prompt by its name of today; any other text as it is."""
     return {former: name for name, former in _PROMPTS.items()}.get(kind, kind)
+
+
+def value_of_before(key: str) -> Any:
+    """Return what a setting was before there was a choice, where old records do not name it.
+
+    Args:
+        key: Dotted, such as "environment.action_repeat".
+    """
+    return _VALUES_OF_BEFORE.get(key.rpartition(".")[2])
+
+
+_VALUES_OF_BEFORE: Mapping[str, Any] = {"action_repeat": 1}

@@ -14,7 +14,7 @@ import numpy as np
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
-from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
+from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today, value_of_before
 from manyparts.core.printing import counted, first_of, html_table
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import write_atomically
@@ -334,7 +334,8 @@ def _named_as_today(flat: Mapping[str, Any]) -> dict[str, Any]:
     former = f"versions.{FORMER_NAME}"
     today = {f"versions.{NAME}" if key == former else key: value for key, value in flat.items()}
     if "environment.max_steps" in today:
-        today.setdefault("environment.action_repeat", 1)
+        held = "environment.action_repeat"
+        today.setdefault(held, value_of_before(held))
     return today
 
 

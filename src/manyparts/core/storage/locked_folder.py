@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.core.naming import names_of_today
+from manyparts.core.naming import names_of_today, value_of_before
 from manyparts.core.printing import first_of, say
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import make_folder, write_atomically
@@ -138,13 +138,8 @@ def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return sorted(
         key
         for key in before.keys() | now.keys()
-        if before.get(key, _of_before(key)) != now.get(key, _of_before(key))
+        if before.get(key, value_of_before(key)) != now.get(key, value_of_before(key))
     )
-
-
-def _of_before(key: str) -> Any:
-    """What a setting was in folders of before there was a choice, which do not name it."""
-    return 1 if key.rpartition(".")[2] == "action_repeat" else None
 
 
 def _short(value: Any) -> str:
