@@ -15,6 +15,7 @@ import gymnasium
 from manyparts.agents.base import Agent
 from manyparts.agents.loading import load, origin_of, require_fitting_planner
 from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.provenance import file_hash, package_versions
@@ -126,7 +127,9 @@ def evaluate_in_process(
         evaluated = _of_agent(run, environments, (device, precision, planner))
     wording = _wording(environments, evaluated, settings.prompts)
     conditions = _conditions(environments, evaluated, settings)
-    shows_attention = any(isinstance(each, PolicyAgent) for each in evaluated.agents.values())
+    shows_attention = any(
+        isinstance(unviewed(each), PolicyAgent) for each in evaluated.agents.values()
+    )
     work = Work(tuple(environments), settings.episodes, settings.videos, shows_attention)
 
     def run_jobs(next_job: NextJob) -> Generator[tuple[EvaluationJob, EpisodeRecord], None, None]:
@@ -234,8 +237,11 @@ def _of_agent(
             "device, precision and planner are settings of load(); pass them there, or pass the "
             "run's folder instead of its agent"
         )
+    inside = EmbodimentSet((unviewed(agent).spec,))
     learned = EmbodimentSet((agent.spec,))
     for task, env in environments.items():
+        if not env.embodiment_spec.differences(inside.specs[0]):
+            continue
         learned.index(env.embodiment_spec, f"{task} has another embodiment than the agent")
     agents = dict.fromkeys(environments, agent)
     origin = getattr(agent, "origin", None)
@@ -328,14 +334,23 @@ def _prompt(
 ) -> Prompt | None:
     if not agent.prompted:
         return None
-    if not isinstance(agent, PolicyAgent):  # an agent of the caller's: it gets words alone
+    learned = unviewed(agent)
+    if not isinstance(learned, PolicyAgent):  # an agent of the caller's: it gets words alone
         if is_instruction(prompts) or wording is None:
             return Prompt(prompts)
         return Prompt(wording.instruction)
-    shown_as = EnvConfig.of(agent.environment)
+    shown_as = EnvConfig.of(learned.environment)
     words = wording or Instructions("", (), ())
     return episode_prompt(
-        prompts, job.task, job.index, seed, env, shown_as, agent.window, wording=words
+        prompts,
+        job.task,
+        job.index,
+        seed,
+        env,
+        shown_as,
+        learned.window,
+        wording=words,
+        seen_as=agent.seen_as if isinstance(agent, ViewedAgent) else None,
     )
 
 

@@ -28,6 +28,7 @@ from manyparts.core.storage.atomic import (
 )
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.embodiment.views.view import View
 from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
@@ -74,6 +75,18 @@ class CheckpointInfo:
             UserError: The spec is of none of these embodiments, or may be of several.
         """
         return self.embodiments[self.embodiment_set.index(spec, complaint)]
+
+    def view_of(self, spec: Spec) -> View | None:
+        """Return the view through which the model sees a dataset or an environment.
+
+        Args:
+            spec: Of the dataset or the environment.
+
+        Returns:
+            None if it sees it as it is, or not at all.
+        """
+        sources = [embodiment.source_of(spec) for embodiment in self.embodiments]
+        return next((source.view for source in sources if source is not None), None)
 
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:

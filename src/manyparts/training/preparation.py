@@ -117,7 +117,7 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
         "data": sources.locations,
-        "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
+        "dataset_fingerprints": [dataset.content for dataset in sources.datasets],
         "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,
         "start_from": origin and dict(load_info(origin).provenance),
