@@ -62,15 +62,10 @@ class ViewedAgent(Described):
     """
 
     def __init__(self, agent: Unviewed, embodiment: Embodiment):
-        self.agent, self._sources = agent, embodiment.sources
+        self.agent, self.sources = agent, embodiment.sources
         self.spec, self.prompted = embodiment.sources[0].spec, agent.prompted
         self.environment: Mapping[str, Any] = embodiment.environment
         self.origin: Origin | None = None
-
-    @property
-    def seen_as(self) -> tuple[Source, Spec]:
-        """How the robot is seen, and the description of what the model sees."""
-        return self._sources[0], self.agent.spec
 
     def with_seed(self, seed: int) -> ViewedAgent:
         """Return an agent with the same weights that draws other random numbers."""
@@ -147,11 +142,11 @@ class ViewedAgent(Described):
         images = observation.get("images") if isinstance(observation, Mapping) else None
         if isinstance(images, Mapping):
             shapes = {name: np.shape(image)[:2] for name, image in images.items()}
-            for source in self._sources:
+            for source in self.sources:
                 wanted = {name: source.spec.cameras[name] for name in source.cameras.values()}
                 if wanted.items() <= shapes.items():
                     return source
-        return self._sources[0]
+        return self.sources[0]
 
     def _image(self, observation: Observation, source: Source, camera: str) -> np.ndarray:
         """Return what the model sees of a camera of the robot's size, or of its own."""
@@ -196,3 +191,9 @@ class ViewedAgent(Described):
 def unviewed(agent: Any) -> Any:
     """Return the agent inside a `ViewedAgent`; any other as it is."""
     return agent.agent if isinstance(agent, ViewedAgent) else agent
+
+
+def seen_as(agent: Any) -> tuple[Source, Spec] | None:
+    """Return how a `ViewedAgent` sees its robot, and the description of what its model sees; None
+    for any other agent."""
+    return (agent.sources[0], agent.agent.spec) if isinstance(agent, ViewedAgent) else None

@@ -17,7 +17,7 @@ from manyparts.agents.loading import LearnedAgent, load
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
-from manyparts.agents.viewed import ViewedAgent, unviewed
+from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -279,7 +279,7 @@ def _prompt(
         env,
         config.environment(shown_in),
         learned.window,
-        seen_as=agent.seen_as if isinstance(agent, ViewedAgent) else None,
+        seen_as=seen_as(agent),
     )
 
 
