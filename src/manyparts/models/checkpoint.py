@@ -194,6 +194,33 @@ def load_weights(
     return set(common)
 
 
+def load_trunk(module: nn.Module, folder: str | Path, patterns: Sequence[str]) -> set[str]:
+    """Copy some weights of a checkpoint folder into `module`.
+
+    Args:
+        module: Keeps its values elsewhere.
+        folder: The checkpoint.
+        patterns: Of the names of the weights to copy; see `matches`.
+
+    Returns:
+        Names of the weights that were copied.
+
+    Raises:
+        UserError: The checkpoint lacks one, or has it in another shape.
+    """
+    path = Path(folder) / WEIGHTS
+    own = {name: value for name, value in module.state_dict().items() if matches(name, patterns)}
+    saved = read_weights(path)
+    missing = [name for name in own if name not in saved]
+    misshaped = [name for name in own if name in saved and saved[name].shape != own[name].shape]
+    problems = {"missing": missing, "of another shape": misshaped}
+    if complaints := [f"{kind}: {_some(names)}" for kind, names in problems.items() if names]:
+        raise UserError(f"{path} has no trunk that fits the model; {'; '.join(complaints)}")
+    copied = {name: saved[name] for name in own}
+    module.load_state_dict(copied, strict=False)
+    return set(copied)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file.
 

@@ -30,6 +30,7 @@ from manyparts.models.checkpoint import CheckpointInfo, load_info
 
 Data = str | Path | EpisodeDataset
 _SHOWN_BY_VIEWS = ("image_size", "cameras", "action_repeat")  # of environments
+_GIVE_IT_THE_TRUNK = "; --new-embodiment trains the run's trunk for this robot"
 _NAME_IT = "; if it is one of these, say so with --embodiment NAME"
 K = TypeVar("K", bound=Hashable)
 
@@ -236,10 +237,13 @@ def joint_embodiments(
     embodiments = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
     lines: list[str] = []
     complaint = f"the dataset is of another embodiment than {origin}"
-    indices = [
-        info.embodiment_set.index(dataset.spec, complaint, advice=_NAME_IT)
-        for dataset in sources.datasets
-    ]
+    try:
+        indices = [
+            info.embodiment_set.index(dataset.spec, complaint, advice=_NAME_IT)
+            for dataset in sources.datasets
+        ]
+    except UserError as error:
+        raise UserError(f"{error}{_GIVE_IT_THE_TRUNK}") from None
     for index, current in sources.grouped(indices).items():
         frozen = Scale(embodiments[index].spec, embodiments[index].statistics)
         scale, changed = fitted_to_data(frozen, Scale(current.spec, current.statistics), origin)

@@ -101,7 +101,7 @@ def train(
         sources = Sources.open(
             data, weights, temperature=temperature, embodiment=names, views=views
         )
-        if start_from is not None:
+        if start_from is not None and not config.new_embodiment:
             sources, lines = sources.as_learned(load_info(resolve(start_from)))
             for line in lines:
                 say(line, error=True)
@@ -190,11 +190,12 @@ def _report_and_record(
 ) -> None:
     """Print what the user must know of the run and, unless it resumes, write config.json."""
     earlier = run.output if run.last_checkpoint() is not None else None
-    preconditions.report_embodiments(run.sources, info, run.origin or earlier)
+    origin = None if run.config.new_embodiment else run.origin
+    preconditions.report_embodiments(run.sources, info, origin or earlier)
     if (run.output / run_folder.CONFIG).exists():
         return
     preconditions.require_distinct_tasks(run.config, system, info)
-    preconditions.report_scales(info, joint_embodiments(run.sources, run.origin)[1])
+    preconditions.report_scales(info, joint_embodiments(run.sources, origin)[1])
     facts = run_folder.facts_of(run.sources, start_from, info)
     run_folder.write_config(run.output, run.config, facts)
 

@@ -139,6 +139,7 @@ class LatentWorld(LatentFilter, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
     reward_limit = math.inf
 
     def __init__(
