@@ -62,12 +62,14 @@ def worded(reader: Reader, view: View) -> Worded:
     cuts = tuple(Cut(number, 0, length) for number, length in enumerate(lengths))
     own = Worded(cuts, contents.tasks, contents.episode_task)
     if view.instruction is not None:
+        first, *others = view.instruction.split("\n")
         same = tuple(
-            replace(task, instruction=view.instruction, paraphrases=()) for task in contents.tasks
+            replace(task, instruction=first, paraphrases=tuple(others)) for task in contents.tasks
         )
         return replace(own, tasks=same)
     if view.instructions:
-        return _by_table(own, contents, view.instructions)
+        table = {name: text.split("\n") for name, text in view.instructions.items()}
+        return _by_table(own, contents, table)
     return own
 
 

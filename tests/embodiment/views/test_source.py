@@ -134,7 +134,7 @@ def test_wrong_fields_are_one_clear_line(values: dict[str, object], complaint: s
 
 
 def test_a_view_is_json_and_has_a_key() -> None:
-    view = View(cameras={"a": "front"}, size=(8, 8), instructions={"t": ("do it",)})
+    view = View(cameras={"a": "front"}, size=(8, 8), instructions={"t": "do it\ndo that"})
     assert View.of(view.to_dict()) == view and View.of(view.to_dict()).key == view.key
     assert view.key != View(cameras={"a": "front"}, size=(8, 9)).key
     assert View().to_dict() == {}

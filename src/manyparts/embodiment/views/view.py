@@ -61,9 +61,9 @@ class View:
     instruction: str | None = None
     """The instruction of all episodes; on the command line also a .json file, see instructions."""
 
-    instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """A task's name or instruction, or an episode's name or number, to its instruction and others
-    that ask for the same."""
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    """A task's name or instruction, or an episode's name or number, to its instruction. Each
+    further line of the text is another one that asks for the same; in a file also a list."""
 
     instruction_column: str | None = None
     """The column of texts that has the instruction of each step, such as subtask. An episode is cut
@@ -110,9 +110,9 @@ class View:
         used = [name for name in ways if getattr(self, name)]
         if len(used) > 1:
             raise UserError(f"view has {' and '.join(used)}; choose one of them")
-        texts = [(self.instruction,)] if self.instruction is not None else []
-        for wordings in (*texts, *self.instructions.values()):
-            if not wordings or not all(text and text.strip() for text in wordings):
+        texts = [] if self.instruction is None else [self.instruction]
+        for text in (*texts, *self.instructions.values()):
+            if not all(line.strip() for line in text.split("\n")):
                 raise UserError("view has an empty instruction; expected a text")
 
     @property
@@ -163,22 +163,22 @@ class View:
         return from_jsonable(cls, plain, "view")
 
 
-def wordings_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Texts by tasks or episodes, each as a list: a single text becomes a list of one.
+def wordings_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Texts by tasks or episodes, each of one line or several; a list becomes lines.
 
     Raises:
         UserError: A value is neither a text nor a list of texts.
     """
-    wordings: dict[str, list[str]] = {}
+    wordings: dict[str, str] = {}
     for name, value in values.items():
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"the instruction of {name!r} is {value!r}; expected a text or a list")
-        wordings[str(name)] = texts
+        wordings[str(name)] = "\n".join(texts)
     return wordings
 
 
-def read_wordings(path: Path) -> dict[str, tuple[str, ...]]:
+def read_wordings(path: Path) -> dict[str, str]:
     """Read `View.instructions` from a JSON file.
 
     Raises:
@@ -187,7 +187,7 @@ def read_wordings(path: Path) -> dict[str, tuple[str, ...]]:
     values = _json_of(path)
     if not isinstance(values, Mapping):
         raise UserError(f"{path} holds a {type(values).__name__}; expected {{task: instruction}}")
-    return {name: tuple(texts) for name, texts in wordings_of(values).items()}
+    return wordings_of(values)
 
 
 def _json_of(path: Path) -> Any:
