@@ -8,7 +8,7 @@ categories each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -132,20 +132,34 @@ class CategoricalLatent:
 
         Gradients pass as if the result were the probabilities (straight through).
         """
-        scores = distribution.detach()
-        if generator is not None:
-            # The Gumbel-max trick: the category with the largest sum of log probability and noise
-            # is a draw. The clamp keeps both logarithms finite in float32.
-            noise = torch.rand(scores.shape, generator=generator, device=generator.device)
-            noise = noise.to(scores.device).clamp_(1e-20, 1 - 1e-7)
-            scores = scores - noise.log_().neg_().log_()
-        largest = scores.argmax(dim=-1, keepdim=True)
-        chosen = torch.zeros_like(scores).scatter_(-1, largest, 1.0)
-        probabilities = distribution.exp()
-        # The value of `chosen`, the gradient of `probabilities`.
-        return (chosen + probabilities - probabilities.detach()).flatten(-2)
+        probabilities = distribution.detach().exp()
+        if generator is None:
+            index = probabilities.argmax(dim=-1, keepdim=True)
+        else:
+            # By inversion: the number of cumulative sums up to a uniform number. Scaled by the last
+            # sum, which is 1 up to rounding, the number stays below it.
+            sums, shape = probabilities.cumsum(dim=-1), probabilities.shape[:-1]
+            uniform = torch.rand(shape, generator=generator, device=generator.device)
+            level = uniform.to(sums.device)[..., None] * sums[..., -1:]
+            index = (sums <= level).sum(dim=-1, keepdim=True).clamp_(max=self.categories - 1)
+        chosen = torch.zeros_like(probabilities).scatter_(-1, index, 1.0)
+        return _StraightThrough.apply(distribution, chosen, probabilities).flatten(-2)
 
     def divergence(
         self, first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]
     ) -> Float[Tensor, "..."]:
         return (first.exp() * (first - second)).sum(dim=(-2, -1))
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The value of `chosen`, with the gradient of the probabilities that the logarithms are of."""
+
+    @staticmethod
+    def forward(ctx: Any, distribution: Tensor, chosen: Tensor, probabilities: Tensor) -> Tensor:
+        ctx.save_for_backward(probabilities)
+        return chosen.view_as(chosen)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
+        (probabilities,) = ctx.saved_tensors
+        return gradient * probabilities, None, None
