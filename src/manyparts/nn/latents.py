@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 _tanh_backward = torch.ops.aten.tanh_backward.default
 _softmax_backward = torch.ops.aten._softmax_backward_data.default
@@ -107,13 +108,15 @@ class GaussianLatent:
     ) -> tuple[Tensor, ...]:
         mean, raw = _precise(outputs).chunk(2, dim=-1)
         if generator is None:
-            return mean, torch.zeros_like(mean), torch.zeros_like(mean)
+            return (mean,)
         tanh, noise = (raw / 4).tanh_(), _noise(mean, generator)
         return torch.addcmul(mean, tanh + (1 + self.min_std), noise), tanh, noise
 
     def sampled_backward(
         self, gradient: Float[Tensor, "... z"], *used: Tensor
     ) -> Float[Tensor, "... o"]:
+        if not used:
+            return F.pad(gradient, (0, self.size))
         tanh, noise = used
         return torch.cat([gradient, _tanh_backward(gradient * noise, tanh).div_(4)], dim=-1)
 
@@ -233,6 +236,8 @@ def sample(
         outputs: Of a network.
         generator: See `Latent.draw`.
     """
+    if not torch.is_grad_enabled():
+        return latent.sampled(outputs, generator)[0]
     return _Sampled.apply(outputs, latent, generator)
 
 

@@ -118,8 +118,9 @@ class LatentFilter(StateSpace):
         """See `StateSpace.filter`. action: `conditioned` on its source."""
         if not torch.is_grad_enabled() or embedding.shape[1] == 1:
             return super().filter(embedding, action, generator)
-        cell, (read, _, out) = self.recurrent, self.posterior_head
+        cell, read, out = self.recurrent, self.posterior_head[0], self.posterior_head[-1]
         assert isinstance(cell, NormGRUCell), type(cell)
+        assert isinstance(read, nn.Linear) and isinstance(out, nn.Linear), self.posterior_head
         from_drawn, from_action = self.enter.weight.split(
             [self.latent.width, action.shape[-1]], dim=1
         )

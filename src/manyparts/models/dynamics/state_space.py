@@ -134,8 +134,8 @@ class StateSpace(nn.Module):
         generator: torch.Generator | None = None,
     ) -> WorldState:
         """Return states after an observation. generator: see `Latent.draw`."""
-        posterior = self.posterior(recurrent, embedding)
-        return WorldState(recurrent, self.latent.draw(posterior, generator))
+        outputs = self.posterior_head(torch.cat([recurrent, embedding], dim=-1))
+        return WorldState(recurrent, sample(self.latent, outputs, generator))
 
     def imagined(
         self,
