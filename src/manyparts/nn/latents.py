@@ -212,7 +212,7 @@ class _Sampled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, outputs: Tensor, latent: Latent, generator: torch.Generator | None
+        ctx: Any, outputs: Tensor, latent: Any, generator: torch.Generator | None
     ) -> Tensor:
         drawn, *used = latent.sampled(outputs, generator)
         ctx.latent = latent
