@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -22,10 +23,12 @@ from manyparts.envs.base import (
     Split,
     Suite,
 )
+from manyparts.envs.gym.guess import guess
 from manyparts.envs.gym.opening import PREFIX
 from manyparts.envs.gym.suite import suite_by_id
 
 _SHOWN_TASKS = 3  # in an error
+_ID = re.compile(r"-v\d+$")  # what ids of Gymnasium end with
 
 _registered: dict[str, Suite] = {}
 
@@ -193,11 +196,16 @@ def register_suite(name: str, suite: Suite) -> None:
     if name in suite_names():
         raise UserError(f"there is a suite {name!r} already; choose another name")
     _registered[name] = suite
+    suite_names.cache_clear()
 
 
+@cache
 def suite_names() -> list[str]:
     """The names of all suites, sorted."""
-    return sorted([*_own_suites(), *_registered])
+    # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
+    package = importlib.import_module("manyparts.envs.suites")
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return sorted([*(name for name in modules if "_" not in name), *_registered])
 
 
 def suite_of(task: str) -> str:
@@ -241,14 +249,6 @@ def require_expert(tasks: Sequence[str]) -> None:
             raise UserError(f"{task} has no expert; {WITHOUT_EXPERT}")
 
 
-@cache
-def _own_suites() -> tuple[str, ...]:
-    # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
-    package = importlib.import_module("manyparts.envs.suites")
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return tuple(name for name in modules if "_" not in name)
-
-
 def versions(task: str) -> dict[str, str]:
     """Versions of a suite's simulator packages, and its renderer, for provenance.
 
@@ -261,8 +261,10 @@ def versions(task: str) -> dict[str, str]:
     suite = suite_of(task)
     _require_packages(suite)
     declared = suite_named(suite)
-    packages = {package: _version(package) for package in declared.packages}
-    return {**packages, "renderer": declared.renderer()}
+    facts = {package: _version(package) for package in declared.packages}
+    if suite.startswith(PREFIX):  # a later version may guess something else
+        facts["declaration"] = guess(suite).facts
+    return {**facts, "renderer": declared.renderer()}
 
 
 def _version(package: str) -> str:
@@ -281,7 +283,8 @@ def suite_and_name(task: str) -> tuple[str, str]:
         return task, task
     suite, _, name = task.partition("/")
     if suite not in suite_names():
-        raise UserError(f"unknown suite {suite!r} in {task!r}; {_suites_like(task)}")
+        by_id = f"; or gym:{task} for a Gymnasium environment" if _ID.search(task) else ""
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {_suites_like(task)}{by_id}")
     listed_names = [*suite_named(suite).tasks, *suite_named(suite).splits]
     # A suite may have more tasks than it lists; the instructions know all of them.
     if name not in listed_names and name not in suite_named(suite).instructions:

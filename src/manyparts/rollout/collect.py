@@ -106,7 +106,7 @@ def collect(
         episodes=whole("episodes", episodes),
         seed=whole("seed", seed),
         environment=EnvConfig.of(config or EnvConfig()),
-        noise=noise or Noise(),
+        noise=noise or (Noise() if policy == EXPERT else Noise(fraction=0.0)),
         images=images,
         keep_failures=keep_failures,
         steps_after_success=steps_after_success,

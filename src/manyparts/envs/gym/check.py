@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ from manyparts.envs.base import EnvConfig
 from manyparts.envs.cameras import FreeCamera
 from manyparts.envs.gym.environment import contract_of
 from manyparts.envs.gym.mujoco import MujocoCameras
-from manyparts.envs.gym.opening import reset, spaces, step
-from manyparts.envs.gym.spaces import why_outside
+from manyparts.envs.gym.opening import reset, sampled, spaces, step
+from manyparts.envs.gym.spaces import outside
 from manyparts.envs.gym.task import MUJOCO, RENDER, GymTask
 from manyparts.envs.gym.values import (
     Moment,
@@ -75,6 +75,14 @@ def check(
         seeds: Seeds whose episodes begin twice.
         steps: Steps of each.
     """
+    usual = np.random.get_state()  # noqa: NPY002, the caller's
+    try:
+        return _checked(env, task, seeds, steps)
+    finally:
+        np.random.set_state(usual)  # noqa: NPY002
+
+
+def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int) -> list[Finding]:
     observed, acted = spaces(env)
     try:
         contract_of(acted, 1.0) if task.action is None else None
@@ -114,17 +122,19 @@ def _played(
     draws = RENDER in task.cameras.values()
     space.seed(seed)
     try:
-        with _numpy_seeded(seed if task.seeding == "numpy" else None):
-            observation, info = reset(env, None if task.seeding == "none" else seed)
+        # Elsewhere its state goes on from episode to episode, so that draws from it show.
+        if task.seeding == "numpy":
+            np.random.seed(seed)  # noqa: NPY002
+        observation, info = reset(env, None if task.seeding == "none" else seed)
+        episode.moments.append(Moment(_copied(observation), info))
+        episode.drawn += [env.render()] if draws else []
+        for _ in range(steps):
+            observation, reward, ended, cut, info = step(env, sampled(space))
             episode.moments.append(Moment(_copied(observation), info))
+            episode.rewards.append(reward)
             episode.drawn += [env.render()] if draws else []
-            for _ in range(steps):
-                observation, reward, ended, cut, info = step(env, space.sample())
-                episode.moments.append(Moment(_copied(observation), info))
-                episode.rewards.append(reward)
-                episode.drawn += [env.render()] if draws else []
-                if ended or cut:
-                    break
+            if ended or cut:
+                break
     except (Exception, SystemExit) as error:  # whatever a simulator raises
         text = str(error) if isinstance(error, UserError) else in_a_line(error)
         begun = f"step {len(episode.rewards)}" if episode.moments else "its reset"
@@ -139,18 +149,6 @@ def _copied(tree: Any) -> Any:
     if isinstance(tree, tuple):
         return tuple(map(_copied, tree))
     return tree.copy() if isinstance(tree, np.ndarray) else tree
-
-
-@contextlib.contextmanager
-def _numpy_seeded(seed: int | None) -> Iterator[None]:
-    """Seed numpy's global generator for the block, if there is a seed."""
-    usual = np.random.get_state()  # noqa: NPY002
-    if seed is not None:
-        np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(usual)  # noqa: NPY002
 
 
 def _difference(one: _Episode, other: _Episode, index: int) -> str:
@@ -217,9 +215,13 @@ def _steps(task: GymTask, pairs: Sequence[tuple[_Episode, _Episode]]) -> Finding
 
 def _spaces(space: gymnasium.Space, moments: Sequence[Moment]) -> Finding:
     """Whether the observation space holds the observations."""
+    reasons: dict[str, str] = {}
     for moment in moments:
-        if reason := why_outside(space, moment.observation):
-            return Finding("spaces", False, f"its observation space does not hold {reason}")
+        for reason in outside(space, moment.observation):
+            reasons.setdefault(reason.partition(" ")[0], reason)
+    if reasons:
+        shown = first_of(reasons.values(), 3)
+        return Finding("spaces", False, f"its observation space does not hold {shown}")
     return Finding("spaces", True, "they hold what is observed")
 
 

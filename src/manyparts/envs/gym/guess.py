@@ -13,9 +13,9 @@ import gymnasium
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import in_a_line
-from manyparts.core.printing import counted, first_of
+from manyparts.core.printing import counted, first_of, short
 from manyparts.envs.gym.environment import contract_of
-from manyparts.envs.gym.opening import open_environment, reset, resolve, spaces, step
+from manyparts.envs.gym.opening import open_environment, reset, resolve, sampled, spaces, step
 from manyparts.envs.gym.task import RENDER, GymTask
 from manyparts.envs.gym.values import INFO, OBSERVATION, Moment, array_of, leaves, why_no_image
 
@@ -49,6 +49,11 @@ class Guess:
 
     def __str__(self) -> str:
         """One line with all of it."""
+        return f"{self.name}: {self.facts}"
+
+    @property
+    def facts(self) -> str:
+        """What was guessed or declared, in a line."""
         task, action = self.task, self.task.action
         assert action is not None, task
         kind = f"{counted(len(action.choices), 'choice')}"
@@ -65,7 +70,7 @@ class Guess:
             f"action {kind}",
             *self.notes,
         ]
-        return f"{self.name}: {'guessed' if self.guessed else 'declared'} {'; '.join(parts)}"
+        return f"{'guessed' if self.guessed else 'declared'}: {'; '.join(parts)}"
 
 
 def declare(task: GymTask) -> GymTask:
@@ -96,13 +101,14 @@ def guess(name: str) -> Guess:
         UserError: There is no such environment, it does not run, or no agent can act in it.
     """
     module, id_ = resolve(name)
-    task = _declared.get(id_, GymTask(id=id_, instruction=words_of(id_), package=module))
-    with contextlib.closing(open_environment(replace(task, package=module))) as env:
+    unknown = GymTask(id=id_, instruction=words_of(id_))
+    task = replace(_declared.get(id_, unknown), package=module)
+    with contextlib.closing(open_environment(task)) as env:
         try:
             first = Moment(*reset(env, 0))
             _, space = spaces(env)
             space.seed(0)
-            observation, _, _, _, info = step(env, space.sample())
+            observation, _, _, _, info = step(env, sampled(space))
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
         except (Exception, SystemExit) as error:  # whatever a simulator raises
@@ -111,7 +117,7 @@ def guess(name: str) -> Guess:
         try:
             if id_ in _declared:
                 return Guess(_completed(task, env)[0], name, guessed=False)
-            return _guessed(name, replace(task, package=module), env, first, later)
+            return _guessed(name, task, env, first, later)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
 
@@ -133,13 +139,12 @@ def _guessed(name: str, task: GymTask, env: gymnasium.Env, first: Moment, later:
     text = next((key for key in observed if _is_text(key, observed[key])), None)
     state = []
     for key, value in observed.items():
-        array = array_of(value)
         if key in images or key in (goal, text):
             continue
-        if array.dtype.kind in "biuf" and array.size <= _MAX_NUMBERS:
+        if _is_state(value):
             state.append(prefix + key)
         else:
-            notes.append(f"left out {key or 'the observation'}")
+            notes.append(f"left out {key or 'the observation'}, {short(value)}")
     cameras = {_camera(key): prefix + key for key in images if key != goal}
     if not cameras and env.render_mode == "rgb_array":
         cameras = {"render": RENDER}
@@ -190,6 +195,12 @@ def _is_image(value: Any) -> bool:
     if array.ndim not in (2, 3) or why_no_image(array):
         return False
     return sorted(array.shape)[-2] >= _MIN_PIXELS
+
+
+def _is_state(value: Any) -> bool:
+    array = array_of(value)
+    is_large = array.ndim == 3 and sorted(array.shape)[-2] >= _MIN_PIXELS
+    return array.dtype.kind in "biuf" and array.size <= _MAX_NUMBERS and not is_large
 
 
 def _is_text(key: str, value: Any) -> bool:

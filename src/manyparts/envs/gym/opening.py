@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import in_a_line
@@ -87,6 +88,12 @@ def spaces(env: gymnasium.Env) -> tuple[gymnasium.Space, gymnasium.Space]:
     """
     with _quiet(_STDOUT):
         return env.observation_space, env.action_space
+
+
+def sampled(space: gymnasium.Space) -> Any:
+    """Draw an action from a space; a choice is an int, as agents' are."""
+    action = space.sample()
+    return int(action) if isinstance(action, np.integer) else action
 
 
 def reset(env: gymnasium.Env, seed: int | None) -> tuple[Any, Mapping[str, Any]]:

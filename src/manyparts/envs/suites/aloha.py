@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -26,20 +26,36 @@ ACTION = ActionContract(
 )
 
 
-def without_images(env: gymnasium.Env) -> gymnasium.Env:
-    """Keep the environment from drawing three images of 480x640 at each step.
+class Aloha(gymnasium.Wrapper):
+    """gym-aloha without its own images; an episode ends for good where the simulation diverges.
 
-    With a software renderer that takes a second. The cameras of this suite are drawn by the fast
-    renderer instead, where somebody looks.
+    It draws three images of 480x640 at each step, which takes a second with a software renderer.
+    The camera of this suite is drawn by the fast renderer instead, where somebody looks. Targets
+    that leap, as random ones do, can make the simulation diverge.
     """
-    simulation: Any = env.unwrapped
-    blank = np.zeros((480, 640, 3), np.uint8)
 
-    def render(**_: Any) -> np.ndarray:
-        return blank
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        simulation: Any = env.unwrapped
+        blank = np.zeros((480, 640, 3), np.uint8)
+        simulation._env.physics.render = lambda **_: blank
+        self._seen: Any = None
 
-    simulation._env.physics.render = render
-    return env
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        self._seen, info = self.env.reset(seed=seed, options=options)
+        return self._seen, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        from dm_control.rl.control import PhysicsError
+
+        try:
+            self._seen, *rest = self.env.step(action)
+        except PhysicsError:
+            return self._seen, 0.0, True, False, {"is_success": False}
+        reward, terminated, truncated, info = rest
+        return self._seen, reward, terminated, truncated, info
 
 
 def _task(name: str, instruction: str, *others: str) -> GymTask:
@@ -47,7 +63,7 @@ def _task(name: str, instruction: str, *others: str) -> GymTask:
         id=f"gym_aloha/{name}",
         package="gym_aloha",
         kwargs={"obs_type": "pixels_agent_pos"},
-        wrap=without_images,
+        wrap=Aloha,
         instruction=instruction,
         paraphrases=others[:3],
         held_out=others[3:],

@@ -24,7 +24,7 @@ ACTION = ActionContract(
     control_rate_hz=STEPS_PER_SECOND,
     gripper="positive opens",
 )
-CAMERA = FreeCamera(position=(0.0, -0.7, 1.3), look_at=(1.3, 0.75, 0.55), fovy=45.0)
+CAMERA = FreeCamera(position=(2.2, 0.1, 1.1), look_at=(1.25, 0.75, 0.45), fovy=45.0)
 
 
 def reach_expert(env: gymnasium.Env) -> ExpertStep:
@@ -40,20 +40,19 @@ def reach_expert(env: gymnasium.Env) -> ExpertStep:
 def _task(
     name: str, instruction: str, paraphrases: tuple[str, ...], held_out: tuple[str, ...]
 ) -> GymTask:
-    short = name.lower()
     return GymTask(
         id=f"Fetch{name}-v4",
         package="gymnasium_robotics",
         instruction=instruction,
         paraphrases=paraphrases,
         held_out=held_out,
-        cameras={"front": CAMERA, "gripper": "mujoco:gripper_camera_rgb"},
+        cameras={"front": CAMERA},
         state=("observation",),
         goal="desired_goal",
         success="info:is_success",
         action=ACTION,
         expert=reach_expert if name == "Reach" else None,
-        embodiment="fetch-reach" if short == "reach" else "fetch-object",
+        embodiment="fetch-reach" if name == "Reach" else "fetch-object",
     )
 
 

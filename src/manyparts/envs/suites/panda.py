@@ -17,7 +17,7 @@ from manyparts.envs.gym.task import ExpertStep, GymTask
 
 STEPS_PER_SECOND = 25.0
 METRES_PER_ACTION = 0.05  # what an action of 1 asks for
-_RENDERED = 256  # pixels that panda-gym draws per side
+_RENDERED = 128  # pixels that panda-gym draws per side
 
 
 def _action(*names: str) -> ActionContract:
