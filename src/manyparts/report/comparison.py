@@ -15,6 +15,7 @@ from manyparts.core.printing import counted
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import make_folder
 from manyparts.evaluation.curves import Curve, Reached, band, curve_of, over_seeds, reached
+from manyparts.evaluation.record import UNKNOWN
 from manyparts.evaluation.statistics import Interval
 from manyparts.models.run_files import CONFIG, run_of
 from manyparts.report.evidence import data_of, read_json, read_lines
@@ -45,7 +46,7 @@ class Group:
     """Their folders."""
 
     curves: Mapping[Measure, tuple[Curve, ...]]
-    """Of each measure the runs' validations."""
+    """Of each measure the runs' validations; without success where nobody knows it."""
 
     def last(self, measure: Measure) -> Interval:
         """The mean over seeds at the last step that all runs have."""
@@ -59,7 +60,15 @@ class Group:
         return over_seeds([areas], limits=_LIMITS[measure])
 
     def steps_to(self, measure: Measure, score: float) -> Reached:
-        """Environment steps to a score."""
+        """Environment steps to a score.
+
+        Raises:
+            UserError: nobody knows the measure.
+        """
+        if measure not in self.curves:
+            raise UserError(
+                f"{measure} of {self.environment} is unknown; choose another measure: return"
+            )
         return reached(self.curves[measure], score)
 
 
@@ -92,7 +101,7 @@ def groups_of(runs: Sequence[str | Path]) -> list[Group]:
             name,
             str(settings[each[0]]["environment"]),
             tuple(each),
-            {measure: tuple(_curve(run, measure) for run in each) for measure in _LIMITS},
+            _curves(each),
         )
         for name, each in zip(names, members, strict=True)
     ]
@@ -155,7 +164,7 @@ def table_of(
                 group.name,
                 str(len(group.runs)),
                 _bounded(group.last("return"), len(group.runs)),
-                _bounded(group.last("success"), len(group.runs)),
+                _success(group),
                 "one check" if area is None else _bounded(area, len(group.runs)),
                 _reached(times),
             )
@@ -167,7 +176,8 @@ def _of_environment(
     environment: str, groups: Sequence[Group], measure: Measure, score: float
 ) -> list[str]:
     """The page's part on one task."""
-    charts = [_chart(groups, each) for each in _LIMITS]
+    known = [each for each in _LIMITS if all(each in group.curves for group in groups)]
+    charts = [_chart(groups, each) for each in known]
     heads, rows = table_of(groups, measure, score)
     head = f"<th>{heads[0]}</th>" + "".join(
         f'<th class="number">{escape(text)}</th>' for text in heads[1:]
@@ -244,11 +254,27 @@ def _is_of_run(name: str) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in _OF_RUNS)
 
 
-def _curve(run: Path, measure: Measure) -> Curve:
-    curve = curve_of(read_lines(run / "metrics.jsonl"), f"validation/{measure}")
-    if curve is None:
-        raise UserError(f"{run} has no validation yet; wait for its first one, or leave it out")
-    return curve
+def _curves(runs: Sequence[Path]) -> dict[Measure, tuple[Curve, ...]]:
+    """Of each measure the runs' validations; without success where nobody knows it.
+
+    Raises:
+        UserError: a run has no validation yet.
+    """
+    curves: dict[Measure, list[Curve]] = {measure: [] for measure in _LIMITS}
+    for run in runs:
+        rows = read_lines(run / "metrics.jsonl")
+        own = {measure: curve_of(rows, f"validation/{measure}") for measure in _LIMITS}
+        if own["return"] is None:
+            raise UserError(f"{run} has no validation yet; wait for its first one, or leave it out")
+        for measure, curve in own.items():
+            curves[measure] += [] if curve is None else [curve]
+    return {measure: tuple(each) for measure, each in curves.items() if len(each) == len(runs)}
+
+
+def _success(group: Group) -> str:
+    if "success" not in group.curves:
+        return UNKNOWN
+    return _bounded(group.last("success"), len(group.runs))
 
 
 def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:

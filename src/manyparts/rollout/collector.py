@@ -194,7 +194,7 @@ class Collector:
         running.images.append(observation["images"])
         running.action.append(env.embodiment_spec.action.executed(np.asarray(action)))
         running.reward.append(float(reward))
-        running.success.append(bool(info["success"]))
+        running.success.append(bool(info["success"]))  # False where nobody knows
         running.notes.append({} if noting is None else noting.notes(carry))
         self.environment_steps += env.elapsed - before
         if ended or cut:
