@@ -23,6 +23,7 @@ from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
+from manyparts.data.formats.plugins import plugins_of
 from manyparts.data.formats.reader import Reader, Remote
 from manyparts.data.locations import open_location
 from manyparts.data.viewed import ViewedReader, through
@@ -165,10 +166,21 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, of the content and, where there is one, of the view."""
-        if self.view is None:
+        """The sha256, in hexadecimal, of the content and, where there is one, of the view and of
+        the plug-in that reads it."""
+        parts = [self.content]
+        if self.view is not None:
+            parts.append(self.view.key)
+        parts += [f"{key} {origin}" for key, origin in self.reader.contents.plugins.items()]
+        if len(parts) == 1:
             return self.content
-        return hashlib.sha256(f"{self.content} {self.view.key}".encode()).hexdigest()
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that it was recorded with or is read with: "suites/NAME" or "formats/NAME"
+        to distribution and version."""
+        return plugins_of(self.path, self.reader.contents)
 
     @cached_property
     def content(self) -> str:

@@ -57,6 +57,8 @@ class Contents:
     """The dataset's names of the n episodes, such as "demo_3"; empty: they are 0 to n - 1."""
     notes: tuple[str, ...] = ()
     """What else a user has to know, one line each: splits that were joined, texts dropped."""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """The plug-ins that it is of, as `core.plugins.used` returns them."""
 
     def name_of(self, index: int) -> str:
         """The dataset's name of one of the n episodes."""
