@@ -191,7 +191,7 @@ def _episode(env: Environment, seed: int, steps: list[Step], *, terminated: bool
     cameras = observations[0]["images"]
     return Episode(
         task=env.task,
-        instruction=env.episode_instruction() or instructions(task).instruction,
+        instruction=env.episode_instruction() or instructions(env.task).instruction,
         seed=seed,
         images={
             camera: np.stack([observation["images"][camera] for observation in observations])
