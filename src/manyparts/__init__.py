@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from manyparts.core.records import Batch, Demonstration, Episode, Loss, Observation, Prompt
     from manyparts.core.spec import ActionContract, Spec, TaskEntry
     from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+    from manyparts.embodiment.views.view import View
     from manyparts.envs.base import EnvConfig, Environment
     from manyparts.envs.cameras import FreeCamera
     from manyparts.envs.gym.guess import declare
@@ -41,6 +42,7 @@ _MODULES = {
     "core.records": ("Batch", "Demonstration", "Episode", "Loss", "Observation", "Prompt"),
     "core.spec": ("ActionContract", "Spec", "TaskEntry"),
     "data.dataset": ("DatasetWriter", "EpisodeDataset", "append"),
+    "embodiment.views.view": ("View",),
     "envs.base": ("EnvConfig", "Environment"),
     "envs.cameras": ("FreeCamera",),
     "envs.gym.guess": ("declare",),

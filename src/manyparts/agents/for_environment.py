@@ -9,6 +9,7 @@ from manyparts.agents.base import Agent
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.loading import LearnedAgent, load
 from manyparts.agents.planning import MpcAgent
+from manyparts.agents.viewed import ViewedAgent
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Precision
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -27,8 +28,12 @@ def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
     Raises:
         UserError: the agent did not learn it; the message says what differs.
     """
+    spec = env.embodiment_spec
+    for each in info.trained:
+        if each.source_of(spec) is not None:
+            return each.spec.embodiment
     learned = EmbodimentSet(tuple(each.spec for each in info.trained))
-    index = learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
+    index = learned.index(spec, f"{env.task} has another embodiment than the agent")
     return learned.names[index]
 
 
@@ -39,7 +44,7 @@ def seeded(agent: Agent, seed: int) -> Agent:
         agent: any agent. One that is no planner is returned as it is.
         seed: the episode's.
     """
-    draws = isinstance(agent, MpcAgent | LatentAgent)
+    draws = isinstance(agent, MpcAgent | LatentAgent | ViewedAgent)
     return agent.with_seed(derive_seed("act", seed)) if draws else agent
 
 

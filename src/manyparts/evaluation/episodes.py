@@ -14,6 +14,7 @@ from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.for_environment import agent_for
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
+from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
 from manyparts.envs.base import EnvConfig, Environment, Split
@@ -157,8 +158,12 @@ def play(
     )
     if video is not None and camera is not None:
         path = video / video_name(result)
-        if isinstance(agent, PolicyAgent):
-            Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
+        learned = unviewed(agent)
+        if isinstance(learned, PolicyAgent):
+            seen = camera.seen
+            if isinstance(agent, ViewedAgent):
+                seen = [(step, agent.seen(observation)) for step, observation in seen]
+            Attention.of(learned, seen).save(path.with_suffix(".npz"))
         write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
         task=env.task,
@@ -230,11 +235,19 @@ def _prompt(
     config: EvaluationConfig, job: EvaluationJob, agent: Agent, env: Environment, seed: int
 ) -> Prompt | None:
     """The episode's prompt; None for an agent that takes none."""
-    if not isinstance(agent, PolicyAgent) or not agent.prompted:
+    learned = unviewed(agent)
+    if not isinstance(learned, PolicyAgent) or not learned.prompted:
         return None
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if suite_of(task) in config.environments else job.task
     return episode_prompt(
-        config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window
+        config.prompts,
+        task,
+        job.index,
+        seed,
+        env,
+        config.environment(shown_in),
+        learned.window,
+        seen_as=seen_as(agent),
     )
