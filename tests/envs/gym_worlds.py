@@ -23,10 +23,10 @@ class Dot(gymnasium.Env):
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
         number = spaces.Box(-1.0, 1.0, (1,), np.float32)
-        picture = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        pixels = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.observation_space: spaces.Space = spaces.Dict(
             {
-                "pixels": spaces.Dict({"top": picture}),
+                "pixels": spaces.Dict({"top": pixels}),
                 "position": number,
                 "desired_goal": number,
                 "mission": spaces.Text(30, charset=LETTERS),

@@ -84,7 +84,7 @@ def test_images_of_any_layout_become_one(shape: tuple[int, ...]) -> None:
     "wrong", [np.zeros((8, 6, 3)), np.zeros((8, 6, 4), np.uint8), np.zeros(8, np.uint8), "text"]
 )
 def test_what_is_no_image_is_refused(wrong: object) -> None:
-    with pytest.raises(UserError, match="camera top is .*; expected an image, uint8"):
+    with pytest.raises(UserError, match=r"camera top is .*; expected an image, uint8"):
         image(wrong, "camera top")
 
 
@@ -106,7 +106,7 @@ def test_numbers_and_arrays_are_truth(value: object) -> None:
 
 @pytest.mark.parametrize("value", [None, "yes", np.array([1, 0]), np.nan, []])
 def test_what_is_no_truth_is_refused(value: object) -> None:
-    with pytest.raises(UserError, match="its success is .*; expected true or false"):
+    with pytest.raises(UserError, match=r"its success is .*; expected true or false"):
         truth(value, "its success")
 
 

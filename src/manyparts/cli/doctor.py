@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manyparts.cli.parsing import parse
-from manyparts.cli.suite_checks import check_suite
+from manyparts.cli.suite_checks import SIMULATORS, check_suite
 from manyparts.core.errors import UserError
 from manyparts.core.extras import PackageError, install_command, load_package
 from manyparts.core.host.cores import allowed_cores, cores, cpu_quota
@@ -340,17 +340,6 @@ def _acting_in(task: str, extra: str) -> Callable[[], Check]:
     return check
 
 
-_SIMULATORS = {  # package to extra
-    "dm_control": "dmc",
-    "mujoco": "walkers",
-    "miniworld": "navigation",
-    "gymnasium_robotics": "kitchen",
-    "gym_pusht": "pusht",
-    "gym_aloha": "aloha",
-    "minigrid": "minigrid",
-    "panda_gym": "panda",
-    "ogbench": "ogbench",
-}
 _CHECKS: dict[str, Callable[[], Check]] = {
     "python": _python,
     "torch": _torch,
@@ -363,7 +352,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "this folder": _folder,
     "caches": _caches,
     "processes": _processes,
-    **{name: _simulator(name, extra, required=False) for name, extra in _SIMULATORS.items()},
+    **{name: _simulator(name, extra, required=False) for name, extra in SIMULATORS.items()},
     "transformers": _loaded("transformers", "pretrained"),
     "tensorboard": _loaded("tensorboard", "track"),
     "wandb": _loaded("wandb", "wandb"),

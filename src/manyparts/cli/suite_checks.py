@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from manyparts.envs.gym.check import Finding
 
 _MAX_TASKS = 8  # of a suite
+# Packages of suites that the main job does without, and the extras that install them.
+SIMULATORS = {
+    "dm_control": "dmc",
+    "mujoco": "walkers",
+    "miniworld": "navigation",
+    "gymnasium_robotics": "kitchen",
+    "gym_pusht": "pusht",
+    "gym_aloha": "aloha",
+    "minigrid": "minigrid",
+    "panda_gym": "panda",
+    "ogbench": "ogbench",
+}
 
 
 def check_suite(name: str, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
@@ -24,6 +24,7 @@ from manyparts.report.svg import Line, Range, line_chart
 from manyparts.training.online.prefill import RANDOM
 
 Measure = Literal["return", "success"]
+_MEASURES: tuple[Measure, ...] = get_args(Measure)
 _LIMITS: Mapping[Measure, tuple[float, float] | None] = {"return": None, "success": (0.0, 1.0)}
 _SHOWN_SETTINGS = 3  # in the name of a group
 # What may differ between the seeds of one method: paths, and what follows from them. `_settings`
@@ -176,7 +177,9 @@ def _of_environment(
     environment: str, groups: Sequence[Group], measure: Measure, score: float
 ) -> list[str]:
     """The page's part on one task."""
-    known = [each for each in _LIMITS if all(each in group.curves for group in groups)]
+    known: list[Measure] = [
+        each for each in _MEASURES if all(each in group.curves for group in groups)
+    ]
     charts = [_chart(groups, each) for each in known]
     heads, rows = table_of(groups, measure, score)
     head = f"<th>{heads[0]}</th>" + "".join(
@@ -260,15 +263,17 @@ def _curves(runs: Sequence[Path]) -> dict[Measure, tuple[Curve, ...]]:
     Raises:
         UserError: a run has no validation yet.
     """
-    curves: dict[Measure, list[Curve]] = {measure: [] for measure in _LIMITS}
-    for run in runs:
-        rows = read_lines(run / "metrics.jsonl")
-        own = {measure: curve_of(rows, f"validation/{measure}") for measure in _LIMITS}
-        if own["return"] is None:
+    rows = [read_lines(run / "metrics.jsonl") for run in runs]
+    curves: dict[Measure, tuple[Curve, ...]] = {}
+    for measure in _MEASURES:
+        own = [curve_of(of_run, f"validation/{measure}") for of_run in rows]
+        known = tuple(curve for curve in own if curve is not None)
+        if len(known) == len(runs):
+            curves[measure] = known
+        elif measure == "return":
+            run = runs[own.index(None)]
             raise UserError(f"{run} has no validation yet; wait for its first one, or leave it out")
-        for measure, curve in own.items():
-            curves[measure] += [] if curve is None else [curve]
-    return {measure: tuple(each) for measure, each in curves.items() if len(each) == len(runs)}
+    return curves
 
 
 def _success(group: Group) -> str:

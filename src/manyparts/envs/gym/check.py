@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -21,6 +21,7 @@ from manyparts.envs.gym.opening import reset, sampled, spaces, step
 from manyparts.envs.gym.spaces import outside
 from manyparts.envs.gym.task import MUJOCO, RENDER, GymTask
 from manyparts.envs.gym.values import (
+    INFO,
     Moment,
     array_of,
     key_of,
@@ -72,7 +73,7 @@ def check(
     Args:
         env: The environment; some episodes begin in it.
         task: What is declared of it.
-        seeds: Seeds whose episodes begin twice.
+        seeds: The episodes of these begin twice.
         steps: Steps of each.
     """
     usual = np.random.get_state()  # noqa: NPY002, the caller's
@@ -97,7 +98,7 @@ def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int
     if not first[0].moments:
         return [runs]
     pairs = [pair for pair in zip(first, again, strict=True) if all(e.moments for e in pair)]
-    differing = [one.seed for one, other in pairs if _difference(one, other, 0)]
+    differing = [one.seed for one, other in pairs if _difference(one, other, 0, task)]
     moments = [moment for episode in (*first, *again) for moment in episode.moments]
     steady = [pair for pair in pairs if pair[0].seed not in differing]
     return [
@@ -151,15 +152,26 @@ def _copied(tree: Any) -> Any:
     return tree.copy() if isinstance(tree, np.ndarray) else tree
 
 
-def _difference(one: _Episode, other: _Episode, index: int) -> str:
+def _difference(one: _Episode, other: _Episode, index: int, task: GymTask) -> str:
     """What of a moment differs between two episodes; "" if nothing does."""
-    mine, theirs = one.moments[index].observation, other.moments[index].observation
-    values, others = dict(leaves(mine)), dict(leaves(theirs))
-    for key in values.keys() | others.keys():
+    values, others = (_shown(episode.moments[index], task) for episode in (one, other))
+    for key in dict.fromkeys([*values, *others]):
         a, b = array_of(values.get(key)), array_of(others.get(key))
         if a.shape != b.shape or a.dtype != b.dtype or a.tobytes() != b.tobytes():
             return key or "the observation"
     return ""
+
+
+def _shown(moment: Moment, task: GymTask) -> dict[str, Any]:
+    """What an agent may see of a moment, by path: observations, and of the info what is used."""
+    values = dict(leaves(moment.observation))
+    paths = [*task.state, *task.full_state, *filter(None, [task.goal])]
+    prefixes = [path.rstrip("*") for path in paths if path.startswith(INFO)]
+    infos = {f"{INFO}{key}": value for key, value in leaves(moment.info)}
+    for path, value in infos.items():
+        if any(path.startswith(prefix) for prefix in prefixes):
+            values[path] = value
+    return values
 
 
 def _seeds(
@@ -174,25 +186,28 @@ def _seeds(
         return Finding("seeds", True, "as declared, none reproduces an episode")
     if not differing:
         how = " and numpy's generator" if task.seeding == "numpy" else ""
-        return Finding("seeds", True, f"reset(seed=...){how} gives the same start again")
+        others = [one for one, _ in pairs[1:]]
+        equal = others and not any(_difference(pairs[0][0], one, 0, task) for one in others)
+        remark = "; all seeds have one start, which an agent can learn by heart" if equal else ""
+        return Finding("seeds", True, f"reset(seed=...){how} gives the same start again{remark}")
     one, other = next(pair for pair in pairs if pair[0].seed == differing[0])
     named = "seed" if len(differing) == 1 else "seeds"
     advice = 'declare seeding="none", or seed its generator in reset'
-    if task.seeding == "reset" and _starts_again(env, space, differing[0]):
+    if task.seeding == "reset" and _starts_again(env, space, task, differing[0]):
         advice = 'it draws from numpy\'s global generator: declare seeding="numpy"'
     return Finding(
         "seeds",
         False,
         f"{named} {', '.join(map(str, differing))} gave another start at the second reset, in "
-        f"{_difference(one, other, 0)}; {advice}",
+        f"{_difference(one, other, 0, task)}; {advice}",
     )
 
 
-def _starts_again(env: gymnasium.Env, space: gymnasium.Space, seed: int) -> bool:
+def _starts_again(env: gymnasium.Env, space: gymnasium.Space, task: GymTask, seed: int) -> bool:
     """Whether a start comes again if numpy's global generator is seeded, too."""
-    both = GymTask(id="both", instruction="both", seeding="numpy")
+    both = replace(task, seeding="numpy")
     one, other = (_played(env, space, both, seed, 0) for _ in range(2))
-    return not (one.error or other.error or _difference(one, other, 0))
+    return not (one.error or other.error or _difference(one, other, 0, task))
 
 
 def _steps(task: GymTask, pairs: Sequence[tuple[_Episode, _Episode]]) -> Finding:
@@ -201,7 +216,7 @@ def _steps(task: GymTask, pairs: Sequence[tuple[_Episode, _Episode]]) -> Finding
         return Finding("steps", True, "not checked, since no start comes again")
     for one, other in pairs:
         for index in range(1, min(len(one.moments), len(other.moments))):
-            if difference := _difference(one, other, index):
+            if difference := _difference(one, other, index, task):
                 return Finding(
                     "steps",
                     False,

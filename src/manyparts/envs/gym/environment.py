@@ -41,7 +41,7 @@ class GymEnvironment(Environment):
         name: "suite/task".
         task: What it is.
         config: What it shows, and how long its episodes are.
-        split: The split whose seeds it is reset with.
+        split: The split that its seeds are of.
 
     Attributes:
         declaration: The task's.

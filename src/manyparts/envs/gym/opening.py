@@ -15,6 +15,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import in_a_line
@@ -201,7 +202,7 @@ def _arguments(task: GymTask) -> dict[str, Any]:
         return arguments
     creator = spec.entry_point
     if isinstance(creator, str):
-        creator = gymnasium.envs.registration.load_env_creator(creator)
+        creator = load_env_creator(creator)
     if "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ()):
         arguments["render_mode"] = "rgb_array"
     return arguments

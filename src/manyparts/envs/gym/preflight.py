@@ -51,7 +51,7 @@ def findings(task: str, *, seeds: Sequence[int] = SEEDS) -> list[Finding]:
 
     Args:
         task: "suite/task", or "gym:[MODULE:]ID".
-        seeds: Seeds whose episodes begin twice.
+        seeds: The episodes of these begin twice.
 
     Raises:
         UserError: There is no such task, or its environment cannot be made.

@@ -1,4 +1,4 @@
-"""The declaration of a task whose simulation is a Gymnasium environment, and suites of such."""
+"""The declaration of a task that a Gymnasium environment simulates."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def number_names(key: str, value: Any) -> list[str]:
 def image(value: Any, name: str) -> np.ndarray:
     """Return a value as an image, uint8 (h, w, 3).
 
-    Grey images, and those whose channels come first, are brought into this form.
+    Grey images, and those with their channels first, are brought into this form.
 
     Args:
         value: uint8 (h, w), or with 1 or 3 channels, which come last or first.

@@ -12,6 +12,7 @@ from manyparts.envs.gym.suite import gym_suite
 from manyparts.envs.gym.task import GymTask
 
 STEPS_PER_SECOND = 50.0
+_ARM_NUMBERS = 16  # of the model's positions, before those of objects
 _JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
 ACTION = ActionContract(
     representation="joint_position",
@@ -31,31 +32,37 @@ class Aloha(gymnasium.Wrapper):
 
     It draws three images of 480x640 at each step, which takes a second with a software renderer.
     The camera of this suite is drawn by the fast renderer instead, where somebody looks. Targets
-    that leap, as random ones do, can make the simulation diverge.
+    that leap, as random ones do, can make the simulation diverge. The info has the pose of each
+    object, metres and a quaternion, which the environment keeps to itself.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         simulation: Any = env.unwrapped
+        self._physics = simulation._env.physics
         blank = np.zeros((480, 640, 3), np.uint8)
-        simulation._env.physics.render = lambda **_: blank
+        self._physics.render = lambda **_: blank
         self._seen: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         self._seen, info = self.env.reset(seed=seed, options=options)
-        return self._seen, info
+        return self._seen, self._with_objects(info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         from dm_control.rl.control import PhysicsError
 
         try:
-            self._seen, *rest = self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
         except PhysicsError:
-            return self._seen, 0.0, True, False, {"is_success": False}
-        reward, terminated, truncated, info = rest
-        return self._seen, reward, terminated, truncated, info
+            return self._seen, 0.0, True, False, {"is_success": False, "objects": self._objects}
+        self._seen = observation
+        return observation, reward, terminated, truncated, self._with_objects(info)
+
+    def _with_objects(self, info: dict[str, Any]) -> dict[str, Any]:
+        self._objects = self._physics.data.qpos[_ARM_NUMBERS:].copy()
+        return {**info, "objects": self._objects}
 
 
 def _task(name: str, instruction: str, *others: str) -> GymTask:
@@ -69,6 +76,7 @@ def _task(name: str, instruction: str, *others: str) -> GymTask:
         held_out=others[3:],
         cameras={"top": "mujoco:top"},
         state=("agent_pos",),
+        full_state=("info:objects",),
         success="info:is_success",
         action=ACTION,
         embodiment="aloha",

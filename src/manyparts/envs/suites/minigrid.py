@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,12 +24,11 @@ ACTION = ActionContract.discrete(
 
 def bot(env: gymnasium.Env) -> ExpertStep:
     """BabyAI's bot, which sees what the agent has seen so far."""
-    from minigrid.utils.baby_ai_bot import BabyAIBot
-
-    planner = BabyAIBot(env)
+    planner = importlib.import_module("minigrid.utils.baby_ai_bot").BabyAIBot(env)
+    simulation: Any = env.unwrapped
 
     def act(observation: Any, info: Mapping[str, Any], last: np.ndarray | None) -> np.ndarray:
-        taken = None if last is None else env.unwrapped.actions(int(last[0]))  # type: ignore[attr-defined]
+        taken = None if last is None else simulation.actions(int(last[0]))
         return np.array([int(planner.replan(taken))], np.float32)
 
     return act
@@ -53,7 +53,7 @@ def _mission(name: str, max_steps: int) -> GymTask:
 
 
 def _level(name: str, max_steps: int, instruction: str, *others: str) -> GymTask:
-    """A level of MiniGrid, whose mission is always the same."""
+    """A level of MiniGrid, which always has the same mission."""
     return GymTask(
         id=f"MiniGrid-{name}-v0",
         package="minigrid",
@@ -73,8 +73,8 @@ def _level(name: str, max_steps: int, instruction: str, *others: str) -> GymTask
 
 TASKS = {
     "empty": _level(
-        "Empty-8x8",
-        128,
+        "Empty-Random-6x6",
+        144,
         "get to the green goal square",
         "go to the green square",
         "walk to the goal",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
+
 from manyparts.core.spec import ActionContract
 from manyparts.envs.gym.suite import gym_suite
 from manyparts.envs.gym.task import GymTask
@@ -19,12 +23,33 @@ ACTION = ActionContract(
 )
 
 
+class Reproducible(gymnasium.Wrapper):
+    """An environment that gives a seed the same goal again.
+
+    OGBench makes a new action space whenever it is asked for one, and draws the steps that lead to
+    a goal from it, which nobody can seed. Here it has one space.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        simulation, self._space = env.unwrapped, env.action_space
+        kind = type(simulation)
+        simulation.__class__ = type(kind.__name__, (kind,), {"action_space": self._space})
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        self._space.seed(seed)
+        return self.env.reset(seed=seed, options=options)
+
+
 def _task(
     id_: str, instruction: str, paraphrases: tuple[str, ...], held_out: tuple[str, ...]
 ) -> GymTask:
     return GymTask(
         id=f"{id_}-v0",
         package="ogbench",
+        wrap=Reproducible,
         instruction=instruction,
         paraphrases=paraphrases,
         held_out=held_out,
@@ -35,7 +60,7 @@ def _task(
         success="info:success",
         rate_hz=STEPS_PER_SECOND,
         action=ACTION,
-        # It draws the task, and so the goal, from numpy's global generator.
+        # It draws which goal it is from numpy's global generator.
         seeding="numpy",
         embodiment=f"ogbench-{id_}",
     )
