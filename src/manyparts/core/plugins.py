@@ -183,6 +183,17 @@ def instance_of(kind: type[T]) -> Callable[[str, Any], T]:
     return check
 
 
+def names_added(group: str, own: Iterable[str]) -> list[str]:
+    """The names that plug-ins add to a group, for those who do without its table.
+
+    Args:
+        group: One of `GROUPS`.
+        own: The names that are there without plug-ins.
+    """
+    names = {plugin.name for plugin in installed() if plugin.group == group}
+    return sorted(name for name in names - set(own) if _IS_NAME.fullmatch(name))
+
+
 @functools.cache
 def installed() -> tuple[Plugin, ...]:
     """All plug-ins, sorted by group and name. Nothing of them is loaded."""

@@ -29,7 +29,7 @@ class _Preset:
     arguments: tuple[str, ...] = ()
 
 
-PLUGINS = Plugins("methods", lambda: _own_methods(), instance_of(Method))
+PLUGINS = Plugins("methods", lambda: OWN_METHODS, instance_of(Method))
 """Methods of other distributions, entry points of the group `manyparts.methods`."""
 
 
@@ -42,11 +42,6 @@ def preset_names() -> list[str]:
         for name in declared.presets
     ]
     return sorted([*_PRESETS, *of_plugins])
-
-
-def method_names() -> list[str]:
-    """Return the names of all methods. Those of plug-ins may not load."""
-    return [*_own_methods(), *PLUGINS.names()]
 
 
 def is_preset(name: str) -> bool:
@@ -117,10 +112,6 @@ def _require_preset(name: str) -> None:
     if not isinstance(name, str) or not is_preset(name):
         choices = closest(str(name), preset_names(), command="manyparts list presets")
         raise UserError(f"unknown preset {name!r}; {choices}")
-
-
-def _own_methods() -> list[str]:
-    return list(dict.fromkeys(name.partition("/")[0] for name in _PRESETS))
 
 
 def _presets() -> dict[str, _Preset]:
@@ -205,3 +196,5 @@ def _vid2act() -> dict[str, _Preset]:
 
 
 _PRESETS = _presets()
+OWN_METHODS = tuple(dict.fromkeys(name.partition("/")[0] for name in _PRESETS))
+"""The methods of this package."""
