@@ -216,6 +216,13 @@ def test_broken_suite_leaves_the_others(site: Path, capsys: pytest.CaptureFixtur
     assert registry.make("pointmass/reach", {"image_size": 16}).task == "pointmass/reach"
 
 
+def test_suite_without_instructions_is_left_out(site: Path) -> None:
+    source = SUITE.replace('tasks=("reach",)', 'tasks=("reach", "run")')
+    install(site, "bad", {"suites": {"bad": "silent_suite:SUITE"}}, {"silent_suite": source})
+    with pytest.warns(PluginWarning, match=r"bad 1\.0.*task 'run' has no instructions"):
+        assert "bad" not in registry.working_suites()
+
+
 def test_suite_that_cannot_make_is_one_line(site: Path) -> None:
     source = SUITE + "\n    SUITE = replace(SUITE, make=lambda *given: 1 / 0)\n"
     install(site, "zero", {"suites": {"zero": "zero_suite:SUITE"}}, {"zero_suite": source})
@@ -296,6 +303,37 @@ def test_planner_acts(site: Path) -> None:
     assert plan(seen(0.0, 0.0), pickle.loads(pickle.dumps(config)), generator(), torch.zeros(3, 1))
     forget()
     assert from_jsonable(PlannerConfig, to_jsonable(config)) == config
+
+
+@pytest.mark.slow
+def test_planner_acts_in_workers(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {"planners": {"ahead": "my_planner_a:PLANNER"}, "suites": {"mass": "my_suite_a:SUITE"}}
+    install(site, "both", points, {"my_planner_a": PLANNER, "my_suite_a": SUITE})
+    data, run = str(tmp_path / "data"), str(tmp_path / "run")
+    seen = ["--image-size", "16", "--state", "full", "--workers", "1"]
+    assert cli.main(["collect", "mass/reach", "--episodes", "2", *seen, "--output", data]) == 0
+    train = ["train", "dynamics/parallel-debug", "--data", data, "--output", run, "--steps", "2"]
+    assert cli.main(train) == 0
+    asked = ["--planner", "ahead", "--planner.push", "0.25", "--episodes", "1", "--max-steps", "4"]
+    assert cli.main(["evaluate", run, *asked]) == 0
+    capsys.readouterr()
+    provenance = json.loads((tmp_path / "run/evaluation/results.json").read_text())["provenance"]
+    assert provenance["plugins"] == {"suites/mass": "both 1.0", "planners/ahead": "both 1.0"}
+    assert (provenance["planner"]["type"], provenance["planner"]["push"]) == ("AheadConfig", 0.25)
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    assert "policy,ahead}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_run_that_acts_records_its_suite(site: Path, tmp_path: Path) -> None:
+    install(site, "my-suite", {"suites": {"mass": "my_suite_b:SUITE"}}, {"my_suite_b": SUITE})
+    words = ["train", "dreamer/debug", "--environment", "mass/reach", "--no-report"]
+    assert cli.main([*words, "--output", str(tmp_path / "run")]) == 0
+    values = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert values["provenance"]["plugins"] == {"suites/mass": "my-suite 1.0"}
 
 
 def test_planner_of_a_missing_plugin_is_shown(site: Path) -> None:

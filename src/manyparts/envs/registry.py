@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from typing import Any
 
 from manyparts.core.arguments import explained, names_of
@@ -42,7 +43,16 @@ def _own_names() -> list[str]:
     return [name for name in modules if "_" not in name]
 
 
-PLUGINS = Plugins("suites", _own_names, instance_of(Suite))
+def _checked(name: str, value: Any) -> Suite:
+    """What a plug-in's entry point gave, if it is a suite that can be listed."""
+    suite = instance_of(Suite)(name, value)
+    for task in chain(suite.tasks, *suite.splits.values()):
+        if not isinstance(suite.instructions.get(task), Instructions):
+            raise TypeError(f"its task {task!r} has no instructions")
+    return suite
+
+
+PLUGINS = Plugins("suites", _own_names, _checked)
 """Suites of other distributions, entry points of the group `manyparts.suites`."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import in_a_line
@@ -29,7 +29,17 @@ class _Preset:
     arguments: tuple[str, ...] = ()
 
 
-PLUGINS = Plugins("methods", lambda: OWN_METHODS, instance_of(Method))
+def _checked(name: str, value: Any) -> Method:
+    """What a plug-in's entry point gave, if it is a method that can be listed."""
+    method = instance_of(Method)(name, value)
+    if method.facts.keys() != method.presets.keys():
+        raise TypeError(f"its facts are of {sorted(method.facts)}, not {sorted(method.presets)}")
+    for facts in method.facts.values():
+        instance_of(PresetFacts)(name, facts)
+    return method
+
+
+PLUGINS = Plugins("methods", lambda: OWN_METHODS, _checked)
 """Methods of other distributions, entry points of the group `manyparts.methods`."""
 
 

@@ -38,7 +38,3 @@ class Method:
 
     facts: Mapping[str, PresetFacts]
     """The name of each preset to what it trains."""
-
-    def __post_init__(self) -> None:
-        if set(self.facts) != set(self.presets):
-            raise TypeError(f"facts are of {sorted(self.facts)}, presets {sorted(self.presets)}")

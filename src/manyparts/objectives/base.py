@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyparts.core.plugins import Plugins
+from manyparts.core.printing import short
 from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
@@ -152,7 +153,7 @@ def _own_names() -> list[str]:
 def _checked(name: str, value: Any) -> type[Objective]:
     """What a plug-in's entry point gave, if it is the objective of the config of that name."""
     if not (isinstance(value, type) and issubclass(value, Objective)):
-        raise TypeError(f"it is {value!r}, not a subclass of Objective")
+        raise TypeError(f"it is {short(value)}, not a subclass of Objective")
     configs = [config.__name__ for config, kind in _DECLARED.items() if kind is value]
     if name not in configs:
         raise TypeError(f"{value.__name__} has the config {', '.join(configs)}, not {name}")

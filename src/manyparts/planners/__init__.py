@@ -15,6 +15,7 @@ from torch import Tensor
 
 from manyparts.core.errors import UserError, closest
 from manyparts.core.plugins import Plugins, instance_of
+from manyparts.core.printing import short
 from manyparts.models.dynamics.world_model import Context
 from manyparts.planners.cem import CemConfig, cem
 from manyparts.planners.follow import FollowConfig, follow
@@ -51,7 +52,7 @@ class Planner:
 def _checked(name: str, value: Any) -> Planner:
     planner = instance_of(Planner)(name, value)
     if not (isinstance(planner.config, type) and issubclass(planner.config, SearchConfig)):
-        raise TypeError(f"its config is {planner.config!r}, not a subclass of SearchConfig")
+        raise TypeError(f"its config is {short(planner.config)}, not a subclass of SearchConfig")
     if planner.config in _FUNCTIONS:
         raise TypeError(f"its config {planner.config.__name__} is another planner's")
     return planner

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from manyparts_dial.config import StateChangeConfig
-
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.methods.facts import Method, PresetFacts
 from manyparts.models.configs import ControlTransformerConfig, ConvEncoderConfig
 from manyparts.objectives.configs import BehaviourCloningConfig
 from manyparts.training.config import OptimizerConfig, TrainConfig
+from manyparts_dial.config import StateChangeConfig
 
 
 def laptop() -> TrainConfig:

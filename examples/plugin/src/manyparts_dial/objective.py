@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from manyparts_dial.config import StateChangeConfig
 from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer
 from manyparts.nn.mlp import mlp
 from manyparts.objectives.base import Objective, Passes
+from manyparts_dial.config import StateChangeConfig
 
 
 class StateChange(Objective, config=StateChangeConfig, model=ControlTransformer):
@@ -22,7 +22,7 @@ class StateChange(Objective, config=StateChangeConfig, model=ControlTransformer)
 
     def predict(self, passes: Passes) -> Float[Tensor, "b t s"]:
         """The change after every step."""
-        # Under causal attention the action's token has seen all steps until its own, and none later.
+        # Under causal attention an action's token has seen all steps until its own, none later.
         return self.head(passes.decoded("causal").action)
 
     def forward(self, passes: Passes) -> Loss:
