@@ -38,7 +38,12 @@ SUITE = """
     from dataclasses import replace
     from manyparts.envs.suites.pointmass import SUITE as OTHER
 
-    SUITE = replace(OTHER, tasks=("reach",), splits={})
+    def make(task, config, split):
+        env = OTHER.make(task, config, split)
+        env.task = f"mass/{task}"
+        return env
+
+    SUITE = replace(OTHER, make=make, tasks=("reach",), splits={})
 """
 OBJECTIVE = """
     from dataclasses import dataclass
@@ -228,6 +233,9 @@ def test_suite_that_cannot_make_is_one_line(site: Path) -> None:
     install(site, "zero", {"suites": {"zero": "zero_suite:SUITE"}}, {"zero_suite": source})
     with pytest.raises(UserError, match=r"\(zero 1\.0\) cannot make zero/reach \(ZeroDivision"):
         registry.make("zero/reach")
+    install(site, "other", {"suites": {"other": "other_suite:SUITE"}}, {"other_suite": SUITE})
+    with pytest.raises(UserError, match=r"other/reach .*its environment calls itself mass/reach"):
+        registry.make("other/reach")
 
 
 def test_objective_is_read_from_its_name(site: Path) -> None:
@@ -309,8 +317,8 @@ def test_planner_acts(site: Path) -> None:
 def test_planner_acts_in_workers(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    points = {"planners": {"ahead": "my_planner_a:PLANNER"}, "suites": {"mass": "my_suite_a:SUITE"}}
-    install(site, "both", points, {"my_planner_a": PLANNER, "my_suite_a": SUITE})
+    points = {"planners": {"ahead": "my_planner:PLANNER"}, "suites": {"mass": "my_suite:SUITE"}}
+    install(site, "both", points, {"my_planner": PLANNER, "my_suite": SUITE})
     data, run = str(tmp_path / "data"), str(tmp_path / "run")
     seen = ["--image-size", "16", "--state", "full", "--workers", "1"]
     assert cli.main(["collect", "mass/reach", "--episodes", "2", *seen, "--output", data]) == 0
@@ -331,6 +339,9 @@ def test_planner_acts_in_workers(
 def test_run_that_acts_records_its_suite(site: Path, tmp_path: Path) -> None:
     install(site, "my-suite", {"suites": {"mass": "my_suite_b:SUITE"}}, {"my_suite_b": SUITE})
     words = ["train", "dreamer/debug", "--environment", "mass/reach", "--no-report"]
+    words += ["--environment-steps", "60", "--prefill-steps", "45", "--train-ratio", "2"]
+    words += ["--final-episodes", "0", "--evaluation-episodes", "1", "--max-steps", "20"]
+    words += ["--batch-size", "2", "--window.steps", "4"]
     assert cli.main([*words, "--output", str(tmp_path / "run")]) == 0
     values = json.loads((tmp_path / "run" / "config.json").read_text())
     assert values["provenance"]["plugins"] == {"suites/mass": "my-suite 1.0"}

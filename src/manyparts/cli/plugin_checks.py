@@ -56,7 +56,10 @@ def _problem(plugin: Plugin) -> str:
     code = f"from {__name__} import load; load({plugin.group!r}, {plugin.name!r})"
     try:
         result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS
+            [sys.executable, "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired:
         return f"{plugin} does not load within {_SECONDS} s"

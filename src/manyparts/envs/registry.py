@@ -323,17 +323,20 @@ def suite_and_name(task: str) -> tuple[str, str]:
 
 
 def _made(suite: str, declared: Suite, name: str, config: EnvConfig, split: Split) -> Environment:
-    """The environment of a task. What a plug-in's suite raises becomes one line."""
-    try:
+    """The environment of a task. What is wrong with a plug-in's suite becomes one line."""
+    if suite not in PLUGINS.names():
         return declared.make(name, config, split)
+    try:
+        env = declared.make(name, config, split)
+        if env.task != f"{suite}/{name}":
+            raise ValueError(f"its environment calls itself {env.task}")
     except UserError:
         raise
     except Exception as error:
-        if suite not in PLUGINS.names():
-            raise
         raise UserError(
             f"{PLUGINS.title(suite)} cannot make {suite}/{name} ({in_a_line(error)})"
         ) from error
+    return env
 
 
 def _require_packages(suite: str) -> None:
