@@ -19,5 +19,5 @@ def test_unknown_suites_have_two_ways_out(
     assert run(command, folder) == 2
     line = one_line(capsys)
     assert f"{folder} was trained on data of your own: no suite here is called rail" in line
-    assert "evaluate(run, env=YOUR_ENVIRONMENT)" in line and "CONTRIBUTING.md" in line
+    assert "evaluate(run, env=YOUR_ENVIRONMENT)" in line and "write-a-plugin.md" in line
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]

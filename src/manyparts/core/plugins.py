@@ -32,6 +32,9 @@ _SHOWN = 3  # in an error
 class PluginWarning(SurroundingsWarning):
     """A plug-in is left out, or has another version than one that was recorded."""
 
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(text))
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -125,11 +128,9 @@ class Plugins(Generic[T]):
     @functools.cached_property
     def _by_name(self) -> dict[str, list[Plugin]]:
         by_name: dict[str, list[Plugin]] = {}
-        own = None
-        for plugin in installed():
-            if plugin.group != self.group:
-                continue
-            own = set(self._own()) if own is None else own
+        plugins = [plugin for plugin in installed() if plugin.group == self.group]
+        own = set(self._own()) if plugins else set()
+        for plugin in plugins:
             if problem := _refusal(plugin, own):
                 self._leave_out(plugin.name, f"{plugin} is left out: {problem}")
             else:
@@ -274,7 +275,7 @@ def _plugins_of(distribution: metadata.Distribution) -> Iterator[Plugin]:
     except Exception as error:  # files of other projects, which may be torn
         where = getattr(distribution, "_path", "a distribution")
         text = f"entry points of {where} cannot be read ({in_a_line(error)})"
-        warnings.warn(printable(text), PluginWarning, stacklevel=2)
+        warnings.warn(text, PluginWarning, stacklevel=2)
         return
     for point in points:
         group = point.group.removeprefix(_GROUP_PREFIX)

@@ -53,7 +53,7 @@ def trained_tasks(info: CheckpointInfo, run: object, embodiment: str | None = No
         raise UserError(
             f"{run} was trained on data of your own: no suite here is called "
             f"{first_of(unknown, _SHOWN_SUITES)}, so there is no environment to evaluate in; "
-            f"{advice}, or install the plug-in that has the suite"
+            f"{advice}, or install the suite's plug-in (docs/how-to/write-a-plugin.md)"
         )
     return list(dict.fromkeys(names))
 
