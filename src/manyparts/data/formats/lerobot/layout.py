@@ -24,6 +24,7 @@ VERSION = "v3.0"
 INFO = "meta/info.json"
 STATS = "meta/stats.json"
 TASKS = "meta/tasks.parquet"
+EPISODES_FOLDER = "meta/episodes"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -40,14 +41,17 @@ STANDARD = {
 }
 
 
-def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
-    """The (chunk, file) numbers after these: a chunk folder holds 1000 files.
+def next_file(
+    chunk_index: int, file_index: int, *, files_per_chunk: int = FILES_PER_CHUNK
+) -> tuple[int, int]:
+    """The (chunk, file) numbers after these.
 
     Args:
         chunk_index: the number of the chunk folder.
-        file_index: the number of the file in it, 0 to 999.
+        file_index: the number of the file in it, from 0.
+        files_per_chunk: how many files a chunk folder holds.
     """
-    if file_index + 1 < FILES_PER_CHUNK:
+    if file_index + 1 < files_per_chunk:
         return chunk_index, file_index + 1
     return chunk_index + 1, 0
 

@@ -191,7 +191,7 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._frames.file_index = existing.data_file
+        self._frames.files.file_index = existing.data_file
         self._episodes.file_index = layout.next_file(*existing.episodes_file)
         for name, file_index in existing.video_files.items():
             self._videos[name].file_index = file_index
