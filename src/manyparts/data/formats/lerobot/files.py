@@ -34,14 +34,14 @@ class TableFiles:
         folder: Path,
         *,
         megabytes: float | None = None,
-        files_per_chunk: int = layout.FILES_PER_CHUNK,
+        files_per_chunk: int | None = None,
     ) -> None:
         """Write nothing yet.
 
         Args:
             folder: the dataset's folder.
             megabytes: the size limit of a file, of its content in memory; None: LeRobot's default.
-            files_per_chunk: how many files a chunk folder holds.
+            files_per_chunk: how many files a chunk folder holds; None: LeRobot's default.
         """
         self._folder, self._files_per_chunk = folder, files_per_chunk
         self._limit = 2**20 * (layout.DATA_FILE_MEGABYTES if megabytes is None else megabytes)

@@ -42,16 +42,16 @@ STANDARD = {
 
 
 def next_file(
-    chunk_index: int, file_index: int, *, files_per_chunk: int = FILES_PER_CHUNK
+    chunk_index: int, file_index: int, *, files_per_chunk: int | None = None
 ) -> tuple[int, int]:
     """The (chunk, file) numbers after these.
 
     Args:
         chunk_index: the number of the chunk folder.
         file_index: the number of the file in it, from 0.
-        files_per_chunk: how many files a chunk folder holds.
+        files_per_chunk: how many files a chunk folder holds; None: LeRobot's default.
     """
-    if file_index + 1 < files_per_chunk:
+    if file_index + 1 < (FILES_PER_CHUNK if files_per_chunk is None else files_per_chunk):
         return chunk_index, file_index + 1
     return chunk_index + 1, 0
 
