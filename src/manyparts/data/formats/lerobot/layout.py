@@ -99,16 +99,30 @@ def frame_schema(columns: Mapping[str, Any]) -> pa.Schema:
     )
 
 
-def tasks_table(instructions: Sequence[str]) -> pa.Table:
-    """tasks.parquet. The instructions are the pandas index, named `task`: else LeRobot loses
-    them."""
-    table = pa.table(
-        {
-            "task_index": pa.array(range(len(instructions)), pa.int64()),
-            "task": pa.array(instructions),
-        }
-    )
-    return table.replace_schema_metadata({"pandas": json.dumps(_PANDAS)})
+def texts_table(
+    texts: Sequence[str], kind: str = "task", *, further: pa.Table | None = None
+) -> pa.Table:
+    """The table of tasks.parquet, or of subtasks.parquet.
+
+    The texts are the pandas index, named as their kind: else LeRobot loses them.
+
+    Args:
+        texts: one per task, in the order of their index.
+        kind: "task" or "subtask".
+        further: other columns, with one row per task.
+    """
+    columns = {f"{kind}_index": pa.array(range(len(texts)), pa.int64())}
+    columns |= {} if further is None else dict(zip(further.column_names, further, strict=True))
+    table = pa.table({**columns, kind: pa.array(texts, pa.string())})
+    described = {
+        **_PANDAS,
+        "index_columns": [kind],
+        "columns": [
+            _pandas_column(f"{kind}_index", "int64", "int64"),
+            _pandas_column(kind, "unicode", "object"),
+        ],
+    }
+    return table.replace_schema_metadata({"pandas": json.dumps(described)})
 
 
 def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
@@ -186,14 +200,9 @@ def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, An
 
 
 _PANDAS = {
-    "index_columns": ["task"],
     "column_indexes": [
         _pandas_column("None", "unicode", "object")
         | {"name": None, "metadata": {"encoding": "UTF-8"}}
-    ],
-    "columns": [
-        _pandas_column("task_index", "int64", "int64"),
-        _pandas_column("task", "unicode", "object"),
     ],
     "attributes": {},
     "creator": {"library": "pyarrow", "version": pa.__version__},
