@@ -152,12 +152,13 @@ def _finished(labelling: _Labelling) -> tuple[Labels, list[str]]:
     """The labels, if they change anything, and notes on the episodes that each new one has."""
     source = labelling.source
     entries, changes = source.metadata.tasks.entries, dict[tuple[str, str], int]()
-    for position, task in enumerate(source.tasks_chosen.tolist()):
-        former = entries[task]
-        new = labelling.of_episode.get(position) or labelling.of_task.get(task) or former
-        if new != former:
-            key = (former.instruction, new.instruction)
-            changes[key] = changes.get(key, 0) + 1
+    for position in range(len(source.names)):
+        for task in sorted(source.tasks_of(position)):
+            former = entries[task]
+            new = labelling.of_episode.get(position) or labelling.of_task.get(task) or former
+            if new != former:
+                key = (former.instruction, new.instruction)
+                changes[key] = changes.get(key, 0) + 1
     if not changes:
         raise UserError(f"nothing changes: {source.name} has these instructions already")
     notes = [
