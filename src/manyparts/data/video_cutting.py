@@ -16,6 +16,8 @@ from av.error import FFmpegError
 from manyparts.core.errors import UserError
 from manyparts.data.video import frame_rate, read_frames, read_timeline
 
+_MAX_REORDERED = 32  # packets by which a frame may be decoded later than shown; codecs allow 16
+
 
 @dataclass(frozen=True)
 class Span:
@@ -26,6 +28,21 @@ class Span:
     count: int
     """How many frames."""
 
+    @property
+    def last(self) -> int:
+        """The last frame."""
+        return self.first + self.count - 1
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut out of a video."""
+
+    firsts: tuple[int, ...]
+    """The first frame of each span in the written file, counted in the order of time."""
+    others: int
+    """How many frames of the written file belong to no span."""
+
 
 @dataclass(frozen=True)
 class _Packets:
@@ -33,17 +50,19 @@ class _Packets:
 
     times: np.ndarray
     """int64 (n,), when each is shown."""
+    ranks: np.ndarray
+    """int64 (n,), which frame each is, counted in the order of time."""
     decoded: np.ndarray
     """int64 (n,), when each is decoded."""
     is_key: np.ndarray
     """bool (n,), whether decoding can begin here."""
 
 
-def cut_video(source: Path, target: Path, spans: Sequence[Span], fps: float) -> bool:
+def cut_video(source: Path, target: Path, spans: Sequence[Span], fps: float) -> Cut | None:
     """Write a video of some spans of another one, as they are encoded there.
 
-    A span can be cut out if it begins with a key frame, and none of its frames is decoded among
-    those of others. The written file begins at 0 s, and its spans follow each other at the rate.
+    Decoding can begin at key frames only, so frames between the last one and a span are written,
+    too. The written file begins at 0 s, and all its frames follow each other at the rate.
 
     Args:
         source: the video.
@@ -52,45 +71,90 @@ def cut_video(source: Path, target: Path, spans: Sequence[Span], fps: float) -> 
         fps: frames per second.
 
     Returns:
-        Whether it was possible. If not, there is no `target`.
+        What was cut out. None if it is not possible, or would take all frames; then there is no
+        `target`.
 
     Raises:
         OSError: the disk is full.
     """
     try:
-        if _cut(source, target, spans, fps) and _shows_the_same(source, target, spans):
-            return True
+        cut = _cut(source, target, spans, fps)
+        if cut is not None and _shows_the_same(source, target, spans, cut):
+            return cut
     except (FFmpegError, UserError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
     target.unlink(missing_ok=True)
-    return False
+    return None
 
 
-def _cut(source: Path, target: Path, spans: Sequence[Span], fps: float) -> bool:
+def _cut(source: Path, target: Path, spans: Sequence[Span], fps: float) -> Cut | None:
     with av.open(os.path.abspath(source), "r") as container:
         packets = _read_packets(container)
-        if packets is None:
-            return False
-        base = container.streams.video[0].time_base
-        assert base is not None
-        ticks_per_frame = 1 / frame_rate(fps) / base
-        shifts = np.zeros(len(packets.times), np.int64)  # in ticks
-        kept = np.zeros(len(packets.times), bool)
-        order, before, last_decoded = np.argsort(packets.times, kind="stable"), 0, None
-        for span in spans:
-            members = np.sort(order[span.first : span.first + span.count])
-            begin, end = int(members[0]), int(members[-1]) + 1
-            if end - begin != span.count or len(members) != span.count or not packets.is_key[begin]:
-                return False
-            shift = round(before * ticks_per_frame) - int(packets.times[order[span.first]])
-            if last_decoded is not None and packets.decoded[begin] + shift <= last_decoded:
-                return False
-            last_decoded = int(packets.decoded[end - 1]) + shift
-            kept[begin:end], shifts[begin:end] = True, shift
-            before += span.count
+        base = container.streams.video[0].time_base if packets is not None else None
+    if packets is None or base is None:
+        return None
+    runs = _runs(packets, spans)
+    if runs is None or sum(map(len, runs)) == len(packets.times):
+        return None
+    ticks_per_frame = 1 / frame_rate(fps) / base
+    shifts = np.zeros(len(packets.times), np.int64)  # in ticks
+    kept = np.zeros(len(packets.times), bool)
+    before, last_decoded, first_of = 0, None, dict[int, int]()
+    for run in runs:
+        begin = packets.times[run.start : run.stop].min()
+        shift = round(before * ticks_per_frame) - int(begin)
+        if last_decoded is not None and packets.decoded[run.start] + shift <= last_decoded:
+            return None
+        last_decoded = int(packets.decoded[run.stop - 1]) + shift
+        kept[run.start : run.stop], shifts[run.start : run.stop] = True, shift
+        first_of[int(packets.ranks[run.start : run.stop].min())] = before
+        before += len(run)
+    firsts = []
+    for span in spans:
+        rank = max(rank for rank in first_of if rank <= span.first)
+        firsts.append(first_of[rank] + span.first - rank)
     _copy_packets(source, target, kept, shifts)
-    return True
+    return Cut(tuple(firsts), before - sum(span.count for span in spans))
+
+
+def _runs(packets: _Packets, spans: Sequence[Span]) -> list[range] | None:
+    """The packets that are needed to show some spans, in the order of decoding.
+
+    Returns:
+        Runs of packets that follow each other, each of frames that follow each other, without an
+        overlap; None if a span cannot be shown alone.
+    """
+    position = np.argsort(packets.ranks)
+    runs: list[range] = []
+    for span in spans:
+        members = position[span.first : span.first + span.count]
+        run = _run(packets, members) if len(members) == span.count else None
+        if run is None:
+            return None
+        while runs and run.start < runs[-1].stop:
+            last = runs.pop()
+            run = range(min(run.start, last.start), max(run.stop, last.stop))
+        runs.append(run)
+    return runs
+
+
+def _run(packets: _Packets, members: np.ndarray) -> range | None:
+    """The shortest run with some packets that begins with a key frame and lacks no frame between.
+
+    None if there is no such run: frames that are shown before a key frame and decoded after it
+    depend on earlier ones, so that the run has to begin with an earlier key frame.
+    """
+    first, stop = int(members.min()), int(members.max()) + 1
+    last_stop = min(stop + _MAX_REORDERED, len(packets.ranks))
+    for begin in np.flatnonzero(packets.is_key[: first + 1])[::-1].tolist():
+        for end in range(stop, last_stop + 1):
+            ranks = packets.ranks[begin:end]
+            if ranks.min() < ranks[0]:
+                break
+            if ranks.max() - ranks[0] + 1 == len(ranks):
+                return range(begin, end)
+    return None
 
 
 def _read_packets(container: InputContainer) -> _Packets | None:
@@ -109,7 +173,10 @@ def _read_packets(container: InputContainer) -> _Packets | None:
     if len(set(times)) < len(times):
         return None
     return _Packets(
-        np.asarray(times, np.int64), np.asarray(decoded, np.int64), np.asarray(is_key, bool)
+        times=np.asarray(times, np.int64),
+        ranks=np.argsort(np.argsort(np.asarray(times, np.int64))),
+        decoded=np.asarray(decoded, np.int64),
+        is_key=np.asarray(is_key, bool),
     )
 
 
@@ -131,15 +198,14 @@ def _copy_packets(source: Path, target: Path, kept: np.ndarray, shifts: np.ndarr
                 output.mux(packet)
 
 
-def _shows_the_same(source: Path, target: Path, spans: Sequence[Span]) -> bool:
+def _shows_the_same(source: Path, target: Path, spans: Sequence[Span], cut: Cut) -> bool:
     """Whether the first and the last frame of each span are the same in both files."""
-    before, after, start = read_timeline(source), read_timeline(target), 0
-    if len(after.ticks) != sum(span.count for span in spans):
+    before, after = read_timeline(source), read_timeline(target)
+    if len(after.ticks) != cut.others + sum(span.count for span in spans):
         return False
-    for span in spans:
-        for own, others in ((0, span.first), (span.count - 1, span.first + span.count - 1)):
-            shown = read_frames(target, after.ticks[[start + own]])
+    for span, first in zip(spans, cut.firsts, strict=True):
+        for own, others in ((first, span.first), (first + span.count - 1, span.last)):
+            shown = read_frames(target, after.ticks[[own]])
             if not np.array_equal(shown, read_frames(source, before.ticks[[others]])):
                 return False
-        start += span.count
     return True

@@ -91,7 +91,7 @@ def test_destination_has_to_be_clear(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             delete(source, destination, episodes=["0"])
-    hub = tmp_path / "hub" / "snapshots" / "abc"
+    hub = tmp_path / "datasets--me--arm" / "snapshots" / "abc"
     write_v3(hub)
     with pytest.raises(UserError, match="in the cache of the Hugging Face Hub, which is not"):
         delete(hub, IN_PLACE, episodes=["0"])

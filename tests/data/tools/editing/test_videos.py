@@ -34,6 +34,9 @@ from manyparts.data.video import VideoWriter, encode_video
 
 ROWS = rows_of(LENGTHS)
 EVERY_FRAME_A_KEY, ONE_KEY = {"g": "1"}, {"g": "250", "sc_threshold": "0"}
+OPEN_GROUPS = {
+    "x265-params": "log-level=none:bframes=3:keyint=4:min-keyint=4:open-gop=1:scenecut=0"
+}
 WITH_B_FRAMES = {"g": "1000", "bf": "3", "b-adapt": "0", "force-idr": "1"}
 
 
@@ -98,13 +101,45 @@ def test_videos_are_cut_without_loss(case: str, gone: int, tmp_path: Path) -> No
         np.testing.assert_allclose(shown, wanted, atol=3)
 
 
+CUT_EARLIER: dict[str, tuple[Any, dict[int, int]]] = {
+    # Frames of other episodes that stay, by the episode that is deleted. Keys: frames 0, 4, 8, 12.
+    "every fourth frame a key": (
+        lambda folder: write_filmed(folder, options={"g": "4", "sc_threshold": "0", "bf": "0"}),
+        {0: 2, 1: 3, 2: 0},
+    ),
+    "one key for all": (lambda folder: write_filmed(folder, options=ONE_KEY), {2: 2}),
+    "groups that lean on each other": (
+        lambda folder: write_filmed(folder, options=OPEN_GROUPS, codec="libx265"),
+        {2: 1},
+    ),
+}
+EARLIER = [(case, gone) for case, (_, others) in CUT_EARLIER.items() for gone in others]
+
+
+@pytest.mark.parametrize(("case", "gone"), EARLIER)
+def test_cuts_begin_at_key_frames(case: str, gone: int, tmp_path: Path) -> None:
+    """Where an episode begins within a group, the frames of the group before it stay, and are said
+    to."""
+    make, others = CUT_EARLIER[case]
+    source = make(tmp_path / "source")
+    written = delete(source, Destination(tmp_path / "copy"), episodes=[str(gone)])
+    notes = [note for note in written.notes if "cut at key frames" in note]
+    wanted = [f"{VIDEO} ({others[gone]})"] if others[gone] else []
+    assert [note.rpartition("shows: ")[2] for note in notes] == wanted
+    kept = [number for number in range(3) if number != gone]
+    seconds, _ = decoded(tmp_path / "copy" / VIDEO)
+    count = sum(LENGTHS[number] for number in kept) + others[gone]
+    np.testing.assert_allclose(seconds, np.arange(count) / FPS, atol=1e-4)
+    former, now = EpisodeDataset.open(source), EpisodeDataset.open(tmp_path / "copy")
+    read = read_as_lerobot(tmp_path / "copy")
+    for index, number in enumerate(kept):
+        frames = former.frames(number, "top")
+        np.testing.assert_array_equal(now.frames(index, "top"), frames)
+        np.testing.assert_array_equal(read[index].frames[CAMERA], frames)
+
+
 WHOLE: dict[str, Any] = {
     "one key for all": lambda folder: write_filmed(folder, options=ONE_KEY),
-    "groups that lean on each other": lambda folder: write_filmed(
-        folder,
-        codec="libx265",
-        options={"x265-params": "log-level=none:bframes=4:keyint=6:open-gop=1:scenecut=0"},
-    ),
     "twice the rate": lambda folder: write_filmed(
         folder,
         shown=[which for which in ROWS for _ in range(2)],

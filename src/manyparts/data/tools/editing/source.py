@@ -184,7 +184,12 @@ def open_source(location: str | Path) -> Source:
             f"{text} is a LeRobotDataset {version}, and only v3.0 is edited; convert it with "
             f"LeRobot's own script, which keeps everything, or {_converts(text)}"
         )
-    metadata = read_metadata(path)
+
+    def refuse(what: str, episode: str | None = None) -> None:
+        advice = f"`manyparts data check {text} --fix COPY` writes a copy without the fault"
+        raise UserError(f"{what}; {advice}")
+
+    metadata = read_metadata(path, refuse)
     with format_errors(path / layout.INFO, "LeRobotDataset"):
         return _opened(text, path, metadata)
 

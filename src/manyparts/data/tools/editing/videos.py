@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,7 +44,9 @@ class WrittenVideos:
     columns: dict[str, dict[int, Any]] = field(default_factory=dict)
     """The columns of meta/episodes that say where each episode is, by the episode's new number."""
     copied_whole: list[str] = field(default_factory=list)
-    """The files that hold frames of other episodes too, since they could not be cut."""
+    """The files that hold all frames of other episodes, since they could not be cut."""
+    with_others: dict[str, int] = field(default_factory=dict)
+    """How many frames of other episodes a file holds, since videos are cut at key frames."""
 
 
 def video_files(plan: Plan) -> list[VideoFile]:
@@ -81,7 +82,7 @@ def write_videos(
     Raises:
         OSError: the disk is full.
     """
-    written = WrittenVideos()
+    written, fps = WrittenVideos(), plan.first.metadata.fps
     last: dict[str, tuple[int, int]] = {}
     for video in files:
         numbers = layout.next_file(*last.get(video.key, (0, -1)))
@@ -91,8 +92,14 @@ def write_videos(
         )
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        times = None if video.is_whole else _cut(plan, video, target)
-        if times is None:
+        spans = [] if video.is_whole else _spans(plan, video)
+        cut = cut_video(video.file, target, spans, fps) if spans else None
+        if cut is not None:
+            pairs = zip(cut.firsts, spans, strict=True)
+            times = [(first / fps, (first + span.count) / fps) for first, span in pairs]
+            if cut.others:
+                written.with_others[name] = cut.others
+        else:
             (link_or_copy if link else copy_content)(video.file, target)
             times = [_times(plan, video.key, number) for number in video.numbers]
             if not video.is_whole:
@@ -125,26 +132,18 @@ def _times(plan: Plan, key: str, number: int) -> tuple[float, float]:
     return begin, begin + episode.length / plan.first.metadata.fps
 
 
-def _cut(plan: Plan, video: VideoFile, target: Path) -> list[tuple[float, float]] | None:
-    """Cut the kept episodes out of a video.
-
-    Returns:
-        The seconds at which each begins and ends; None if the video cannot be cut.
-    """
-    timeline, fps, spans = read_timeline(video.file), plan.first.metadata.fps, []
+def _spans(plan: Plan, video: VideoFile) -> list[Span]:
+    """The frames of the kept episodes of a video; empty if they do not follow each other."""
+    seconds, fps, spans = read_timeline(video.file).seconds, plan.first.metadata.fps, []
     for number in video.numbers:
         episode = plan.episodes[number]
-        rows = np.arange(episode.length)
-        located = _video(plan, video.key, number)
+        rows, located = np.arange(episode.length), _video(plan, video.key, number)
         try:
             stamps = episode.source.times(episode.position)
-            frames = frame_numbers(timeline.seconds, located, rows, stamps, fps)
+            frames = frame_numbers(seconds, located, rows, stamps, fps)
         except ValueError:  # the frames are at other times than the rows: left as they are
-            return None
+            return []
         if not np.array_equal(frames, frames[0] + rows):
-            return None
+            return []
         spans.append(Span(int(frames[0]), episode.length))
-    if not cut_video(video.file, target, spans, fps):
-        return None
-    ends = np.cumsum([0, *(span.count for span in spans)]) / fps
-    return list(itertools.pairwise(ends.tolist()))
+    return spans

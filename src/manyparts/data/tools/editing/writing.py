@@ -123,7 +123,7 @@ def require_free(output: Path, plans: Sequence[Plan]) -> None:
 
 def require_replaceable(source: Source) -> None:
     """Raise UserError if replacing a dataset would lose files, or change the Hub's cache."""
-    if source.is_hub or "snapshots" in source.path.parts:
+    if source.is_hub or any(part.startswith("datasets--") for part in source.path.parts):
         raise UserError(
             f"{source.name} is in the cache of the Hugging Face Hub, which is not changed; write a "
             "copy with --output"
@@ -131,7 +131,7 @@ def require_replaceable(source: Source) -> None:
     if stray := without_episode(source):
         raise UserError(
             f"{source.name} has files that belong to no episode and would be lost: "
-            f"{first_of(stray, _MAX_SHOWN)}; write a copy with --output"
+            f"{_first(stray)}; write a copy with --output"
         )
 
 
@@ -187,12 +187,18 @@ def _write(
     if videos.copied_whole:
         notes.append(
             "videos that cannot be cut without encoding them again were copied whole, with the "
-            f"frames of other episodes: {first_of(videos.copied_whole, _MAX_SHOWN)}"
+            f"frames of other episodes: {_first(videos.copied_whole)}"
+        )
+    if videos.with_others:
+        files_with = [f"{name} ({count})" for name, count in videos.with_others.items()]
+        notes.append(
+            "videos are cut at key frames, so that some frames of other episodes stay, which no "
+            f"episode shows: {_first(files_with)}"
         )
     if rows.without_task:
         notes.append(
             "episodes with rows of a task that meta/tasks lacks: "
-            f"{first_of(rows.without_task, _MAX_SHOWN)}; they have the episode's own task now"
+            f"{_first(rows.without_task)}; they have the episode's own task now"
         )
     if without_statistics:
         notes.append(f"no statistics any more: {', '.join(without_statistics)}")
@@ -200,7 +206,7 @@ def _write(
     if in_meta and not plan.keeps_rows:
         notes.append(
             f"copied as they are, though they may name episodes by former numbers: "
-            f"{first_of(in_meta, _MAX_SHOWN)}"
+            f"{_first(in_meta)}"
         )
     if left_out:
         notes.append(f"files in which the datasets differ are left out: {_first(left_out)}")
