@@ -52,7 +52,7 @@ def rows_of(numbers: list[int]) -> np.ndarray:
 def assert_rows(
     read: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray], numbers: list[int]
 ) -> None:
-    """LeRobot gives the same rows, to the bit also in images, and numbers them anew."""
+    """LeRobot gives the same rows, to the bit also in images, under new numbers."""
     rows = rows_of(numbers)
     for name in (name for name in source if not name.startswith(("stats/", "window"))):
         if name not in NUMBERS:

@@ -1,6 +1,6 @@
 """A dataset read by LeRobot's own rules, with pyarrow and PyAV alone.
 
-Data files in order of their paths are one table, whose row number is `index`. Rows of meta/episodes
+Data files in order of their paths are one table, and `index` is the row in it. Rows of meta/episodes
 and of tasks.parquet are found by position, and a frame of a video by its time.
 """
 

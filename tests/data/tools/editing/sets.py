@@ -111,12 +111,12 @@ def tasks_of_rows(folder: Path) -> None:
     for number in range(2):
         table = pq.read_table(folder / DATA.format(number))
         indices = pa.array([next(flat) for _ in range(table.num_rows)], pa.int64())
-        place = table.column_names.index("task_index")
-        pq.write_table(table.set_column(place, "task_index", indices), folder / DATA.format(number))
+        column = table.column_names.index("task_index")
+        pq.write_table(table.set_column(column, "task_index", indices), folder / DATA.format(number))
     table = pq.read_table(folder / EPISODES)
     listed = [[TEXTS[task] for task in dict.fromkeys(tasks)] for tasks in ROW_TASKS]
-    place = table.column_names.index("tasks")
-    pq.write_table(table.set_column(place, "tasks", pa.array(listed)), folder / EPISODES)
+    column = table.column_names.index("tasks")
+    pq.write_table(table.set_column(column, "tasks", pa.array(listed)), folder / EPISODES)
     table = pq.read_table(folder / TASKS)
     names = pa.array(["PickCube", "OpenDrawer", "CloseIt"])
     pq.write_table(table.append_column("task_name", names), folder / TASKS)

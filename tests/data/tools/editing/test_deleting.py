@@ -93,7 +93,7 @@ def test_files_of_others_are_copied(tmp_path: Path) -> None:
     assert sum(name.startswith("videos") for name in files) == 1
     notes = " ".join(written.notes)
     assert f"belong to no episode are left out: videos/{CAMERA}/chunk-000/file-007.mp4" in notes
-    assert "former numbers: meta/calibration.json" in notes
+    assert "describes the dataset before, as it was copied: meta/calibration.json" in notes
 
 
 def test_own_dataset_can_be_added_to(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ CASES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
         {"texts": {"0,2": TEXTS[2]}},
         [[TEXTS[2]] * 6, [TEXTS[1]] * 2 + [TEXTS[2]] * 3, [TEXTS[2]] * 4],
     ),
-    "texts change places": (
+    "texts are exchanged": (
         {"texts": {TEXTS[1]: TEXTS[2], TEXTS[2]: TEXTS[1]}},
         [[TEXTS[0]] * 6, [TEXTS[2]] * 2 + [TEXTS[1]] * 3, [TEXTS[0]] * 4],
     ),

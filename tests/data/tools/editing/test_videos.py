@@ -221,7 +221,7 @@ def test_two_cameras_of_two_datasets(tmp_path: Path) -> None:
 
 
 def test_rate_without_a_rounding_error(tmp_path: Path) -> None:
-    """At 29.97 frames per second, whose ticks are no whole numbers, times do not drift."""
+    """At 29.97 frames per second a frame takes no whole number of ticks, and times do not drift."""
     lengths, fps = [40] * 6, 30000 / 1001
     source = write_filmed(tmp_path / "source", [2] * 6, shown=ROWS[:12])
     frames = [np.full((40, 64, 64, 3), 30 * episode, np.uint8) for episode in range(6)]

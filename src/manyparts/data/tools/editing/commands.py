@@ -107,7 +107,12 @@ def delete(
             f"all {counted(len(readable), 'episode')} of {source.name} would be deleted; "
             "delete the folder, if that is what you want"
         )
-    return _written(make_plan([(source, kept)]), destination, f"deleting from {source.name}")
+    edited = _written(make_plan([(source, kept)]), destination, f"deleting from {source.name}")
+    former, now = source.names[kept[-1]], len(kept) - 1
+    if former == str(now):
+        return edited
+    note = f"episodes are numbered from 0: the last one, {former}, is {now} now"
+    return replace(edited, notes=(note, *edited.notes))
 
 
 def relabel(

@@ -239,7 +239,7 @@ def _statistics_of_numbers(names: Sequence[str], rows: WrittenRows) -> dict[str,
 
 
 def _further_columns(source: Source) -> pa.Table:
-    """The columns of tasks.parquet beside index and text, in order of task_index."""
+    """The columns of tasks.parquet other than index and text, in order of task_index."""
     file = source.path / layout.TASKS
     texts = [entry.instruction for entry in source.metadata.tasks.entries]
     with parquet_errors(file):

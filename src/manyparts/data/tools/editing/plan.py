@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def first(self) -> Source:
-        """The dataset of the first episode, whose description counts."""
+        """The dataset of the first episode. Its description is written."""
         return self.episodes[0].source
 
     @property

@@ -164,7 +164,7 @@ def _replaced(
 
 
 def _with_images(table: pa.Table, episode: PlannedEpisode) -> pa.Table:
-    """The table with the images themselves in place of the names of their files."""
+    """The table with the images themselves, where rows name their files."""
     root = episode.source.path
     for name in image_features(episode.source.features):
         if name not in table.column_names or not _names_files(table[name]):

@@ -204,10 +204,7 @@ def _write(
         notes.append(f"no statistics any more: {', '.join(without_statistics)}")
     in_meta = [name for name in copied if name.startswith("meta/")]
     if in_meta and not plan.keeps_rows:
-        notes.append(
-            f"copied as they are, though they may name episodes by former numbers: "
-            f"{_first(in_meta)}"
-        )
+        notes.append(f"describes the dataset before, as it was copied: {_first(in_meta)}")
     if left_out:
         notes.append(f"files in which the datasets differ are left out: {_first(left_out)}")
     return notes
@@ -225,10 +222,6 @@ def _notes_before(plan: Plan) -> Iterator[str]:
     splits = [source.info.get("splits") for source in plan.sources]
     if any(isinstance(each, Mapping) and len(each) > 1 for each in splits) and not splits_of(plan):
         yield "the splits of info.json were joined to one: train"
-    last = plan.episodes[-1]
-    former, now = last.source.names[last.position], len(plan.episodes) - 1
-    if len(plan.sources) == 1 and former != str(now):
-        yield f"episodes are numbered from 0: the last one, {former}, is {now} now"
 
 
 def _first(names: Sequence[str]) -> str:
