@@ -1,7 +1,7 @@
 """A dataset read by LeRobot's own rules, with pyarrow and PyAV alone.
 
-Data files in order of their paths are one table, and `index` is the row in it. Rows of meta/episodes
-and of tasks.parquet are found by position, and a frame of a video by its time.
+Data files in order of their paths are one table, and `index` is the row in it. Rows of
+meta/episodes and of tasks.parquet are found by position, and a frame of a video by its time.
 """
 
 from __future__ import annotations

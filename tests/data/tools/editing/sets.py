@@ -112,7 +112,9 @@ def tasks_of_rows(folder: Path) -> None:
         table = pq.read_table(folder / DATA.format(number))
         indices = pa.array([next(flat) for _ in range(table.num_rows)], pa.int64())
         column = table.column_names.index("task_index")
-        pq.write_table(table.set_column(column, "task_index", indices), folder / DATA.format(number))
+        pq.write_table(
+            table.set_column(column, "task_index", indices), folder / DATA.format(number)
+        )
     table = pq.read_table(folder / EPISODES)
     listed = [[TEXTS[task] for task in dict.fromkeys(tasks)] for tasks in ROW_TASKS]
     column = table.column_names.index("tasks")

@@ -15,11 +15,13 @@ from data.formats.lerobot_sets import (
     EPISODES,
     INFO,
     SIZE,
+    VIDEO,
     change_json,
     change_table,
     feature,
     image,
     stored,
+    write_filmed,
     write_v3,
     write_v21,
 )
@@ -234,3 +236,20 @@ def test_what_is_no_dataset_to_edit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             delete(good, Destination(tmp_path / "copy"), **options)
     assert not (tmp_path / "copy").exists()
+
+
+def test_name_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    """A video feature is named as a path, and videos are in a file without its name."""
+    source = write_filmed(tmp_path / "deep" / "source")
+    name = "../../../../outside"
+    info = read_json(source / INFO)
+    info["features"][name] = info["features"].pop(CAMERA)
+    change_json(source / INFO, features=info["features"], video_path=VIDEO)
+    change_table(
+        source / EPISODES,
+        lambda columns: {key.replace(CAMERA, name): values for key, values in columns.items()},
+    )
+    with pytest.raises(UserError, match="names a file outside of itself"):
+        delete(source, Destination(tmp_path / "deep" / "copy"), episodes=["1"])
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["source"]

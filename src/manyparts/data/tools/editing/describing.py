@@ -28,7 +28,7 @@ from manyparts.data.tools.editing.plan import Plan
 from manyparts.data.tools.editing.rows import WrittenRows
 from manyparts.data.tools.editing.source import Source
 from manyparts.data.tools.editing.statistics import image_features, joined, of_episodes, of_samples
-from manyparts.embodiment.statistics import RunningStatistics, Statistics
+from manyparts.embodiment.statistics import Statistics
 
 CARD = "README.md"
 _RANGE = re.compile(r"(\d+):(\d+)")
@@ -228,11 +228,7 @@ def _statistics_of_numbers(names: Sequence[str], rows: WrittenRows) -> dict[str,
     columns: dict[str, list[Any]] = {}
     for number in sorted(rows.numbered):
         for name, values in rows.numbered[number].items():
-            if f"{STATISTICS}{name}/min" not in names:
-                continue
-            running = RunningStatistics(1)
-            running.update(values)
-            for key, value in running.finish().to_dict().items():
+            for key, value in values.items():
                 if f"{STATISTICS}{name}/{key}" in names:
                     columns.setdefault(f"{STATISTICS}{name}/{key}", []).append(value)
     return {name: column for name, column in columns.items() if len(column) == len(rows.numbered)}

@@ -18,7 +18,7 @@ from manyparts.data.formats.lerobot.files import TableFiles
 from manyparts.data.formats.lerobot.images import content_of
 from manyparts.data.formats.lerobot.values import whole_column
 from manyparts.data.tools.editing.plan import Plan, PlannedEpisode, Step
-from manyparts.data.tools.editing.statistics import RowStatistics, image_features
+from manyparts.data.tools.editing.statistics import RowStatistics, image_features, statistics_of
 from manyparts.data.tools.editing.subtasks import SUBTASK, Subtasks
 
 _MAX_SETTING = 1e6
@@ -35,8 +35,8 @@ class WrittenRows:
     """The columns of meta/episodes that say where each episode is, by the episode's new number."""
     without_task: list[str] = field(default_factory=list)
     """Episodes, as they were recorded, with rows of a task that meta/tasks lacks."""
-    numbered: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
-    """The columns (T,) that got new numbers, by the episode's new number."""
+    numbered: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The statistics of the columns that got new numbers, by the episode's new number."""
 
 
 def write_rows(plan: Plan, subtasks: Subtasks, folder: Path, step: Step) -> WrittenRows:
@@ -73,7 +73,9 @@ def write_rows(plan: Plan, subtasks: Subtasks, folder: Path, step: Step) -> Writ
                 values[SUBTASK] = subtasks.indices(episode.source, table)
             for name, column in values.items():
                 table = _replaced(table, name, column, source.features)
-            written.numbered[number] = values
+            written.numbered[number] = {
+                name: statistics_of(column) for name, column in values.items()
+            }
             written.statistics.add(table)
             chunk, file = files.add(table)
             _locate(written, number, (chunk, file), (starts[number], starts[number + 1]))

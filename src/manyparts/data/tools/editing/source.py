@@ -17,7 +17,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.core.printing import first_of
 from manyparts.core.spec import Spec
-from manyparts.data.formats.errors import format_errors, read_json
+from manyparts.data.formats.errors import format_errors, parquet_errors, read_json
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.episode_table import episode_table
@@ -137,7 +137,8 @@ class Source:
             files |= {video.file for video in videos if video is not None}
         for feature in self.of_type("image"):
             for file in of_rows:
-                files |= set(image_files_named(file, feature, self.path))
+                with parquet_errors(file):
+                    files |= set(image_files_named(file, feature, self.path))
         return frozenset(files)
 
     @cached_property

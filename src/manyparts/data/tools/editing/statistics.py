@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.lerobot.episode_table import STATISTICS
 from manyparts.data.formats.lerobot.features import IMAGE_TYPES, number_dtype
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.tools.editing.plan import Plan
+from manyparts.data.tools.editing.source import Source
 from manyparts.embodiment.statistics import (
     QUANTILES,
     FeatureStatistics,
@@ -79,6 +81,13 @@ class RowStatistics:
         return finished
 
 
+def statistics_of(values: np.ndarray) -> dict[str, Any]:
+    """The statistics of an episode's numbers (T,), as meta/episodes has them."""
+    running = RunningStatistics(1)
+    running.update(values)
+    return running.finish().to_dict()
+
+
 def image_features(features: Mapping[str, Any]) -> list[str]:
     """The features that are images or videos."""
     return [name for name, item in features.items() if item.get("dtype") in IMAGE_TYPES]
@@ -110,26 +119,26 @@ def of_episodes(rows: pa.Table, name: str) -> list[FeatureStatistics] | None:
 
 
 def of_samples(plan: Plan, name: str) -> FeatureStatistics | None:
-    """The statistics of some images of each episode; None for a feature that is no camera.
+    """The statistics of some images of each episode; None if they cannot be read as a camera's.
 
     Args:
         plan: which episodes.
         name: the feature.
-
-    Raises:
-        UserError: naming the file of an image that cannot be decoded.
     """
-    running, readers = RunningImageStatistics(), {}
-    for episode in plan.episodes:
-        source = episode.source
-        if source not in readers:
-            readers[source] = LeRobotReader(source.path, lambda what, episode=None: None)
-        reader, camera = readers[source], readers[source].camera_of(name)
-        number = source.metadata.numbers[episode.position]
-        found = np.flatnonzero(reader.metadata.numbers == number)
-        if camera is None or not len(found):
-            return None
-        running.update(reader.frames(int(found[0]), camera, sample_rows(episode.length)))
+    running, readers = RunningImageStatistics(), dict[Source, LeRobotReader]()
+    try:
+        for episode in plan.episodes:
+            source = episode.source
+            if source not in readers:
+                readers[source] = LeRobotReader(source.path, lambda what, episode=None: None)
+            reader, camera = readers[source], readers[source].camera_of(name)
+            number = source.metadata.numbers[episode.position]
+            found = np.flatnonzero(reader.metadata.numbers == number)
+            if camera is None or not len(found):
+                return None
+            running.update(reader.frames(int(found[0]), camera, sample_rows(episode.length)))
+    except UserError:  # depth, a torn image, or no actions: nothing that a dataset has to have
+        return None
     return running.finish()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from manyparts.core.storage.links import copy_content, link_or_copy
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.metadata import inside
 from manyparts.data.formats.lerobot.videos import Video, frame_numbers
 from manyparts.data.tools.editing.plan import Plan, Step
 from manyparts.data.tools.editing.source import Source
@@ -90,7 +91,7 @@ def write_videos(
         name = layout.VIDEO.format(
             video_key=video.key, chunk_index=numbers[0], file_index=numbers[1]
         )
-        target = folder / name
+        target = inside(folder, name)  # the feature's name is not ours
         target.parent.mkdir(parents=True, exist_ok=True)
         spans = [] if video.is_whole else _spans(plan, video)
         cut = cut_video(video.file, target, spans, fps) if spans else None

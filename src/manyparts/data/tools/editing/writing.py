@@ -19,6 +19,7 @@ from manyparts.core.storage.atomic import (
     replace_folder,
     temporary_folder,
 )
+from manyparts.data.formats.errors import format_errors
 from manyparts.data.tools.editing.agreement import agreed_features
 from manyparts.data.tools.editing.describing import (
     splits_of,
@@ -155,7 +156,8 @@ def _write_all(
 
         for name, plan in plans.items():
             make_folder(folder / name / "meta")
-            notes = _write(plan, files[name], folder / name, in_place=in_place, step=step)
+            with format_errors(plan.first.path, "LeRobotDataset"):
+                notes = _write(plan, files[name], folder / name, in_place=in_place, step=step)
             edited.append(_edited(plan, output / name, notes))
     for source in sources:
         source.require_unchanged()
