@@ -40,6 +40,7 @@ _FLAGS = tuple(f"stats/{name}/max" for name in (SUCCESS, TERMINATED))  # of each
 _KNOWN_COLUMNS = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
 _KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
 _MAX_SHOWN = 5
+_MAX_MISSING = 10**6
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,11 @@ def first_numbers(numbers: Sequence[int] | np.ndarray) -> str:
 
 
 def missing_numbers(numbers: np.ndarray) -> list[int]:
-    """The numbers from 0 to the last episode's that no episode has."""
-    return np.setdiff1d(np.arange(int(numbers.max()) + 1), numbers).tolist() if len(numbers) else []
+    """The numbers from 0 to the last episode's that no episode has, the first million of them."""
+    if not len(numbers):
+        return []
+    stop = min(int(numbers.max()) + 1, len(numbers) + _MAX_MISSING)
+    return np.setdiff1d(np.arange(stop), numbers).tolist()
 
 
 def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
