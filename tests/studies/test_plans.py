@@ -23,7 +23,13 @@ from manyparts.studies.library import planning_walkers as walkers
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "plans"
-NAMES = ("dualmind-second-phase", "planning-walkers", "vid2act", "planning-from-pixels")
+NAMES = (
+    "dualmind-second-phase",
+    "planning-walkers",
+    "vid2act",
+    "planning-from-pixels",
+    "new-embodiment",
+)
 
 
 @pytest.fixture(scope="module")
