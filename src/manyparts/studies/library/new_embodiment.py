@@ -113,7 +113,7 @@ def config_of(scale: Scale, seed: int, *, has_trunk: bool) -> TrainConfig:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure both methods on each robot, for each number of demonstrations, seed by seed.
+    """Measure both methods, first with the fewest demonstrations, seed by seed.
 
     Args:
         preset: "debug" or "laptop".
@@ -126,8 +126,8 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     if seeds > len(scale.seeds):
         raise UserError(f"seeds is {seeds}; the plan of this study has {len(scale.seeds)}")
     measured: list[Measurement] = []
-    for number in range(seeds):
-        for shots in scale.shots:
+    for shots in scale.shots:
+        for number in range(seeds):
             measured += _measured(scale, shots, number)
     return measured
 
