@@ -21,6 +21,8 @@ FORMATS = (
     "lerobot-2.1",
     "lerobot-3.0",
     "lerobot-video",
+    "editing",
+    "editing-foreign",
 )
 
 
