@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from manyparts.data.formats.hdf5 import Group, Hdf5File
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Group
 
 BY_ATTRIBUTES = "LIBERO's, or opengl"
 BY_NAMES = "LIBERO's, by the names of the arrays: no attribute says so"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import UnsupportedFormat
-from manyparts.data.formats.hdf5 import Group, Hdf5File
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Group
 
 _CONVERT = "convert it to a LeRobotDataset first"
 _ALOHA = UnsupportedFormat(
