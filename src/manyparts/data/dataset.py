@@ -100,12 +100,17 @@ class EpisodeDataset:
 
     @property
     def location(self) -> str:
-        """The absolute path or URL, which `open` takes in any working directory."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+        """The absolute path or URL with its options, which `open` takes in any working
+        directory."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path.resolve()}{self.reader.contents.options}"
 
     def _url_or_path(self) -> str:
-        """The URL, or the path as it was typed."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path)
+        """The URL, or the path as it was typed, with its options."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path}{self.reader.contents.options}"
 
     @property
     def is_remote(self) -> bool:
@@ -114,12 +119,14 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, over names and contents of all files of the dataset."""
+        """The sha256, in hexadecimal, over names and contents of all files of the dataset, and over
+        the options behind its location."""
         total, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
         for file in sorted(self.reader.files()):
             with file.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             total.update(f"{file.relative_to(root).as_posix()} {digest}\n".encode())
+        total.update(self.reader.contents.options.encode())
         return total.hexdigest()
 
     def bounded_as(self, spec: Spec) -> EpisodeDataset:

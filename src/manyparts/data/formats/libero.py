@@ -10,6 +10,7 @@ from typing import Any
 
 from manyparts.data.formats.hdf5 import Hdf5File
 from manyparts.data.formats.hdf5_nodes import Group
+from manyparts.data.formats.instructions import json_object
 
 BY_ATTRIBUTES = "LIBERO's, or opengl"
 BY_NAMES = "LIBERO's, by the names of the arrays: no attribute says so"
@@ -17,6 +18,20 @@ _ATTRIBUTES = {"problem_info", "bddl_file_name", "bddl_file_content"}
 _CAMERAS = {"agentview_rgb", "eye_in_hand_rgb"}
 _STATES = {"ee_ori", "ee_pos", "ee_states", "gripper_states", "joint_states"}
 _FILE = re.compile(r"(?:(?:[A-Z]+_)+SCENE\d+_)?(?P<instruction>[^_]+(?:_[^_]+)+)_demo")
+
+
+def is_libero(file: Hdf5File) -> bool:
+    """Whether a file of robomimic's layout is LIBERO's, by its attributes, or else by the names of
+    its observations."""
+    data = file.group("data")
+    if not _ATTRIBUTES.isdisjoint(file.attributes(data)):
+        return True
+    environment = json_object(file.attribute(data, "env_args"))
+    if environment:
+        return "bddl_file" in environment
+    demo = next((name for name in file.names(data) if name.startswith("demo_")), "")
+    observations = file.find(f"data/{demo}/obs") if demo else None
+    return isinstance(observations, Group) and _are_libero_names(file.names(observations))
 
 
 def bottom_first(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from manyparts.data.formats.hdf5 import Hdf5File
 from manyparts.data.formats.hdf5_nodes import Array, Group
 from manyparts.data.formats.hdf5_rows import row_info
 from manyparts.data.formats.kinds import ArrayInfo
+from manyparts.data.formats.numbering import missing_numbers
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 
 # Arrays with one number per step, by the column that they are read as.
@@ -167,23 +167,6 @@ def notes_of_counts(
     total, rows = _count(file, file.group("data"), "total"), sum(lengths.values())
     if total not in (None, rows) and len(lengths) == len(names):
         yield f"data counts {total} steps (its attribute total), the demonstrations have {rows}"
-
-
-def missing_numbers(numbers: Sequence[int], prefix: str) -> str:
-    """The numbers that ascending numbers leave out from 0 or 1 on, such as "demo_3, demo_5 to
-    demo_7"; "" if there are none.
-
-    Args:
-        numbers: those that exist.
-        prefix: what stands before a number in a name.
-    """
-    first = 1 if numbers[0] == 1 else 0  # some count from 1
-    missing = [
-        f"{prefix}{before + 1}" + (f" to {prefix}{after - 1}" if after - before > 2 else "")
-        for before, after in pairwise([first - 1, *numbers])
-        if after - before > 1
-    ]
-    return first_names(missing)
 
 
 def first_names(names: Sequence[str]) -> str:
