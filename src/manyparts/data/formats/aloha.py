@@ -167,7 +167,7 @@ class AlohaReader:
 
     def _notes(self, names: Sequence[str]) -> Iterator[str]:
         """Notes for users. names: the episodes of all files."""
-        if missing := _missing(names):
+        if self.path.is_dir() and (missing := _missing(names)):
             yield f"missing episodes: {missing}; the others keep their names"
         if not self._encoded:
             return
@@ -244,12 +244,10 @@ def _actions(
     """The arrays that are concatenated to the action. Raises UserError if it is no numbers."""
     action = infos.get(_ACTION)
     if action is None or action.dtype.kind not in NUMBERS or len(action.shape) > 1:
-        why = (
-            left_out.get(_ACTION) or f"is {action.dtype} {action.shape} per step" if action else ""
-        )
-        raise UnsupportedFormatError(
-            f"{file}: {_ACTION} {why or 'differs between episodes'}", "write numbers (T, a)"
-        )
+        why = left_out.get(_ACTION, "")
+        if action is not None:
+            why = f"is {action.dtype} of shape {action.shape} per step"
+        raise UnsupportedFormatError(f"{file}: {_ACTION} {why}", "write numbers (T, a)")
     base = infos.get(_BASE_ACTION)
     if base is None or base.dtype.kind not in NUMBERS or len(base.shape) > 1 or base.extra_rows:
         return (_ACTION,)

@@ -113,7 +113,8 @@ def _sorted_by_layout(
             torn[file] = opened
             continue
         try:
-            by_layout.setdefault(_layout_of(opened), []).append(file)
+            with opened:  # it is opened again when it is read
+                by_layout.setdefault(_layout_of(opened), []).append(file)
             readable[file] = opened
         except UserError as error:
             torn[file] = str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +37,13 @@ class _Choice:
 
 
 def open_npz_file(path: Path, complain: Complain) -> TransitionsReader | None:
-    """Open a single `.npz` file; None if it holds no episodes end to end.
+    """Open a single `.npz` file; None if it holds no episodes end to end, or no arrays at all.
 
     Raises:
         UserError: it does, and cannot be read.
     """
+    if not zipfile.is_zipfile(path):
+        return None
     file = NpzRows(path)
     return open_single(path, file, complain) if is_end_to_end(file.infos) else None
 

@@ -187,8 +187,11 @@ class _Part:
                     f"{file.path}: {name} has shape {info.shape}; expected {steps} rows, as "
                     f"{_ACTIONS} has"
                 )
-        is_of_d4rl = "valids" not in infos and ("timeouts" in infos or _REWARDS in infos)
-        self.format = f"{'D4RL' if is_of_d4rl else 'OGBench'} ({_storage(file)})"
+        is_hdf5 = isinstance(file, Hdf5Rows)
+        has_d4rls = is_hdf5 or "timeouts" in infos or _REWARDS in infos
+        is_of_d4rl = has_d4rls and "valids" not in infos
+        storage = "HDF5" if is_hdf5 else ".npz"
+        self.format = f"{'D4RL' if is_of_d4rl else 'OGBench'} ({storage})"
         self.says_terminated = is_of_d4rl and "masks" not in infos and "terminals" in infos
         for name in (_ACTIONS, *self._observed, *present):
             if not is_image(self._per_step(name)):
@@ -324,7 +327,3 @@ def _difference(expected: _Part, part: _Part) -> str:
                 f"{name} has shape {shapes[1]} per step, in {expected.rows.path.name} {shapes[0]}"
             )
     return ""
-
-
-def _storage(file: RowArrays) -> str:
-    return "HDF5" if isinstance(file, Hdf5Rows) else ".npz"
