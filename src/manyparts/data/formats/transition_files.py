@@ -37,15 +37,18 @@ class _Choice:
 
 
 def open_npz_file(path: Path, complain: Complain) -> TransitionsReader | None:
-    """Open a single `.npz` file; None if it holds no episodes end to end, or no arrays at all.
+    """Open a single `.npz` file; None if it holds no episodes end to end, or no arrays at all, or
+    is one episode of a folder.
 
     Raises:
         UserError: it does, and cannot be read.
     """
     if not zipfile.is_zipfile(path):
         return None
-    file = NpzRows(path)
-    return open_single(path, file, complain) if is_end_to_end(file.infos) else None
+    file, beside = NpzRows(path), episode_files(path.parent)
+    if not is_end_to_end(file.infos) or (len(beside) > 1 and not _hold_many(beside)):
+        return None
+    return open_single(path, file, complain)
 
 
 def open_single(path: Path, file: RowArrays, complain: Complain) -> TransitionsReader:
@@ -124,8 +127,12 @@ def _hold_many(files: Sequence[Path]) -> bool:
 
 def _has_several(file: NpzRows) -> bool:
     infos = file.infos
-    rows = infos["actions"].shape[0] if "actions" in infos and infos["actions"].shape else 0
-    marks = {name: file.read(name, 0, rows) for name in ENDS if infos[name].shape[:1] == (rows,)}
+    rows = infos["actions"].shape[0] if infos["actions"].shape else 0
+    marks = {
+        name: file.read(name, 0, rows)
+        for name in ENDS
+        if name in infos and infos[name].shape[:1] == (rows,)
+    }
     return marked_episodes(marks, rows) is not None
 
 
