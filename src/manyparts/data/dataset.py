@@ -81,7 +81,8 @@ class EpisodeDataset:
 
         Args:
             location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or
-                a dataset that is already open, which is returned as it is.
+                a dataset that is already open, which is returned as it is. Behind a path or id may
+                stand what the files do not say: "data/aloha@jpeg=rgb".
 
         Returns:
             The dataset. A `DatasetWarning` names what is in its files and is not read.

@@ -269,12 +269,10 @@ def test_changed_images_fail_with_the_last_one(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(checksum, bytes(4)))
     dataset = EpisodeDataset.open(path)
-    for index in (2, 0, 1):
-        if index == 2:
-            with pytest.raises(UserError, match=r"checksum of observations\.npy is another one"):
-                dataset.episode(index)
-        else:
-            dataset.episode(index)
+    for index in (0, 1):
+        dataset.episode(index)
+    with pytest.raises(UserError, match=r"checksum of observations\.npy is another one"):
+        dataset.episode(2)
 
 
 def test_torn_part_of_several_is_left_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import tokenize
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -33,6 +34,7 @@ _TORN = (
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
+    tokenize.TokenError,
 )
 # A state of the decompressor has 50 kB: there are so many, but none within a megabyte of another.
 _MAX_STATES, _MIN_BETWEEN_BYTES = 1024, 2**20
@@ -77,6 +79,8 @@ def read_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NpyHeader:
             shape, column_major, dtype = np.lib.format.read_array_header_1_0(content)
         else:
             shape, column_major, dtype = np.lib.format.read_array_header_2_0(content)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{member.filename} has shape {shape}")
         return NpyHeader(tuple(shape), dtype, column_major, content.tell())
 
 

@@ -95,7 +95,8 @@ class NpzRows:
                 f"at most {_READ_BYTES} are read at once"
             )
         content = self._member(name).read(header.length + start * size, header.length + stop * size)
-        return np.frombuffer(content, header.dtype).reshape(stop - start, *header.shape[1:])
+        with npz_errors(self.path):
+            return np.frombuffer(content, header.dtype).reshape(stop - start, *header.shape[1:])
 
     def verify(self, name: str) -> None:
         """See `RowArrays.verify`."""
