@@ -126,7 +126,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "double precision": {"change": lambda file: put_arrays(
         file, {"observations": file["observations"][...].astype(np.float64)}
     )},
-    "text beside": {"change": lambda file: put_arrays(file, {"env": np.bytes_("Hopper")})},
+    "text next to them": {"change": lambda file: put_arrays(file, {"env": np.bytes_("Hopper")})},
 }  # fmt: skip
 
 

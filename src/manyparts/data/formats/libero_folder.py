@@ -42,7 +42,7 @@ class LiberoFolderReader:
             UserError: if no file can be read.
         """
         self.path = path
-        self._readers = _alike(_opened(files, complain), complain)
+        self._readers = _of_one_layout(_opened(files, complain), complain)
         self._episodes = [
             (reader, index)
             for reader in self._readers
@@ -128,7 +128,7 @@ def _opened(files: Mapping[Path, Hdf5File], complain: Complain) -> list[Robomimi
     return readers
 
 
-def _alike(readers: Sequence[RobomimicReader], complain: Complain) -> list[RobomimicReader]:
+def _of_one_layout(readers: Sequence[RobomimicReader], complain: Complain) -> list[RobomimicReader]:
     """The readers with the cameras, state and actions of most."""
     layouts = [_layout(reader.contents) for reader in readers]
     (common, _), *_ = Counter(layouts).most_common(1)

@@ -77,19 +77,18 @@ class TransitionsReader:
         names, self._without_steps = [], {}
         for number, part in enumerate(self._parts):
             for index, steps in enumerate(part.division.steps.tolist()):
-                name = f"{part.rows.path.stem}/{index}" if len(files) > 1 else str(index)
+                episode = f"{part.rows.path.stem}/{index}" if len(files) > 1 else str(index)
                 if steps:
                     self._episodes.append((number, index))
-                    names.append(name)
+                    names.append(episode)
                 else:
-                    self._without_steps[name] = "it has a single row, which no action follows"
+                    self._without_steps[episode] = "it has a single row, which no action follows"
         if not names:
             raise UserError(f"{path} has no episode of more than one row")
         self.contents = self._describe(names, complain, notes)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         part, start, steps = self._rows(index)
-        where = f"{part.rows.path}: "
         ended = bool(part.division.ended[self._episodes[index][1]])
         values = {name: part.rows.read(name, start, start + steps) for name in self._plan.state}
         actions = part.rows.read(_ACTIONS, start, start + steps)
@@ -101,7 +100,7 @@ class TransitionsReader:
         }
         if self._has_rewards:
             rewards = part.rows.read(_REWARDS, start, start + steps)
-            columns[REWARD] = arrays.one_per_step(rewards, steps, where + _REWARDS)
+            columns[REWARD] = arrays.one_per_step(rewards, steps, f"{part.rows.path}: {_REWARDS}")
         if part.says_terminated and part.flags.terminals is not None:
             columns[TERMINATED] = part.flags.terminals[start : start + steps]
         return columns
@@ -176,32 +175,36 @@ class _Part:
         self._observed = [
             name for name in infos if name.partition("/")[0] == _OBSERVATIONS and infos[name].shape
         ]
-        present = [name for name in (*ENDS, _REWARDS) if name in infos]
-        steps = infos[_ACTIONS].shape[0] if _ACTIONS in infos and infos[_ACTIONS].shape else 0
-        if not steps:
-            raise UserError(f"{file.path} has no rows of actions")
-        for name in (_ACTIONS, *self._observed, *present):
-            info = infos[name]
-            if info.dtype.hasobject:
-                raise UserError(f"{file.path}: {name} holds objects, which are not read")
-            if info.shape[:1] != (steps,):
-                raise UserError(
-                    f"{file.path}: {name} has shape {info.shape}; expected {steps} rows, as "
-                    f"{_ACTIONS} has"
-                )
+        self._require_rows([name for name in (*ENDS, _REWARDS) if name in infos])
         is_hdf5 = isinstance(file, Hdf5Rows)
         has_d4rls = is_hdf5 or "timeouts" in infos or _REWARDS in infos
         is_of_d4rl = has_d4rls and "valids" not in infos
         storage = "HDF5" if is_hdf5 else ".npz"
         self.format = f"{'D4RL' if is_of_d4rl else 'OGBench'} ({storage})"
         self.says_terminated = is_of_d4rl and "masks" not in infos and "terminals" in infos
-        for name in (_ACTIONS, *self._observed, *present):
-            file.read(name, 0, 1)  # an array that cannot be read at all concerns no single episode
-            if not is_image(self._per_step(name)):
-                file.verify(name)
         self.ignores_next = False
         self.flags = self._read_flags(is_of_d4rl or _NEXT in infos)
         self.division: Division = divide(self.flags)
+
+    def _require_rows(self, optional: Sequence[str]) -> None:
+        """Raise UserError unless actions, observations and the arrays `optional` can be read, and
+        have equally many rows."""
+        file, infos = self.rows.path, self.rows.infos
+        steps = infos[_ACTIONS].shape[0] if _ACTIONS in infos and infos[_ACTIONS].shape else 0
+        if not steps:
+            raise UserError(f"{file} has no rows of {_ACTIONS}")
+        for name in (_ACTIONS, *self._observed, *optional):
+            info = infos[name]
+            if info.dtype.hasobject:
+                raise UserError(f"{file}: {name} holds objects, which are not read")
+            if info.shape[:1] != (steps,):
+                raise UserError(
+                    f"{file}: {name} has shape {info.shape}; expected {steps} rows, as {_ACTIONS} "
+                    "has"
+                )
+            self.rows.read(name, 0, 1)  # what cannot be read at all concerns no single episode
+            if not is_image(self._per_step(name)):
+                self.rows.verify(name)
 
     def plan(self) -> arrays.Plan:
         """How observations are read. Raises UnsupportedFormatError if none can be."""
