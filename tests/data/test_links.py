@@ -122,7 +122,8 @@ def test_fingerprints_without_links_stay(tmp_path: Path) -> None:
     for name, content in (("meta/info.json", "{}"), ("data/chunk-000/file-000.parquet", "rows")):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
-    reader = SimpleNamespace(files=lambda: files_below(tmp_path))
+    contents = SimpleNamespace(options="")
+    reader = SimpleNamespace(files=lambda: files_below(tmp_path), contents=contents)
     fingerprint = EpisodeDataset.__dict__["fingerprint"].func(
         SimpleNamespace(reader=reader, path=tmp_path)
     )
