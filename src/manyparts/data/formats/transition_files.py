@@ -46,7 +46,9 @@ def open_npz_file(path: Path, complain: Complain) -> TransitionsReader | None:
     if not zipfile.is_zipfile(path):
         return None
     file, all_files = NpzRows(path), episode_files(path.parent)
-    if not is_end_to_end(file.infos) or (len(all_files) > 1 and not _hold_many(all_files)):
+    if not is_end_to_end(file.infos):
+        return None
+    if len(all_files) > 1 and not _has_several(file) and not _hold_many(all_files):
         return None
     return open_single(path, file, complain)
 
