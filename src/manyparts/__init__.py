@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from manyparts.core.records import Batch, Demonstration, Episode, Loss, Observation, Prompt
     from manyparts.core.spec import ActionContract, Spec, TaskEntry
     from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+    from manyparts.embodiment.views.view import View
     from manyparts.envs.base import EnvConfig, Environment
     from manyparts.envs.registry import make
     from manyparts.evaluation.prediction.forecast import Forecast
@@ -37,6 +38,7 @@ _MODULES = {
     "core.records": ("Batch", "Demonstration", "Episode", "Loss", "Observation", "Prompt"),
     "core.spec": ("ActionContract", "Spec", "TaskEntry"),
     "data.dataset": ("DatasetWriter", "EpisodeDataset", "append"),
+    "embodiment.views.view": ("View",),
     "envs.base": ("EnvConfig", "Environment"),
     "envs.registry": ("make",),
     "evaluation.prediction.forecast": ("Forecast",),

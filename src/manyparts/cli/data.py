@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.views import views_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import say
+from manyparts.embodiment.views.view import View
 
 if TYPE_CHECKING:
     from manyparts.data.tools.check import Finding
@@ -70,6 +72,12 @@ class ConvertOptions:
 
     embodiment: str | None = None
     """The robot's name to write; if left out, the source's own. A folder of .npz files has none."""
+
+    view_file: Annotated[Path | None, arg(name="view", metavar="FILE")] = None
+    """A JSON file that says what to keep of the data, with the fields of the flags --view.*."""
+
+    view: View = field(default_factory=View)
+    """What to keep of the data."""
 
     actions: Literal["executed", "expert"] = "executed"
     """What the column `action` holds. executed: the action that was taken; the expert's own is in
@@ -217,6 +225,7 @@ def _convert(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, arguments, command="data convert")
     from manyparts.data.tools.convert import convert
 
+    views = views_of([] if options.view_file is None else [options.view_file], options.view)
     convert(
         options.source,
         options.target,
@@ -224,6 +233,7 @@ def _convert(arguments: Sequence[str]) -> int:
         images=options.images,
         embodiment=options.embodiment,
         actions=options.actions,
+        view=views[0] if views else None,
     )
     return 0
 

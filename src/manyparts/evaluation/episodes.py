@@ -17,6 +17,7 @@ from manyparts.agents.loading import LearnedAgent, load
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
+from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -161,8 +162,12 @@ def play(
     )
     if video is not None and camera is not None:
         path = video / video_name(result)
-        if isinstance(agent, PolicyAgent):
-            Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
+        learned = unviewed(agent)
+        if isinstance(learned, PolicyAgent):
+            seen = camera.seen
+            if isinstance(agent, ViewedAgent):
+                seen = [(step, agent.seen(observation)) for step, observation in seen]
+            Attention.of(learned, seen).save(path.with_suffix(".npz"))
         write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
         task=env.task,
@@ -187,8 +192,12 @@ def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
     Raises:
         UserError: the agent did not learn it; the message says what differs.
     """
+    spec = env.embodiment_spec
+    for each in info.trained:
+        if each.source_of(spec) is not None:
+            return each.spec.embodiment
     learned = EmbodimentSet(tuple(each.spec for each in info.trained))
-    index = learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
+    index = learned.index(spec, f"{env.task} has another embodiment than the agent")
     return learned.names[index]
 
 
@@ -236,7 +245,7 @@ def seeded(agent: Agent, seed: int) -> Agent:
         agent: any agent. One that is no planner is returned as it is.
         seed: the episode's, see `episode_seed`.
     """
-    draws = isinstance(agent, MpcAgent | LatentAgent)
+    draws = isinstance(agent, MpcAgent | LatentAgent | ViewedAgent)
     return agent.with_seed(derive_seed("act", seed)) if draws else agent
 
 
@@ -256,13 +265,21 @@ def _prompt(
     config: EvaluationConfig, job: EvaluationJob, agent: Agent, env: Environment, seed: int
 ) -> Prompt | None:
     """The episode's prompt; None for an agent that takes none."""
-    if not isinstance(agent, PolicyAgent) or not agent.prompted:
+    learned = unviewed(agent)
+    if not isinstance(learned, PolicyAgent) or not learned.prompted:
         return None
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if task.partition("/")[0] in config.environments else job.task
     return episode_prompt(
-        config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window
+        config.prompts,
+        task,
+        job.index,
+        seed,
+        env,
+        config.environment(shown_in),
+        learned.window,
+        seen_as=seen_as(agent),
     )
 
 

@@ -28,6 +28,7 @@ from manyparts.data.formats.minari_writer import MinariWriter
 from manyparts.data.formats.reader import FORMAT
 from manyparts.data.formats.robomimic_writer import RobomimicWriter
 from manyparts.data.tools.bounds import measured_bounds
+from manyparts.embodiment.views.view import View
 
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
@@ -46,6 +47,7 @@ def convert(
     images: Images = "png",
     embodiment: str | None = None,
     actions: Actions = "executed",
+    view: View | None = None,
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
     """Write a dataset in another format.
@@ -63,6 +65,7 @@ def convert(
         embodiment: the robot's name to write; None: the source's.
         actions: "executed" writes the executed actions, and the expert's next to them; "expert"
             writes the expert's as the only ones, for programs that imitate `action`.
+        view: what to write of the source; None: all of it.
         seal_seconds: progress is saved every so many seconds.
 
     Raises:
@@ -80,7 +83,7 @@ def convert(
         require_h5py(target)
     if embodiment is not None and not embodiment.strip():
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
-    dataset = EpisodeDataset.open(source)
+    dataset = EpisodeDataset.open(source, view)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
     description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
