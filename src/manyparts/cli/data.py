@@ -57,9 +57,9 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset in another format.
 
-    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
-    .npz files. If the command is killed, call it again: it continues where it stopped. The target
-    appears when it is complete.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, HDF5 of robomimic, LIBERO, ALOHA and D4RL,
+    Minari, RLDS, OGBench's .npz, and folders of .npz files. If the command is killed, call it
+    again: it continues where it stopped. The target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
