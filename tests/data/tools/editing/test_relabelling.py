@@ -124,6 +124,15 @@ def test_own_tasks_keep_their_names(own: Path, tmp_path: Path) -> None:
     assert not any("paraphrase" in note for note in written.notes)
 
 
+def test_episodes_with_equal_texts_share_a_task(own: Path, tmp_path: Path) -> None:
+    texts = {"0": ["wave", "say hello"], "2": ["wave", "say hello"], "1,3": "wave"}
+    relabel(own, Destination(tmp_path / "copy"), texts=texts)
+    now = EpisodeDataset.open(tmp_path / "copy")
+    assert [now.episode(index).task for index in range(4)] == ["toy/reach-2"] * 4
+    (task,) = now.tasks
+    assert (task.instruction, task.paraphrases) == ("wave", ("say hello",))
+
+
 def test_paraphrases_of_the_former_text_go(own: Path, tmp_path: Path) -> None:
     """They may ask for something else than the new one."""
     written = relabel(own, Destination(tmp_path / "copy"), texts={TASKS[0].instruction: NEW})

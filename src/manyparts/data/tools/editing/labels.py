@@ -30,6 +30,8 @@ class _Labelling:
     """See `Labels`."""
     of_episode: dict[int, TaskEntry] = field(default_factory=dict)
     """See `Labels`."""
+    tasks_of_texts: dict[tuple[int, tuple[str, ...]], TaskEntry] = field(default_factory=dict)
+    """The tasks of single episodes, by their former task and their texts."""
     notes: list[str] = field(default_factory=list)
     """What a user has to know."""
 
@@ -117,20 +119,24 @@ def _label_task(labelling: _Labelling, task: int, texts: tuple[str, ...]) -> Non
 
 def _label_episode(labelling: _Labelling, position: int, texts: tuple[str, ...]) -> None:
     """Give an episode the task with this instruction, or a new one."""
-    source, text = labelling.source, texts[0]
-    former = int(source.tasks_chosen[position])
-    entries = source.metadata.tasks.entries
+    former = int(labelling.source.tasks_chosen[position])
+    if (former, texts) not in labelling.tasks_of_texts:
+        labelling.tasks_of_texts[former, texts] = _task_with(labelling, former, texts)
+    labelling.of_episode[position] = labelling.tasks_of_texts[former, texts]
+
+
+def _task_with(labelling: _Labelling, former: int, texts: tuple[str, ...]) -> TaskEntry:
+    """The task with these texts for an episode of a former task: that one, another or a new one."""
+    entries = labelling.source.metadata.tasks.entries
     current = [labelling.of_task.get(task, entry) for task, entry in enumerate(entries)]
-    everything = [current[former], *current, *labelling.of_episode.values()]
-    known = [task for task in everything if task.instruction == text]
-    if known and len(texts) == 1:
-        labelling.of_episode[position] = known[0]
-        return
+    everything = [current[former], *current, *labelling.tasks_of_texts.values()]
+    for task in everything:
+        if task.instruction == texts[0] and task.paraphrases[: len(texts) - 1] == texts[1:]:
+            return task
     name, number = entries[former].name, 2
-    names = {task.name for task in everything}
-    while f"{name}-{number}" in names:
+    while any(task.name == f"{name}-{number}" for task in everything):
         number += 1
-    labelling.of_episode[position] = TaskEntry(f"{name}-{number}", text, texts[1:])
+    return TaskEntry(f"{name}-{number}", texts[0], texts[1:])
 
 
 def _paraphrases(
