@@ -298,7 +298,9 @@ def _require_packages(suite: str) -> None:
         package for package in declared.packages if importlib.util.find_spec(package) is None
     ]
     if missing:
-        advice = install_command(declared.extra) if declared.extra else "install them first"
+        advice = "install them first"
+        if declared.extra:
+            advice = f"{install_command(declared.extra)} (the extra {declared.extra})"
         raise UserError(f"{suite} needs {', '.join(missing)}: {advice}")
 
 
