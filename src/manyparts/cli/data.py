@@ -302,11 +302,15 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
         heads = [key.replace("_", " ") for key in rows[0]]
-        print_table(heads, [[_text(value) for value in row.values()] for row in rows])
+        print_table(heads, [[_cell(value) for value in row.values()] for row in rows])
 
 
 def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping)
+
+
+def _cell(value: Any) -> str:
+    return "unknown" if value is None else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -267,6 +267,11 @@ class EpisodeDataset:
         """Whether the first episode has rewards."""
         return bool(self.num_episodes) and REWARD in self.columns(0)
 
+    @cached_property
+    def knows_success(self) -> bool:
+        """Whether steps of the first episode say if the task is solved."""
+        return bool(self.num_episodes) and SUCCESS in self.columns(0)
+
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """One episode's rewards; zeros where the dataset has none.
 

@@ -87,6 +87,7 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
         environment=dataset.environment,
         images=images,
         terminates=dataset.terminated is not None,
+        knows_success=dataset.knows_success,
     )
     with writer:
         for index in kept:
