@@ -57,9 +57,9 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset in another format.
 
-    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
-    .npz files. If the command is killed, call it again: it continues where it stopped. The target
-    appears when it is complete.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, HDF5 of robomimic, LIBERO, ALOHA and D4RL,
+    Minari, RLDS, OGBench's .npz, and folders of .npz files. If the command is killed, call it
+    again: it continues where it stopped. The target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -302,11 +302,15 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
         heads = [key.replace("_", " ") for key in rows[0]]
-        print_table(heads, [[_text(value) for value in row.values()] for row in rows])
+        print_table(heads, [[_cell(value) for value in row.values()] for row in rows])
 
 
 def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping)
+
+
+def _cell(value: Any) -> str:
+    return "unknown" if value is None else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from manyparts.agents.expert import ExpertAgent
+from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.spec import Spec
@@ -16,7 +17,13 @@ from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.prompt_drawing import evenly_spaced
 from manyparts.embodiment.views.source import Source
 from manyparts.envs.base import EnvConfig, Environment, Instructions
-from manyparts.envs.registry import instructions
+from manyparts.envs.registry import (
+    has_own_instructions,
+    instruction_of,
+    instructions,
+    is_known,
+    suite_of,
+)
 from manyparts.evaluation.prompt_kinds import is_instruction
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import Step, rollout
@@ -57,11 +64,9 @@ def episode_prompt(
     wording = instructions(task) if wording is None else wording
     prompt = Prompt()
     for part in kind.split("+"):
-        if part == "instruction":
-            prompt = replace(prompt, instruction=wording.instruction)
-        elif part == "held_out":
-            held_out = wording.held_out[index % len(wording.held_out)]
-            prompt = replace(prompt, instruction=held_out)
+        if part in ("instruction", "held_out"):
+            said = _said(part, task, index, seed, env, wording)
+            prompt = replace(prompt, instruction=said)
         elif part in ("goal_image", "half_goal_image"):
             scene = env if task == env.task else environment(task, config, env.split)
             goal = _goal(scene, seed)
@@ -79,6 +84,24 @@ def episode_prompt(
                 shown = replace(shown, action=None)
             prompt = replace(prompt, demonstration=shown)
     return prompt
+
+
+def _said(
+    part: str, task: str, index: int, seed: int, env: Environment, wording: Instructions
+) -> str:
+    """The instruction of an episode, or another wording of it."""
+    if is_known(suite_of(task)) and has_own_instructions(task):
+        if part == "instruction" and task == env.task:
+            return instruction_of(env, seed)
+        raise UserError(
+            f"each episode of {task} brings its own instruction, which has no other wording and "
+            "fits no other episode; choose other prompts"
+        )
+    if part == "instruction":
+        return wording.instruction
+    if not wording.held_out:
+        raise UserError(f"{task} has no held-out instructions; choose other prompts")
+    return wording.held_out[index % len(wording.held_out)]
 
 
 def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:

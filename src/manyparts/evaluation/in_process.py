@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.agents.base import Agent
+from manyparts.agents.for_environment import learned_embodiment, seeded
 from manyparts.agents.loading import load, origin_of, require_fitting_planner
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.viewed import seen_as, unviewed
@@ -32,9 +33,7 @@ from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.episodes import (
     EvaluationJob,
     episode_seed,
-    learned_embodiment,
     play,
-    seeded,
 )
 from manyparts.evaluation.own_environments import environments_by_task
 from manyparts.evaluation.prompt_kinds import OTHER_SCENES, is_instruction
@@ -257,7 +256,7 @@ def _instructions(task: str, info: CheckpointInfo | None) -> Instructions | None
 
 def _is_own(task: str) -> bool:
     """Whether a task is the caller's own rather than one of the library's."""
-    return task.partition("/")[0] not in registry.suite_names()
+    return not registry.is_known(registry.suite_of(task))
 
 
 def _run_episode(
@@ -331,7 +330,7 @@ def _conditions(
     """What decides an episode's outcome; the same values as of an evaluation by name where the
     environments are the library's."""
     training = {} if evaluated.info is None else evaluated.info.provenance
-    suites = {task.partition("/")[0] for task in environments if not _is_own(task)}
+    suites = {registry.suite_of(task) for task in environments if not _is_own(task)}
     simulators = {suite: registry.versions(suite) for suite in sorted(suites)}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     planned = {} if evaluated.planner is None else {"planner": to_jsonable(evaluated.planner)}

@@ -186,7 +186,7 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
     goals: dict[int, np.ndarray] = {}
     for number, task in enumerate(dataset.tasks):
         try:
-            env = registry.make(task.name, from_jsonable(EnvConfig, dataset.environment))
+            env = registry.make(task.environment, from_jsonable(EnvConfig, dataset.environment))
         except UserError:  # a suite that is not installed, or no suite of this library
             return None
         with closing(env):

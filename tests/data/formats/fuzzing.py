@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.formats import foreign
+from data.formats.aloha_files import aloha
+from data.formats.end_to_end_files import d4rl, ogbench
+from data.formats.libero_files import libero
 from data.synthetic import make_episode, write
 from data.tools.editing.sets import rich
 
@@ -27,6 +30,11 @@ MEMORY_BYTES, SECONDS = 8 * 2**30, 60
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
     "npz": foreign.npz,
+    "aloha": lambda path: aloha(path, jpeg="bgr", lengths=(3, 2), mobile=True),
+    "libero": libero,
+    "d4rl": lambda path: d4rl(path.with_suffix(".hdf5")),
+    "ogbench": lambda path: ogbench(path, "visual"),
+    "ogbench-numbers": lambda path: ogbench(path, "compact"),
     "minari": lambda path: foreign.minari(path, jpeg=True),
     "minari-arrow": lambda path: foreign.minari_arrow(path, "arrow"),
     "minari-parquet": lambda path: foreign.minari_arrow(path, "parquet", jpeg=True),

@@ -130,6 +130,8 @@ class _Description:
     """Whether the expert's actions are written next to the executed ones."""
     terminates: bool
     """Whether episodes say if they ended for good."""
+    knows_success: bool
+    """Whether steps say if the task is solved."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -145,6 +147,7 @@ def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
         dataset.environment,
         expert=actions == "executed",
         terminates=dataset.terminated is not None,
+        knows_success=dataset.knows_success,
     )
 
 
@@ -219,6 +222,7 @@ class _LeRobotOutput:
             images=self._images,
             expert=description.expert,
             terminates=description.terminates,
+            knows_success=description.knows_success,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:

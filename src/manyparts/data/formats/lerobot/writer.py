@@ -77,6 +77,7 @@ class DatasetWriter:
         images: Images = "png",
         expert: bool = True,
         terminates: bool = False,
+        knows_success: bool = True,
         continues: Continuation | None = None,
     ) -> None:
         """Create the hidden folder.
@@ -91,6 +92,8 @@ class DatasetWriter:
             expert: whether to write a column of the expert's actions next to the executed ones.
             terminates: whether to write a column of whether the episode ended for good, for
                 environments whose episodes can.
+            knows_success: whether to write a column of whether the task is solved; not for
+                environments that do not say it.
             continues: the existing dataset to add to, see `append`; its columns stay as they are.
 
         Raises:
@@ -110,10 +113,16 @@ class DatasetWriter:
         self._replaces = continues is not None
         if continues is not None:
             self._expert, self._terminates = continues.expert, continues.terminates
+            knows_success = continues.knows_success
         else:
             self._expert, self._terminates = EXPERT_ACTION if expert else None, terminates
         self._features = layout.features(
-            spec, fps=fps, images=images, expert=self._expert, terminates=self._terminates
+            spec,
+            fps=fps,
+            images=images,
+            expert=self._expert,
+            terminates=self._terminates,
+            knows_success=knows_success,
         )
         self._statistics = DatasetStatistics(self._features)
         self._folder = temporary_folder(self.path)
