@@ -233,7 +233,10 @@ def _opened(path: Path | BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStr
     """A video file and its stream; what goes wrong becomes a UserError that names the file."""
     try:
         with av.open(os.path.abspath(path) if isinstance(path, Path) else path, "r") as container:
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:  # of a codec that FFmpeg does not know
+                raise UserError(f"{path} cannot be read as video: its codec is unknown")
+            yield container, stream
     except UserError:
         raise
     except (FFmpegError, IndexError, ValueError, StopIteration) as error:

@@ -15,13 +15,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data.formats import foreign
+from data.formats import foreign, lerobot_texts, zarr_sets
 from data.synthetic import make_episode, write
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 
 MEMORY_BYTES, SECONDS = 8 * 2**30, 60
+
+
+def folder_at(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
     "npz": foreign.npz,
@@ -32,6 +39,11 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
     "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
     "lerobot-3.0": lambda path: write(path, [make_episode(seed, 4) for seed in range(2)]).path,
+    "lerobot-texts": lerobot_texts.write_all_forms,
+    "zarr": lambda path: zarr_sets.write_pusht(path / "pusht.zarr"),
+    "zarr-3": lambda path: zarr_sets.write_pusht(path / "p.zarr", version=3, codec={"id": "zstd"}),
+    "umi": lambda path: zarr_sets.write_umi(folder_at(path) / "dataset.zarr.zip"),
+    "zarr-video": lambda path: zarr_sets.write_real(path),
     "lerobot-video": lambda path: (
         write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path
     ),
@@ -71,6 +83,8 @@ def read_all(path: Path) -> None:
     dataset = EpisodeDataset.open(path)
     for index in range(min(dataset.num_episodes, 8)):
         dataset.episode(index)
+        for column in dataset.reader.contents.text_columns:
+            dataset.texts(index, column)
 
 
 def main() -> None:

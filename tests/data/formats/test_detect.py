@@ -165,7 +165,7 @@ FILES: dict[str, Case] = {
     "one npy": (lambda p: one_npy(p / "a.npy"), "a single array", "one .npz per episode"),
     "zarr in a zip": (
         lambda p: zipped(p / "d.zarr.zip", ".zgroup", "data/.zgroup"),
-        "a zarr store in a zip",
+        "a zarr store without meta/episode_ends",
         "convert",
     ),
     "zip": (lambda p: zipped(p / "set.zip", "meta/info.json"), "an archive", "unpack it"),

@@ -21,6 +21,11 @@ FORMATS = (
     "lerobot-2.1",
     "lerobot-3.0",
     "lerobot-video",
+    "lerobot-texts",
+    "zarr",
+    "zarr-3",
+    "zarr-video",
+    "umi",
 )
 
 

@@ -3,17 +3,24 @@ contradicts itself."""
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from data.formats.lerobot_sets import FPS, LENGTHS, assert_own_rows, feature, write_v3
+from data.formats.lerobot_sets import LENGTHS, assert_own_rows, feature, write_v3
+from data.formats.lerobot_texts import (
+    CHANGE,
+    LIFT,
+    REACH,
+    WANTED,
+    by_index,
+    by_rows,
+    by_time,
+    entry,
+    write_subtasks,
+)
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -21,60 +28,6 @@ from manyparts.data.tools.check import check
 from manyparts.data.tools.convert import convert
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
-
-REACH, LIFT, CHANGE = "reach the cube", "lift the cube", 3
-WANTED: list[list[str | None]] = [
-    [REACH if row < CHANGE else LIFT for row in range(length)] for length in LENGTHS
-]
-
-
-def write_subtasks(folder: Path, numbers: list[int], texts: list[str]) -> None:
-    described = {"index_columns": ["subtask"], "columns": [], "column_indexes": []}
-    table = pa.table({"subtask_index": numbers, "subtask": texts})
-    table = table.replace_schema_metadata({"pandas": json.dumps(described)})
-    pq.write_table(table, folder / "meta/subtasks.parquet")
-
-
-def by_index(folder: Path, cell: Callable[[int, int], Any] | None = None) -> Path:
-    cell = cell or (lambda _, row: int(row >= CHANGE))
-    features, columns = {"subtask_index": feature("int64", 1)}, {"subtask_index": cell}
-    write_v3(folder, features=features, columns=columns)
-    write_subtasks(folder, [0, 1], [REACH, LIFT])
-    return folder
-
-
-def entry(content: str | None, style: str, timestamp: float | None) -> dict[str, Any]:
-    values = {"role": "assistant", "content": content, "style": style, "timestamp": timestamp}
-    return values | {"camera": None, "tool_calls": None}
-
-
-USUAL = [
-    entry(LIFT, "subtask", CHANGE / FPS),
-    entry("1. reach 2. lift", "plan", 0.0),
-    entry(REACH, "subtask", 0.0),
-    entry("the cube is on the left", "memory", 0.2),
-    entry("put it away", "task_aug", 0.0),
-]
-
-
-def by_time(folder: Path, entries: Callable[[int, int], Any] | None = None) -> Path:
-    entries = entries or (lambda *_: USUAL)
-    names = ("language_persistent", "language_events")
-    columns = dict(zip(names, (entries, lambda *_: []), strict=True))
-    features = dict.fromkeys(names, feature("language", 1))
-    return write_v3(folder, features=features, columns=columns)
-
-
-def by_rows(folder: Path, prefix: str = "sparse_", **changed: Any) -> Path:
-    spans = {
-        "names": [[REACH, LIFT]] * 3,
-        "start_frames": [[0, CHANGE]] * 3,
-        "end_frames": [[CHANGE, length] for length in LENGTHS],
-    }
-    spans |= changed
-    return write_v3(
-        folder, episodes={f"{prefix}subtask_{name}": values for name, values in spans.items()}
-    )
 
 
 def texts_of(folder: Path, column: str = "subtask") -> list[list[str | None]]:

@@ -25,10 +25,12 @@ from manyparts.data.formats.unsupported_formats import (
     unsupported_folder,
 )
 from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
+from manyparts.data.formats.zarr.replay_buffer import ReplayBufferReader, find_store
 
 SUPPORTED = (
     "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, "
     "a Minari dataset (HDF5, Arrow, Parquet), an RLDS folder with features.json, "
+    "a replay buffer in zarr (Diffusion Policy, UMI), "
     "or a folder of .npz episodes"
 )
 REPLAY = "replay.json"  # describes the replay of a run that acts
@@ -59,12 +61,16 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
         return RLDSReader(path, complain)
     if episode_files(path):
         return NpzReader(path, complain)
+    if store := find_store(path):
+        return ReplayBufferReader(path, store, complain)
     raise _refusal(path)
 
 
 def _open_file(path: Path, complain: Complain) -> Reader:
     if path.name == MAIN:
         return MinariReader(path.parent, complain)
+    if not is_hdf5(path) and (store := find_store(path)):
+        return ReplayBufferReader(path, store, complain)
     if not is_hdf5(path) and (kind := unsupported_file(path)):
         raise kind.error(path)
     if not is_hdf5(path) and path.suffix.lower() not in HDF5_NAMES:

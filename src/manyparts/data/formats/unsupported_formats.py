@@ -19,16 +19,11 @@ from manyparts.data.formats.npz_files import (
 from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 
 HDF5_NAMES = (".hdf5", ".h5", ".hdf")
-_CONVERT = "convert it to a LeRobotDataset first"
 _DECOMPRESS = "decompress it, and unpack it if it is an archive"
 _BEGIN_BYTES = 512
 _MAX_LISTED = 10_000  # names of a folder that are looked at
 
 
-_ZARR = UnsupportedFormat(
-    "a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet",
-    _CONVERT,
-)
 _BAG = UnsupportedFormat(
     "a ROS recording, which is not read yet",
     "convert it to a LeRobotDataset, with one row per time step made of its topics",
@@ -123,11 +118,8 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     """The kind of a folder that no reader takes, by the names in it; None if unknown."""
     children = list(islice(path.iterdir(), _MAX_LISTED))
     names = {child.name for child in children if not child.name.startswith("._")}
-    if names & {".zgroup", ".zarray", "zarr.json"}:
-        return _ZARR
-    for ending, kind in ((".zarr", _ZARR), (".zarr.zip", _ZARR), (".lance", _LANCE)):
-        if matches := _ending(names, (ending,)):
-            return UnsupportedFormat(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
+    if matches := _ending(names, (".lance",)):
+        return UnsupportedFormat(f"a folder with {matches[0]}: {_LANCE.what}", _LANCE.remedy)
     if _is_bag(names):
         return _BAG
     bags = 0
@@ -204,11 +196,8 @@ def _unsupported_zip(path: Path) -> UnsupportedFormat | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is a torn archive: {error}") from error
-    if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
-        what = _ZARR.what.replace("a zarr store", "a zarr store in a zip", 1)
-        return UnsupportedFormat(what, _ZARR.remedy)
     if names and all(name.endswith(".npy") for name in names):
         if ends := episode_marks_in(path, read_headers(path)):
             raise many_episodes(path, ends)
