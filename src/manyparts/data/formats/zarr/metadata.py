@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from manyparts.data.formats.errors import format_errors, one_line
 
 MAX_BYTES = 4 * 2**30  # of a chunk, and of what is read at once
 _MAX_DIMENSIONS, _MAX_ITEM_BYTES, _MAX_SIDE = 8, 2**20, 2**40
+_DTYPE = re.compile(r"[<>|=]?[biufSU]\d{1,7}")  # numpy would parse whole programs of types
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FORMAT_3_TYPES = {"bool", "float16", "float32", "float64"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -164,10 +166,9 @@ def _sides(values: Any) -> tuple[int, ...]:
 def _dtype(text: Any, where: str) -> np.dtype:
     if not isinstance(text, str):
         raise UserError(f"{where} holds records of several types, which are not read")
-    dtype = np.dtype(text)
-    if dtype.kind not in "biufSU" or dtype.itemsize > _MAX_ITEM_BYTES:
-        raise UserError(f"{where} holds {text}, which is not read")
-    return dtype
+    if not _DTYPE.fullmatch(text) or np.dtype(text).itemsize > _MAX_ITEM_BYTES:
+        raise UserError(f"{where} holds {text[:80]}, which is not read")
+    return np.dtype(text)
 
 
 def _fill(value: Any, dtype: np.dtype) -> Any:
