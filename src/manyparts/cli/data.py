@@ -50,9 +50,9 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset in another format.
 
-    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
-    .npz files. If the command is killed, call it again: it continues where it stopped. The target
-    appears when it is complete.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, replay buffers in
+    zarr, folders of .npz files, and with a mapping ROS recordings. If the command is killed, call
+    it again: it continues where it stopped. The target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -75,6 +75,10 @@ class ConvertOptions:
     """What the column `action` holds. executed: the action that was taken; the expert's own is in
     `expert_action`. expert: the expert's action before noise was added, for programs that imitate
     `action`."""
+
+    mapping: Path | None = None
+    """For a ROS recording (rosbag2, MCAP, or a folder of bags, one per episode): the JSON file that
+    says how its topics become rows. Without it, the topics and an example are shown."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,7 @@ def _convert(arguments: Sequence[str]) -> int:
         images=options.images,
         embodiment=options.embodiment,
         actions=options.actions,
+        mapping=options.mapping,
     )
     return 0
 

@@ -94,9 +94,18 @@ class EpisodeDataset:
         dataset = cls(open_location(location))
         # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
-            for text in dataset.reader.contents.warnings():
-                warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=2)
+            dataset.warn(str(location), stacklevel=3)
         return dataset
+
+    def warn(self, location: str, *, stacklevel: int = 2) -> None:
+        """Issue a `DatasetWarning` for everything that is not read, or not as one may expect.
+
+        Args:
+            location: what the warnings begin with.
+            stacklevel: see `warnings.warn`.
+        """
+        for text in self.reader.contents.warnings():
+            warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
 
     @property
     def location(self) -> str:

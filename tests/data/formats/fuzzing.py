@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data.formats import foreign, lerobot_texts, zarr_sets
+from data.formats import bag_sets, foreign, lerobot_texts, zarr_sets
 from data.synthetic import make_episode, write
 
 from manyparts.core.errors import UserError
@@ -44,6 +44,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "zarr-3": lambda path: zarr_sets.write_pusht(path / "p.zarr", version=3, codec={"id": "zstd"}),
     "umi": lambda path: zarr_sets.write_umi(folder_at(path) / "dataset.zarr.zip"),
     "zarr-video": lambda path: zarr_sets.write_real(path),
+    "bag-sqlite3": lambda path: bag_sets.write_recording(path, "sqlite3", episodes=2),
+    "bag-mcap": lambda path: bag_sets.write_recording(path, "file", episodes=2),
     "lerobot-video": lambda path: (
         write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path
     ),
@@ -79,8 +81,8 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
     return bytes(data)
 
 
-def read_all(path: Path) -> None:
-    dataset = EpisodeDataset.open(path)
+def read_all(path: Path, name: str) -> None:
+    dataset = bag_sets.opened(path) if name.startswith("bag-") else EpisodeDataset.open(path)
     for index in range(min(dataset.num_episodes, 8)):
         dataset.episode(index)
         for column in dataset.reader.contents.text_columns:
@@ -92,7 +94,7 @@ def main() -> None:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     whole = WRITERS[name](folder / "whole")
-    read_all(whole)
+    read_all(whole, name)
     files = (
         [whole] if whole.is_file() else sorted(file for file in whole.rglob("*") if file.is_file())
     )
@@ -110,7 +112,7 @@ def main() -> None:
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         began = time.monotonic()
         try:
-            read_all(whole)
+            read_all(whole, name)
             read += 1
         except UserError as error:
             assert "\n" not in str(error), error

@@ -26,6 +26,8 @@ FORMATS = (
     "zarr-3",
     "zarr-video",
     "umi",
+    "bag-sqlite3",
+    "bag-mcap",
 )
 
 

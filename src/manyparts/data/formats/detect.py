@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyparts.core.errors import UserError
+from manyparts.data.formats.bags.files import find_bags
+from manyparts.data.formats.bags.survey import refusal
 from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.lerobot import layout
@@ -71,6 +73,8 @@ def _open_file(path: Path, complain: Complain) -> Reader:
         return MinariReader(path.parent, complain)
     if not is_hdf5(path) and (store := find_store(path)):
         return ReplayBufferReader(path, store, complain)
+    if bags := find_bags(path):
+        raise refusal(path, bags)
     if not is_hdf5(path) and (kind := unsupported_file(path)):
         raise kind.error(path)
     if not is_hdf5(path) and path.suffix.lower() not in HDF5_NAMES:
@@ -110,6 +114,8 @@ def _refusal(path: Path) -> UnsupportedFormatError:
         return UnsupportedFormatError(
             f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}"
         )
+    if bags := find_bags(path):
+        return refusal(path, bags)
     if kind := unsupported_folder(path):
         return kind.error(path)
     return UnsupportedFormatError(

@@ -24,10 +24,6 @@ _BEGIN_BYTES = 512
 _MAX_LISTED = 10_000  # names of a folder that are looked at
 
 
-_BAG = UnsupportedFormat(
-    "a ROS recording, which is not read yet",
-    "convert it to a LeRobotDataset, with one row per time step made of its topics",
-)
 _LANCE = UnsupportedFormat(
     "a dataset in Lance storage, which is not read yet",
     "write it again with LeRobot's parquet storage",
@@ -40,17 +36,11 @@ _PICKLE = UnsupportedFormat(
 _ONE_NPZ = UnsupportedFormat("a single .npz", "give the folder, in which each .npz is one episode")
 _PARTS = "a file of a dataset"
 
-_DATABASE = UnsupportedFormat(
-    "a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy
-)
 _LFS_POINTER = UnsupportedFormat(
     "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"
 )
 # By the first bytes of a file.
 _SIGNATURES = (
-    (b"\x89MCAP0\r\n", _BAG),
-    (b"#ROSBAG", _BAG),
-    (b"SQLite format 3\0", _DATABASE),
     (b"PAR1", UnsupportedFormat(f"{_PARTS} in parquet", "give the dataset's folder")),
     (b"ARROW1", UnsupportedFormat(f"{_PARTS} in Arrow", "give the dataset's folder")),
     (
@@ -120,13 +110,6 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     names = {child.name for child in children if not child.name.startswith("._")}
     if matches := _ending(names, (".lance",)):
         return UnsupportedFormat(f"a folder with {matches[0]}: {_LANCE.what}", _LANCE.remedy)
-    if _is_bag(names):
-        return _BAG
-    bags = 0
-    for folder in _folders_in(path):
-        bags += _is_bag(child.name for child in islice(folder.iterdir(), _MAX_LISTED))
-    if bags:
-        return UnsupportedFormat(f"a folder of {bags} bags, {_BAG.what}", _BAG.remedy)
     return _nearly_supported_folder(path, names) or _folder_of_files(names)
 
 
@@ -220,10 +203,6 @@ def _folder_of_hdf5(path: Path, names: Sequence[str]) -> UnsupportedFormat:
         f"a folder with {count}, and HDF5 is read a file at a time",
         f"give a file such as {file}{several}",
     )
-
-
-def _is_bag(names: Iterable[str]) -> bool:
-    return bool(_ending(names, (".mcap", ".bag", ".db3")))
 
 
 def _folders_in(path: Path) -> list[Path]:

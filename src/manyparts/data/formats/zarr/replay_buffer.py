@@ -17,10 +17,11 @@ from manyparts.data.formats import arrays
 from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.reader import Contents
+from manyparts.data.formats.row_times import rate_of
 from manyparts.data.formats.texts import changing_note, decode_texts, distinct_texts
 from manyparts.data.formats.zarr.arrays import ZarrArray, open_arrays
 from manyparts.data.formats.zarr.replay_layout import as_pixels, find_layout
-from manyparts.data.formats.zarr.replay_times import VIDEOS, ReplayVideos, rate_of
+from manyparts.data.formats.zarr.replay_videos import VIDEOS, ReplayVideos
 from manyparts.data.formats.zarr.stores import is_store, open_store
 from manyparts.embodiment.statistics import Statistics, sample_rows
 
@@ -206,7 +207,7 @@ class ReplayBufferReader:
         """Rows per second, and notes for users on where it is from."""
         if self._layout.times is not None:
             try:
-                return rate_of([self._stamps(index) for index in readable])
+                return rate_of([self._stamps(index) for index in readable], readable)
             except UserError as error:
                 return _FPS, [f"{self._layout.times}: {error}; taken for {_FPS:g} Hz"]
         if self._follows:

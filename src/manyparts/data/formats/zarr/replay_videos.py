@@ -1,9 +1,7 @@
-"""The rate of a replay buffer, by the times of its rows, and the videos that were recorded next to
-it."""
+"""The videos that were recorded next to a replay buffer: which frame a row has, by its time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +13,7 @@ from manyparts.data.video import Timeline, read_frames, read_timeline
 
 VIDEOS = "videos"
 _SLACK_SECONDS = 1e-3  # between a row's time and that of its frame
-_NEARLY_WHOLE = 0.005  # a rate so near to a whole number is meant to be one
 _MAX_TIMELINES = 64  # kept in memory
-
-
-def rate_of(stamps: Sequence[np.ndarray]) -> tuple[float, list[str]]:
-    """The rate of rows.
-
-    Args:
-        stamps: the times of each episode's rows in seconds, float64 (T,).
-
-    Returns:
-        Rows per second, and notes for users on rows that come at other times.
-
-    Raises:
-        UserError: no row comes after another one.
-    """
-    steps = [np.diff(each) for each in stamps]
-    onward = [each[each > 0] for each in steps]
-    together = np.concatenate(onward) if onward else np.zeros(0)
-    if not len(together):
-        raise UserError("no row has a later time than the one before")
-    usual = float(np.median(together))
-    rate = 1 / usual
-    near = round(rate)
-    rate = float(near) if near and abs(rate - near) < _NEARLY_WHOLE * near else round(rate, 3)
-    uneven = [
-        (episode, row, float(each[row]))
-        for episode, each in enumerate(steps)
-        for row in np.flatnonzero(np.abs(each - usual) > usual / 2)
-    ]
-    if not uneven:
-        return rate, []
-    episode, row, seconds = uneven[0]
-    return rate, [
-        f"{counted(len(uneven), 'row')} not {usual:g} s after the one before: the first is row "
-        f"{row + 1} of episode {episode}, after {seconds:g} s"
-    ]
 
 
 class ReplayVideos:
