@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.core.extras import in_a_line, install_command, load_package
+from manyparts.core.extras import PackageError, in_a_line, install_command, load_package
+from manyparts.core.printing import printable
 from manyparts.data.formats.files import files_below
 
 _METADATA = "metadata.yaml"
@@ -74,8 +75,10 @@ def opened_bag(bag: Path) -> Iterator[Any]:
     try:
         with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             yield reader
-    except UserError:
+    except PackageError:
         raise
+    except UserError as error:
+        raise UserError(printable(error)) from error  # topics and joints may be called anything
     except Exception as error:  # of torn files, rosbags raises anything
         why = in_a_line(error)[:300]
         advice = next((text for words, text in _ADVICE.items() if words in why), "")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import printable
 from manyparts.data.formats import arrays
 from manyparts.data.formats.bags.mapping import ValueSource
 from manyparts.data.formats.encoded_images import IMAGE_ERRORS
@@ -69,7 +70,7 @@ def joints_of(message: Any) -> list[str]:
     names = getattr(message, "name", None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return []
-    return names
+    return list(map(printable, names))
 
 
 def text_of(message: Any, field: str) -> str:

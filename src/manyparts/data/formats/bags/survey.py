@@ -14,7 +14,7 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import PackageError, install_command
-from manyparts.core.printing import counted, first_of
+from manyparts.core.printing import counted, first_of, printable
 from manyparts.data.formats.bags.files import opened_bag, require_rosbags
 from manyparts.data.formats.bags.messages import COMPRESSED, RAW
 from manyparts.data.formats.errors import UnsupportedFormatError
@@ -150,7 +150,8 @@ def _add(reader: Any, topics: dict[str, TopicSummary]) -> None:
 def _shown(name: str, topic: TopicSummary, bags: int) -> str:
     rate = "" if topic.rate_hz is None else f", {topic.rate_hz:.3g} Hz"
     where = "" if topic.bags == bags else f", in {topic.bags} of {counted(bags, 'bag')}"
-    return f"{name} ({topic.kind}, {counted(topic.messages, 'message')}{rate}{where})"
+    shown = f"{name} ({topic.kind}, {counted(topic.messages, 'message')}{rate}{where})"
+    return printable(shown)
 
 
 def _rate(topic: TopicSummary | None) -> float:
