@@ -44,8 +44,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "zarr-3": lambda path: zarr_sets.write_pusht(path / "p.zarr", version=3, codec={"id": "zstd"}),
     "umi": lambda path: zarr_sets.write_umi(folder_at(path) / "dataset.zarr.zip"),
     "zarr-video": lambda path: zarr_sets.write_real(path),
-    "bag-sqlite3": lambda path: bag_sets.write_recording(path, "sqlite3", episodes=2),
-    "bag-mcap": lambda path: bag_sets.write_recording(path, "file", episodes=2),
+    "bag-sqlite3": lambda path: bag_sets.write_recording(path, "sqlite3", episodes=1),
+    "bag-mcap": lambda path: bag_sets.write_recording(path, "file", episodes=1),
     "lerobot-video": lambda path: (
         write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path
     ),

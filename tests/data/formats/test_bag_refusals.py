@@ -16,7 +16,9 @@ from data.formats.bag_sets import (
     MS,
     NAMES,
     NOTES,
+    STORE,
     TOP,
+    TYPES,
     WRIST,
     Change,
     Sent,
@@ -31,8 +33,10 @@ from data.formats.bag_sets import (
     write_recording,
 )
 from data.formats.zarr_sets import marked
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from manyparts.core.errors import UserError
+from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.bags.mapping import parse_mapping
 from manyparts.data.tools.convert import convert
 
@@ -195,3 +199,29 @@ def test_torn_bags_are_named(tmp_path: Path) -> None:
     (bag / "a.mcap").write_bytes(b"")
     with pytest.raises(UserError, match=r"episode_0 cannot be read as a ROS recording"):
         opened(bag)
+
+
+def test_other_mcap_files_are_named(tmp_path: Path) -> None:
+    whole = (write_recording(tmp_path / "set", "file", episodes=1) / "episode_0.mcap").read_bytes()
+    for old, new, why in (
+        (b"ros2", b"ros9", "only those of ROS 2 are read"),
+        (b"ros2msg", b"jsonsch", "messages in JSON are not read"),
+    ):
+        (tmp_path / "a.mcap").write_bytes(whole.replace(old, new, 1 if new == b"ros9" else -1))
+        with pytest.raises(UserError, match=f"a.mcap cannot be read as a ROS recording.*{why}"):
+            opened(tmp_path / "a.mcap")
+        with pytest.raises(UserError, match=f"a ROS recording, and cannot be read; .*{why}"):
+            EpisodeDataset.open(tmp_path / "a.mcap")
+
+
+def test_a_bag_without_messages_is_empty(tmp_path: Path) -> None:
+    topics = {topic: kind for topic, kind in TYPES.items() if topic != NOTES}
+    for plugin in StoragePlugin:
+        path = tmp_path / plugin.name
+        with Writer(path, version=9, storage_plugin=plugin) as bag:
+            for topic, kind in topics.items():
+                bag.add_connection(topic, kind, typestore=STORE)
+        with pytest.raises(UserError, match=f"{plugin.name} holds no messages of {WRIST}"):
+            opened(path)
+        with pytest.raises(UserError, match=r"0 messages.*--mapping FILE.json"):
+            EpisodeDataset.open(path)

@@ -126,19 +126,17 @@ def align(
     positions, ages = {}, {}
     for (follower, topic), kept in followers.items():
         own = resolved[topic][kept]
-        order = np.argsort(own, kind="stable")
-        latest = np.searchsorted(own[order], rows, side="right") - 1
-        positions[follower] = np.where(latest < 0, -1, order[latest])
-        ages[follower] = topic, own, rows - own[order[latest]]
-    begun = np.all([each >= 0 for each in positions.values()], axis=0)
-    if not begun.any():
+        positions[follower] = _latest(own, rows)
+        ages[follower] = topic, own, rows - own[positions[follower]]
+    is_row = np.all([each >= 0 for each in positions.values()], axis=0)
+    if not is_row.any():
         raise UserError(_why_no_rows(mapping, resolved, followers, rows, bag))
-    early = int(np.argmax(begun))
+    early = int(np.argmax(is_row))
     rows = rows[early:]
     old = {}
     for topic, own, age in ages.values():
-        if found := _old(own, age[early:], rows):
-            old[topic] = found
+        if stale := _old(own, age[early:], rows):
+            old[topic] = stale
     used = {topic for topic in resolved if not by_log[topic]}
     apart = {topic: times[topic].seconds_apart() for topic in sorted(used)}
     return Alignment(
@@ -150,6 +148,14 @@ def align(
         empty_headers=tuple(sorted(topic for topic in used if times[topic].has_empty_headers())),
         apart={name: gap for name, gap in apart.items() if abs(gap) * _SECOND > _MAX_APART},
     )
+
+
+def _latest(own: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For each row, int64 (T,), the number of the latest message that is not after it; -1 if there
+    is none. Of several with one time, it is the last in the log."""
+    order = np.argsort(own, kind="stable")
+    latest = np.searchsorted(own[order], rows, side="right") - 1
+    return np.where(latest < 0, -1, order[latest])
 
 
 def _require_forward(times: np.ndarray, topic: str, bag: Path, *, is_clock: bool) -> None:

@@ -19,6 +19,9 @@ _ENDINGS = (".mcap", ".db3", ".bag")
 _SIGNATURES = (b"\x89MCAP0\r\n", b"#ROSBAG")
 _DATABASE = b"SQLite format 3\0"  # of ROS only where the name says so
 _ADVICE = {
+    "Profile is not ros2": "; of MCAP files, only those of ROS 2 are read",
+    "KeyError: 'protobuf'": "; messages in protobuf are not read, only ROS's own",
+    "KeyError: 'json": "; messages in JSON are not read, only ROS's own",
     "end magic is invalid": "; its end is missing, as after a crash: `mcap recover` repairs it",
     "Unindexed MCAP messages": "; `mcap recover` writes an index",
 }

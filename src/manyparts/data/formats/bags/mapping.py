@@ -202,10 +202,10 @@ def _texts(value: Any, where: str, expected: str) -> list[str]:
     return value
 
 
-def _require_keys(values: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+def _require_keys(values: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
     for key in values:
-        if key not in known:
-            raise UserError(f"{where} has an unknown entry {key!r}; {closest(str(key), known)}")
+        if key not in allowed:
+            raise UserError(f"{where} has an unknown entry {key!r}; {closest(str(key), allowed)}")
 
 
 def _first_double(names: Iterable[str]) -> str:

@@ -136,14 +136,14 @@ class RecordingReader:
                 )
             chosen = [joints.index(joint) for joint in source.names]
             values, names = values[chosen], [names[index] for index in chosen]
-        known = self._names.setdefault(source, names)
-        if names == known:
+        expected = self._names.setdefault(source, names)
+        if names == expected:
             return values
-        if sorted(names) == sorted(known) and len(set(names)) == len(names):
-            return values[[names.index(name) for name in known]]
+        if sorted(names) == sorted(expected) and len(set(names)) == len(names):
+            return values[[names.index(name) for name in expected]]
         raise UserError(
             f"it holds {first_of(names, _MAX_SHOWN)}; the first one holds "
-            f"{first_of(known, _MAX_SHOWN)}" + ('; choose joints with "names"' if joints else "")
+            f"{first_of(expected, _MAX_SHOWN)}" + ('; choose joints with "names"' if joints else "")
         )
 
     def _rows(self, topics: Mapping[str, _Topic], bag: Path) -> Rows:

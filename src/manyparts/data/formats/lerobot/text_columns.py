@@ -143,13 +143,13 @@ class LanguageColumn:
         slack = _TOLERANCE * rows.seconds_per_frame
         texts: list[str | None] = []
         for row, entries in enumerate(_values(rows, _PERSISTENT)):
-            begun = [
+            started = [
                 (time, text)
                 for time, text in _subtasks_with_times(entries, row)
                 if time <= rows.stamps[row] + slack
             ]
-            latest = max((time for time, _ in begun), default=0.0)
-            last = {text for time, text in begun if time == latest}
+            latest = max((time for time, _ in started), default=0.0)
+            last = {text for time, text in started if time == latest}
             if len(last) > 1:
                 raise UserError(f"row {row} has several subtasks from {latest:g} s on")
             texts.append(next(iter(last), None))
@@ -197,12 +197,12 @@ def _text(value: Any) -> str | None:
 
 def _subtasks_with_times(entries: Any, row: int) -> list[tuple[float, str | None]]:
     """The subtasks of a row's language, each with the time that it begins at."""
-    found: list[tuple[float, str | None]] = []
+    timed: list[tuple[float, str | None]] = []
     for entry in entries or ():
         if not isinstance(entry, Mapping) or entry.get("style") != _SUBTASK:
             continue
         time = entry.get("timestamp")
         if not isinstance(time, int | float) or not np.isfinite(time):
             raise UserError(f"row {row} has a subtask that begins at {time!r}; expected seconds")
-        found.append((float(time), _text(entry.get("content"))))
-    return found
+        timed.append((float(time), _text(entry.get("content"))))
+    return timed

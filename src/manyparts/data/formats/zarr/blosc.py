@@ -150,8 +150,8 @@ def _fits(codec: pa.Codec, content: bytes, size: int) -> bool:
 def _snappy_length(content: bytes) -> int:
     """The length that Snappy data begin with, as a number of 7 bits a byte."""
     length = 0
-    for place, octet in enumerate(content[:5]):
-        length |= (octet & 0x7F) << (7 * place)
+    for number, octet in enumerate(content[:5]):
+        length |= (octet & 0x7F) << (7 * number)
         if octet < 0x80:
             return length
     raise ValueError("Snappy data without a length")

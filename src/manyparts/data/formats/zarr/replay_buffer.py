@@ -75,10 +75,10 @@ class ReplayBufferReader:
             self._videos = ReplayVideos(store.parent / VIDEOS)
             path = store.parent
         self.path, self._store = path, open_store(store)
-        found, faults = open_arrays(self._store)
-        self._spans = _spans(found, faults, store)
+        stored, faults = open_arrays(self._store)
+        self._spans = _spans(stored, faults, store)
         rows = self._spans[-1][1]
-        self._arrays, left_out, notes = _with_rows(found, faults, rows)
+        self._arrays, left_out, notes = _with_rows(stored, faults, rows)
         self._layout = find_layout(self._arrays, left_out, self._sample, store)
         if self._videos is not None and (why := self._why_no_videos()):
             notes.append(f"{VIDEOS}: {why}")
@@ -104,12 +104,11 @@ class ReplayBufferReader:
         name, _, _ = self._layout.plan.cameras[camera]
         array, first = self._arrays[name], self._spans[index][0]
         where = f"{self._store.path}: episode {self._number(index)}: {name}: its images"
-        depth = array.layout.chunks[0]
-        parts = []
-        for chunk in np.unique((first + rows) // depth).tolist():
-            wanted = (first + rows)[(first + rows) // depth == chunk]
-            begin = int(wanted[0])
-            read = array.rows(begin, int(wanted[-1]) + 1)[wanted - begin]
+        wanted, parts = first + rows, []
+        of_next_chunk = np.flatnonzero(np.diff(wanted // array.layout.chunks[0])) + 1
+        for of_chunk in np.split(wanted, of_next_chunk):
+            begin, end = int(of_chunk[0]), int(of_chunk[-1]) + 1
+            read = array.rows(begin, end)[of_chunk - begin]
             parts.append(as_pixels(read, self._layout.scales.get(name), where))
         return np.concatenate(parts)
 
@@ -260,19 +259,19 @@ class ReplayBufferReader:
 
 
 def _spans(
-    found: Mapping[str, ZarrArray], faults: Mapping[str, str], store: Path
+    stored: Mapping[str, ZarrArray], faults: Mapping[str, str], store: Path
 ) -> list[tuple[int, int]]:
     """The first row of each episode, and the row after its last one."""
     if _ENDS in faults:
         raise UserError(f"{store}: {_ENDS}: {faults[_ENDS]}")
-    if _ENDS not in found:
-        shown = ", ".join(list(found)[:5]) or "no arrays"
+    if _ENDS not in stored:
+        shown = ", ".join(list(stored)[:5]) or "no arrays"
         raise UnsupportedFormatError(
             f"{store} is a zarr store without {_ENDS}, so that nothing says where episodes end; "
             f"it has {shown}",
             "write it as Diffusion Policy's ReplayBuffer does, or convert it to a LeRobotDataset",
         )
-    array = found[_ENDS]
+    array = stored[_ENDS]
     if array.dtype.kind not in "iu" or len(array.shape) != 1:
         raise UserError(f"{store}: {_ENDS} is {array.dtype} {array.shape}; expected integers (n,)")
     if not 0 < array.length <= _MAX_EPISODES:
@@ -293,14 +292,14 @@ def _spans(
 
 
 def _with_rows(
-    found: Mapping[str, ZarrArray], faults: Mapping[str, str], rows: int
+    stored: Mapping[str, ZarrArray], faults: Mapping[str, str], rows: int
 ) -> tuple[dict[str, ZarrArray], dict[str, str], list[str]]:
     """The arrays of data/ that have all rows, by their names there; why others are not read; and
     notes for users."""
     kept: dict[str, ZarrArray] = {}
     left_out: dict[str, str] = {}
     longer: list[str] = []
-    for name, array in found.items():
+    for name, array in stored.items():
         short = name.removeprefix(_DATA)
         if not name.startswith(_DATA):
             if name != _ENDS:

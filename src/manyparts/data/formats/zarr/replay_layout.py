@@ -57,12 +57,12 @@ class ReplayLayout:
 
 
 def find_layout(
-    found: Mapping[str, ZarrArray], faults: Mapping[str, str], sample: Sample, where: object
+    stored: Mapping[str, ZarrArray], faults: Mapping[str, str], sample: Sample, where: object
 ) -> ReplayLayout:
     """Decide how the arrays are read.
 
     Args:
-        found: the arrays with a row per step.
+        stored: the arrays with a row per step.
         faults: why others are not read.
         sample: reads some episodes of an array.
         where: the store, for errors.
@@ -70,30 +70,30 @@ def find_layout(
     Raises:
         UserError: there is no action.
     """
-    actions, follow = _actions(found, faults, where)
-    times = next((name for name in _TIMES if name in found and _is_one_number(found[name])), None)
-    texts = tuple(name for name in instruction_names(found) if found[name].dtype.kind in "SU")
+    actions, follow = _actions(stored, faults, where)
+    times = next((name for name in _TIMES if name in stored and _is_one_number(stored[name])), None)
+    texts = tuple(name for name in instruction_names(stored) if stored[name].dtype.kind in "SU")
     per_step: dict[str, str] = {}
     for column, names in _PER_STEP.items():
-        if present := [name for name in names if name in found and _is_one_number(found[name])]:
+        if present := [name for name in names if name in stored and _is_one_number(stored[name])]:
             per_step[column] = present[0]
     used = {*per_step.values(), *texts, times, *(() if follow else actions)}
     left_out = dict(faults)
     infos: dict[str, ArrayInfo] = {}
     scales: dict[str, float] = {}
-    for name in (name for name in found if name not in used):
-        if why := _why_not_observed(name, found[name], sample):
+    for name in (name for name in stored if name not in used):
+        if why := _why_not_observed(name, stored[name], sample):
             left_out[name] = why
             continue
-        infos[name] = ArrayInfo(found[name].shape[1:], found[name].dtype)
-        if _is_float_image(found[name]):
-            scale = _scale_of(found[name])
+        infos[name] = ArrayInfo(stored[name].shape[1:], stored[name].dtype)
+        if _is_float_image(stored[name]):
+            scale = _scale_of(stored[name])
             if isinstance(scale, str):
                 left_out[name] = scale
                 del infos[name]
             else:
                 scales[name] = scale
-                infos[name] = ArrayInfo(found[name].shape[1:], np.dtype(np.uint8))
+                infos[name] = ArrayInfo(stored[name].shape[1:], np.dtype(np.uint8))
     plan = arrays.plan(infos, left_out, sample)
     cameras = {name for name, _, _ in plan.cameras.values()}
     scales = {name: scale for name, scale in scales.items() if name in cameras}
@@ -130,26 +130,26 @@ def as_pixels(values: np.ndarray, scale: float | None, where: str) -> np.ndarray
 
 
 def _actions(
-    found: Mapping[str, ZarrArray], faults: Mapping[str, str], where: object
+    stored: Mapping[str, ZarrArray], faults: Mapping[str, str], where: object
 ) -> tuple[tuple[str, ...], bool]:
     """The arrays of the action, and whether it is what they hold in the next row."""
     for name in _ACTIONS:
         if name in faults:
             raise UserError(f"{where}: {name}: {faults[name]}")
-        if name in found:
-            array = found[name]
+        if name in stored:
+            array = stored[name]
             if array.dtype.kind not in NUMBERS or len(array.shape) > 2:
                 shape = ", ".join(map(str, ("T", *array.shape[1:])))
                 raise UserError(
                     f"{where}: {name} is {array.dtype} ({shape}); expected numbers (T, a)"
                 )
             return (name,), False
-    poses = [name for name in sorted(found) if _UMI_POSE.fullmatch(name)]
-    poses = [name for name in poses if found[name].dtype.kind == "f"]
+    poses = [name for name in sorted(stored) if _UMI_POSE.fullmatch(name)]
+    poses = [name for name in poses if stored[name].dtype.kind == "f"]
     if not any(name.endswith("_eef_pos") for name in poses):
         raise UserError(
             f"{where} has no array named {' or '.join(_ACTIONS)}, nor UMI's robot0_eef_pos; "
-            f"it has {', '.join(list(found)[:5]) or 'nothing'}"
+            f"it has {', '.join(list(stored)[:5]) or 'nothing'}"
         )
     if torn := [name for name in faults if _UMI_POSE.fullmatch(name)]:
         raise UserError(f"{where}: {torn[0]}: {faults[torn[0]]}")

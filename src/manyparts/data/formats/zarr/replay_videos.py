@@ -32,14 +32,16 @@ class ReplayVideos:
             folder: the folder `videos`.
         """
         self.folder = folder
-        first = min(self._episodes(), default=0)
-        self.cameras = sorted(file.stem for file in (folder / str(first)).glob("[!.]*.mp4"))
+        folders = [child for child in folder.iterdir() if child.is_dir()]
+        self._folders = {int(each.name): each for each in folders if each.name.isdecimal()}
+        files = [file for each in self._folders.values() for file in each.glob("[!.]*.mp4")]
+        self.cameras = sorted({file.stem for file in files})
         self._timelines: dict[Path, Timeline] = {}
 
     def size(self, camera: str) -> tuple[int, int]:
         """(height, width) of a camera's first video. Raises UserError if it is torn."""
-        first = min(self._episodes())
-        return self._timeline(self._file(first, camera)).pixels.size
+        files = (self._file(episode, camera) for episode in sorted(self._folders))
+        return self._timeline(next(file for file in files if file.is_file())).pixels.size
 
     def files(self, episode: int) -> list[Path]:
         """The videos of an episode. Raises UserError if one is missing."""
@@ -55,7 +57,7 @@ class ReplayVideos:
         Args:
             episodes: the number of episodes.
         """
-        more = sum(number >= episodes for number in self._episodes())
+        more = sum(number >= episodes for number in self._folders)
         return [f"{VIDEOS} has {counted(more, 'episode')} more than the rows"] if more else []
 
     def require(self, episode: int, stamps: np.ndarray) -> None:
@@ -103,12 +105,9 @@ class ReplayVideos:
             )
         return np.minimum(numbers, len(seconds) - 1)
 
-    def _episodes(self) -> list[int]:
-        folders = (child for child in self.folder.iterdir() if child.is_dir())
-        return sorted(int(folder.name) for folder in folders if folder.name.isdecimal())
-
     def _file(self, episode: int, camera: str) -> Path:
-        return self.folder / str(episode) / f"{camera}.mp4"
+        folder = self._folders.get(episode, self.folder / str(episode))
+        return folder / f"{camera}.mp4"
 
     def _timeline(self, file: Path) -> Timeline:
         timeline = self._timelines.get(file)
