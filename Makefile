@@ -10,6 +10,8 @@
 #                  a broken link is an error
 PYTHON ?= python3
 EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,dev
+# Suites of other projects' environments, which only slow tests need.
+OTHERS ?= pusht,aloha,fetch,minigrid,panda,ogbench
 
 BIN := .venv/bin
 # The interpreter itself, also where PYTHON lives in a virtual environment, and its version.
@@ -52,7 +54,7 @@ test-slow: setup
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
 	@scripts/peers/install.sh $(INTERPRETER)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun,wandb]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),$(OTHERS),rerun,wandb]'
 	$(PYTEST) -m slow
 
 # A failed test leaves the figure as it was: the run ends before the last line.

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "render": "frames per second of this renderer, against Meta-World's own, 64 px, one core",
     "collect": "frames per second of collection on all cores, against the simulator's own images",
     "windows": "windows drawn per second, against those that a training step consumes",
+    "view": "training steps on 480x640 images through a view, against images of 64 px",
     "windows-peers": "windows per second, against the loaders of LeRobot, robomimic and Minari",
     "windows-scale": "windows per second and memory from 1M frames, against from 10 thousand",
     "open-formats": "seconds to open 1000 episodes of other formats, against plain reading",

@@ -33,6 +33,7 @@ ON_TWO_CORES = ("dualmind-laptop", "embodiments-laptop", "representations-laptop
 ON_TWO_CORES += ("dynamics-specialist-laptop", "dynamics-generalist-laptop")
 # Fields that change neither what is computed in a step nor how many steps there are.
 IGNORED = {
+    "new_embodiment",
     "seed",
     "processes",
     "sharding",

@@ -42,9 +42,10 @@ manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
 ```
 
 A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as
-`metaworld/mt10`. Every task has a scripted or planning expert, an instruction, and paraphrases of
-it. The images are `env.render()` of the episode with seed 0: its first step, or in the kitchen and
-in navigation its last under the expert.
+`metaworld/mt10`. Every task has an instruction and paraphrases of it, or its episodes bring one
+each. Tasks have a scripted or planning expert where nothing else is said. The images are
+`env.render()` of the episode with seed 0: its first step, or in the kitchen and in navigation its
+last under the expert.
 """
 
 
@@ -110,6 +111,9 @@ def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> It
     described = [facts[name] for name in _full(suite, suite.shown) if name in facts]
     if described:
         yield f"The first task: {described[0]}."
+    if without := suite.declared.without_expert:
+        names = ", ".join(code(f"{suite.name}/{task}") for task in without)
+        yield f"Without an expert, so that you record with `--policy random` or a run's: {names}."
     if suite.declared.splits:
         rows = [
             (code(f"{suite.name}/{name}"), str(len(tasks)))

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 
 stamp=".venv-dreamer/ready-$(cksum <scripts/peers/dreamer.txt | cut -d' ' -f1)"
 [ -f "$stamp" ] && exit 0
-echo "installing sheeprl into .venv-dreamer (1.2 GB)" >&2
+echo "installing sheeprl into .venv-dreamer (1.5 GB)" >&2
 rm -rf .venv-dreamer
 "${1:-python3}" -m venv .venv-dreamer
 .venv-dreamer/bin/python -m pip install -q -c scripts/peers/dreamer.txt torch==2.13.0

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from manyparts.core.records import Batch, Demonstration, Episode, Loss, Observation, Prompt
     from manyparts.core.spec import ActionContract, Spec, TaskEntry
     from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+    from manyparts.embodiment.views.view import View
     from manyparts.envs.base import EnvConfig, Environment
-    from manyparts.envs.registry import make
+    from manyparts.envs.cameras import FreeCamera
+    from manyparts.envs.gym.guess import declare
+    from manyparts.envs.gym.suite import gym_suite
+    from manyparts.envs.gym.task import GymTask
+    from manyparts.envs.registry import make, register_suite
     from manyparts.evaluation.prediction.forecast import Forecast
     from manyparts.evaluation.prediction.open_loop import open_loop
     from manyparts.evaluation.protocol import evaluate, evaluate_reference
@@ -37,8 +42,13 @@ _MODULES = {
     "core.records": ("Batch", "Demonstration", "Episode", "Loss", "Observation", "Prompt"),
     "core.spec": ("ActionContract", "Spec", "TaskEntry"),
     "data.dataset": ("DatasetWriter", "EpisodeDataset", "append"),
+    "embodiment.views.view": ("View",),
     "envs.base": ("EnvConfig", "Environment"),
-    "envs.registry": ("make",),
+    "envs.cameras": ("FreeCamera",),
+    "envs.gym.guess": ("declare",),
+    "envs.gym.suite": ("gym_suite",),
+    "envs.gym.task": ("GymTask",),
+    "envs.registry": ("make", "register_suite"),
     "evaluation.prediction.forecast": ("Forecast",),
     "evaluation.prediction.open_loop": ("open_loop",),
     "evaluation.protocol": ("evaluate", "evaluate_reference"),

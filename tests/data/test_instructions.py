@@ -44,13 +44,15 @@ def test_any_short_instruction_keeps_tokens(instruction: str) -> None:
         )
 
 
-LATER_TASKS = ("pointmass/reach-ledge",)  # no agent from before the hash knows them
+# No agent from before the hash knows them.
+LATER_TASKS = ("pointmass/reach-ledge",)
+LATER_SUITES = {"pusht", "aloha", "fetch", "minigrid", "panda", "ogbench"}
 
 
 def test_all_instructions_keep_their_tokens() -> None:
     whole = hashlib.sha256()
-    for suite in registry.suite_names():
-        declared = registry._suite(suite)
+    for suite in sorted({*registry.suite_names()} - LATER_SUITES):
+        declared = registry.suite_named(suite)
         for name in declared.tasks:
             if f"{suite}/{name}" in LATER_TASKS:
                 continue

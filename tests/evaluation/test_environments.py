@@ -37,7 +37,7 @@ from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.random import RandomAgent
 from manyparts.envs.base import Split
 from manyparts.envs.goals import episode_generator
-from manyparts.evaluation.in_process import environments_by_task
+from manyparts.evaluation.own_environments import environments_by_task
 
 SAY = "slide to the mark"
 SLIDER = Spec(

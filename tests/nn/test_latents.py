@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributions
 
-from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent
+from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent, sample
 
 FAMILIES: dict[str, Latent] = {
     "gaussian": GaussianLatent(6),
@@ -64,3 +64,18 @@ def test_gradients_pass_through_draws(latent: Latent) -> None:
 def test_no_category_is_impossible() -> None:
     logits = torch.tensor([[100.0, 0.0, 0.0, 0.0]])
     assert CategoricalLatent(1, 4, uniform=0.04).distribution(logits).exp().min() >= 0.0099
+
+
+@every_family
+@pytest.mark.parametrize("seed", [None, 4])
+def test_samples_are_draws_with_their_gradient(latent: Latent, seed: int | None) -> None:
+    outputs = torch.randn(5, latent.outputs, dtype=torch.double, requires_grad=True)
+    results = []
+    for function in (
+        lambda generator: sample(latent, outputs, generator),
+        lambda generator: latent.draw(latent.distribution(outputs), generator),
+    ):
+        drawn = function(None if seed is None else torch.Generator().manual_seed(seed))
+        weights = torch.arange(latent.width, dtype=torch.double)
+        results.append((drawn, *torch.autograd.grad((drawn * weights).sum(), outputs)))
+    torch.testing.assert_close(*results)

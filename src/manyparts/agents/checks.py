@@ -66,6 +66,30 @@ def pixels_of(pixels: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def numbers_of(observation: Any, dimension: int) -> np.ndarray:
+    """Return the state in an observation as it is, (s,).
+
+    Args:
+        observation: Of `act`, unchecked.
+        dimension: How many numbers it has to have.
+
+    Raises:
+        UserError: The state has another shape or type, or a number is not finite.
+    """
+    state = _array(_entry(observation, "state"), "state")
+    if state.shape != (dimension,) or state.dtype.kind not in "fiub":
+        raise UserError(
+            f"observation has a state of {state.dtype} {state.shape}; this agent was trained on "
+            f"numbers ({dimension},)"
+        )
+    if not np.isfinite(state).all():
+        number = int(np.flatnonzero(~np.isfinite(state))[0])
+        raise UserError(
+            f"observation: number {number} of the state is {state[number]}; expected finite numbers"
+        )
+    return state
+
+
 def state_of(observation: Any, codec: Codec) -> np.ndarray:
     """Return an observation's state, normalised: float32 (s,).
 

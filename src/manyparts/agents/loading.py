@@ -17,6 +17,7 @@ from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
+from manyparts.agents.viewed import Unviewed, ViewedAgent
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
@@ -33,7 +34,7 @@ from manyparts.objectives.system import System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 
-LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent
+LearnedAgent = Unviewed | ViewedAgent
 """What `load` returns: an agent that acts with learned weights."""
 
 
@@ -70,7 +71,12 @@ def load(
     )
     agent = _agent(path, system.to(device), info, origin, objective)
     agent.origin = origin
-    return agent
+    learned = info.embodiments[embodiment_index(info, embodiment)]
+    if not learned.sources:
+        return agent
+    viewed = ViewedAgent(agent, learned)
+    viewed.origin = origin
+    return viewed
 
 
 def _agent(
@@ -79,7 +85,7 @@ def _agent(
     info: CheckpointInfo,
     origin: Origin,
     objective: StepValue | None,
-) -> LearnedAgent:
+) -> Unviewed:
     """Return the agent of the kind that fits the model."""
     require_fitting_planner(path, info, origin.planner, objective)
     if isinstance(system.model, LatentWorld):
@@ -296,7 +302,8 @@ def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
 
 def _module(agent: LearnedAgent) -> nn.Module:
     """Return what holds an agent's weights."""
-    if not isinstance(agent, MpcAgent):
-        return agent.system
-    assert isinstance(agent.model, nn.Module), type(agent.model)
-    return agent.model
+    inside = agent.agent if isinstance(agent, ViewedAgent) else agent
+    if not isinstance(inside, MpcAgent):
+        return inside.system
+    assert isinstance(inside.model, nn.Module), type(inside.model)
+    return inside.model

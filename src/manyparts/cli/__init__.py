@@ -12,7 +12,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from manyparts.core.errors import DatasetWarning, SurroundingsWarning, UserError, closest
+from manyparts.core.errors import (
+    DatasetWarning,
+    EnvironmentWarning,
+    SurroundingsWarning,
+    UserError,
+    closest,
+)
 from manyparts.core.naming import VERSION
 from manyparts.core.printing import say
 from manyparts.core.provenance import running_command
@@ -121,7 +127,7 @@ def _print_own_warnings_as_lines() -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, DatasetWarning | SurroundingsWarning):
+        if issubclass(category, DatasetWarning | EnvironmentWarning | SurroundingsWarning):
             say(f"warning: {' '.join(str(message).split())}", error=True)
         else:
             usual(message, category, *rest, **more)

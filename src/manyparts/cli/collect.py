@@ -1,11 +1,11 @@
-"""`manyparts collect`: record demonstrations of the scripted experts into a dataset."""
+"""`manyparts collect`: record demonstrations of experts, or another policy, into a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,30 +14,39 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, say
 from manyparts.envs.base import StateKind
 
+if TYPE_CHECKING:
+    from manyparts.agents.expert import Noise
+
 
 @dataclass(frozen=True)
 class Options:
-    """Record demonstrations of scripted experts into one dataset in the LeRobotDataset v3.0 layout.
+    """Record demonstrations of scripted experts, or episodes of another policy, into one dataset in
+    the LeRobotDataset v3.0 layout.
 
     The dataset depends on tasks, settings and seed, not on the number of workers. If the command is
     killed, call it again: it continues where it stopped.
     """
 
     tasks: Positional[Annotated[tuple[str, ...], arg(metavar="TASK ...")]]
-    """Tasks or splits, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows
-    all."""
+    """Tasks or splits, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows all.
+    gym:[MODULE:]ID is any Gymnasium environment by its id."""
 
     output: Path
     """Folder of the new dataset."""
 
     episodes: int = 50
-    """Successful episodes per task; --keep-failures adds failed ones."""
+    """Successful episodes per task; --keep-failures adds failed ones. Of another policy than
+    experts, or where success is unknown, episodes of any outcome."""
+
+    policy: str = "expert"
+    """Who acts: expert; random; or RUN, the folder of an agent, which acts at its best. Of the last
+    two, every episode is kept, and no noise is added."""
 
     image_size: int = 64
     """Height and width of the images, in pixels, from 8 to 2048."""
 
     cameras: tuple[str, ...] = ()
-    """Names of the cameras; if left out, the suite's default camera."""
+    """Names of the cameras; if left out, the suite's default camera; none for states alone."""
 
     goal: Literal["visible", "hidden"] = "visible"
     """Whether the goal is shown: its marker in images, its position in the state."""
@@ -95,7 +104,6 @@ def main(arguments: Sequence[str]) -> int:
             "missing TASK, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows "
             "all"
         )
-    from manyparts.agents.expert import Noise
     from manyparts.envs.base import EnvConfig
     from manyparts.rollout.collect import collect
 
@@ -112,14 +120,23 @@ def main(arguments: Sequence[str]) -> int:
             max_steps=options.max_steps,
             action_repeat=options.action_repeat,
         ),
-        noise=Noise(options.noise_fraction, options.noise_std, options.noise_correlation),
+        noise=_noise(options),
         seed=options.seed,
         workers=options.workers,
         images=options.images,
         keep_failures=options.keep_failures,
         steps_after_success=options.steps_after_success,
+        policy=options.policy,
         resume=True,
     )
     episodes = counted(dataset.num_episodes, "episode")
     say(f"{options.output}: {episodes}, {counted(dataset.num_frames, 'frame')}")
     return 0
+
+
+def _noise(options: Options) -> Noise | None:
+    """The noise of an expert; None for another policy, unless somebody asked for some."""
+    from manyparts.agents.expert import Noise
+
+    noise = Noise(options.noise_fraction, options.noise_std, options.noise_correlation)
+    return None if options.policy != "expert" and noise == Noise() else noise

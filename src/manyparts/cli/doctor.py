@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.suite_checks import SIMULATORS, check_suite
 from manyparts.core.errors import UserError
 from manyparts.core.extras import PackageError, install_command, load_package
 from manyparts.core.host.cores import allowed_cores, cores, cpu_quota
@@ -47,7 +48,13 @@ class Options:
     acting.
 
     Exit code 0 if the main job can run (Meta-World, both phases, evaluation with videos), else 1.
+    With --suite, 0 if all is as declared.
     """
+
+    suite: str | None = None
+    """Check instead the tasks of a suite, or one task: do its seeds reproduce, do its spaces hold
+    what it shows, does it say when it is solved. gym:[MODULE:]ID checks any Gymnasium
+    environment."""
 
     pace: bool = True
     """Measure how fast this machine simulates, acts and learns."""
@@ -79,6 +86,8 @@ class Check:
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts doctor`, and return its exit code."""
     options = parse(Options, arguments, command="doctor")
+    if options.suite is not None:
+        return check_suite(options.suite, as_json=options.json)
     checks = run_checks(pace=options.pace)
     if options.json:
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
@@ -343,10 +352,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "this folder": _folder,
     "caches": _caches,
     "processes": _processes,
-    "dm_control": _simulator("dm_control", "dmc", required=False),
-    "mujoco": _simulator("mujoco", "walkers", required=False),
-    "miniworld": _simulator("miniworld", "navigation", required=False),
-    "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
+    **{name: _simulator(name, extra, required=False) for name, extra in SIMULATORS.items()},
     "transformers": _loaded("transformers", "pretrained"),
     "tensorboard": _loaded("tensorboard", "track"),
     "wandb": _loaded("wandb", "wandb"),

@@ -36,13 +36,16 @@ class Options:
     and --output."""
 
     tasks: tuple[str, ...] = ()
-    """Tasks or splits, such as metaworld/mt10; if left out, the tasks the agent was trained on."""
+    """Tasks or splits, such as metaworld/mt10; if left out, the tasks the agent was trained on.
+    gym:[MODULE:]ID tries any Gymnasium environment, such as gym:gym_pusht/PushT-v0: what it shows
+    is guessed, and the guess is printed."""
 
     episodes: int = 20
     """Episodes per task, each with another goal."""
 
     videos: int = 0
-    """Number of successes, and as many failures, that are filmed per task."""
+    """Number of successes, and as many failures, that are filmed per task; where success is
+    unknown, of episodes."""
 
     workers: int | None = None
     """Simulator processes; if left out, one per core."""

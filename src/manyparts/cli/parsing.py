@@ -159,7 +159,7 @@ def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[tuple[s
     below = f"{prefix}{name}." if name else prefix
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from _flags_below(type(value), value, below)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from _flags_of(key.replace("_", "-"), Any, part, below)
     elif dataclasses.is_dataclass(plain := _without_marks(hint)) and isinstance(plain, type):

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.views import views_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import say
+from manyparts.embodiment.views.view import View
 
 if TYPE_CHECKING:
     from manyparts.training.config import TrainConfig
@@ -42,6 +44,13 @@ class Options:
     embodiment: tuple[str, ...] = ()
     """The robot's name, one for all datasets or one for each; if left out, the names in the
     datasets. Datasets without a name are of one robot if cameras, state and actions are equal."""
+
+    view_files: Annotated[tuple[Path, ...], tyro.conf.arg(name="view", metavar="FILE ...")] = ()
+    """JSON files that say what the model sees of the data, one for all datasets or one for each,
+    with the fields of the flags --view.* below."""
+
+    view: View = dataclasses.field(default_factory=View)
+    """What the model sees of the data, and what the agent then sees of its robot."""
 
     output: Path
     """The run's folder, for config, metrics and checkpoints."""
@@ -93,6 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         weights=options.weights,
         temperature=options.temperature,
         embodiment=options.embodiment,
+        view=views_of(options.view_files, options.view),
         output=options.output,
         start_from=options.start_from,
         resume=options.resume,

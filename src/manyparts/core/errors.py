@@ -27,6 +27,13 @@ class DatasetWarning(UserWarning):
         super().__init__(printable(text, keep="\n\t"))
 
 
+class EnvironmentWarning(UserWarning):
+    """A simulation does not keep to what it declares, such as its spaces or its seeds."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(text, keep="\n\t"))
+
+
 class SurroundingsWarning(UserWarning):
     """The machine, a folder or a package is unusual, so that a fallback is used."""
 

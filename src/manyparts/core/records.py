@@ -154,7 +154,7 @@ class Episode:
     reward: np.ndarray
     """float32 (T,), received after action t."""
     success: np.ndarray
-    """bool (T,), whether the task is solved after action t."""
+    """bool (T,), whether the task is solved after action t; False where nobody knows."""
     terminated: bool = False
     """Whether it ended for good after the last action, and was not only cut off."""
 

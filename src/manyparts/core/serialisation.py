@@ -51,17 +51,18 @@ def to_jsonable(value: Any, *, defaults: bool = True, former: bool = False) -> A
     raise TypeError(f"cannot write {type(value).__name__} to JSON")
 
 
-def from_jsonable(kind: Any, values: Any) -> Any:
+def from_jsonable(kind: Any, values: Any, where: str = "config") -> Any:
     """Read what `to_jsonable` wrote.
 
     Args:
         kind: The type to read: a dataclass, or a generic such as `tuple[int, ...]`.
         values: JSON values.
+        where: What they are, for the error.
 
     Raises:
         UserError: A value does not fit the type; the error names its key.
     """
-    return _read(kind, values, "config")
+    return _read(kind, values, where)
 
 
 def require_types(record: Any) -> None:

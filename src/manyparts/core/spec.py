@@ -137,11 +137,17 @@ class TaskEntry:
     """One task of a dataset."""
 
     name: str
-    """"suite/task"."""
+    """"suite/task"; "suite/task#INSTRUCTION" where each episode brings its own instruction, so that
+    an environment has several entries."""
     instruction: str
     """The text that asks for the task."""
     paraphrases: tuple[str, ...] = ()
     """Other texts that ask for it, which training uses, too."""
+
+    @property
+    def environment(self) -> str:
+        """The environment that the task is of: "suite/task"."""
+        return self.name.partition("#")[0]
 
 
 @dataclass(frozen=True)

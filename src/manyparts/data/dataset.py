@@ -25,6 +25,9 @@ from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.reader import Reader, Remote, TextReader
 from manyparts.data.locations import open_location
+from manyparts.data.viewed import ViewedReader, through
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
@@ -76,22 +79,30 @@ class EpisodeDataset:
         return html_table(repr(self), ("task", "instruction", "episodes", "frames"), rows)
 
     @classmethod
-    def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
+    def open(
+        cls,
+        location: str | Path | EpisodeDataset,
+        view: View | Mapping[str, Any] | str | Path | None = None,
+    ) -> EpisodeDataset:
         """Open a dataset of any format of docs/reference/other-formats.md, in place.
 
         Args:
             location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or
-                a dataset that is already open, which is returned as it is.
+                a dataset that is already open, which is returned as it is. Behind a path or id may
+                stand what the files do not say: "data/aloha@jpeg=rgb".
+            view: what to show of it: a `View`, its fields, or a JSON file with them; None: all.
 
         Returns:
             The dataset. A `DatasetWarning` names what is in its files and is not read.
 
         Raises:
-            UserError: naming the file that is missing, torn, or disagrees with another.
+            UserError: naming the file that is missing, torn, or disagrees with another; or the view
+                does not fit the data.
         """
         if isinstance(location, EpisodeDataset):
-            return location
+            return location if view is None else location.through(view)
         dataset = cls(open_location(location))
+        dataset = dataset if view is None else dataset.through(view)
         # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
             dataset.warn(str(location), stacklevel=3)
@@ -107,14 +118,60 @@ class EpisodeDataset:
         for text in self.reader.contents.warnings():
             warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
 
+    def through(self, view: View | Mapping[str, Any] | str | Path) -> EpisodeDataset:
+        """The same dataset through a view.
+
+        Args:
+            view: see `open`.
+
+        Raises:
+            UserError: the view does not fit the data, or they are seen through one already.
+        """
+        view = View.of(view)
+        if view == View():
+            return self
+        seen = EpisodeDataset(through(self.reader, view))
+        if self.spec != self.reader.contents.spec:
+            seen.spec = seen.spec.called_as(self.spec)
+        return seen
+
+    @property
+    def source(self) -> Source | None:
+        """The robot as the files have it, and the view of it; None without a view."""
+        return self.reader.source if isinstance(self.reader, ViewedReader) else None
+
+    @property
+    def view(self) -> View | None:
+        """The view through which it is seen, if there is one."""
+        return None if self.source is None else self.source.view
+
+    @property
+    def source_episodes(self) -> np.ndarray:
+        """int64 (num_episodes,), the episode in the files that each episode is, or is a part of."""
+        if isinstance(self.reader, ViewedReader):
+            return self.reader.source_episodes
+        return np.arange(self.num_episodes)
+
+    @property
+    def source_tasks(self) -> np.ndarray:
+        """int64, the task in the files of each episode there."""
+        if isinstance(self.reader, ViewedReader):
+            return self.reader.inner.contents.episode_task
+        return self.episode_task
+
     @property
     def location(self) -> str:
-        """The absolute path or URL, which `open` takes in any working directory."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+        """The absolute path or URL with its options, which `open` takes in any working
+        directory."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path.resolve()}{self.reader.contents.options}"
 
     def _url_or_path(self) -> str:
-        """The URL, or the path as it was typed."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path)
+        """The URL, or the path as it was typed, with its options."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path}{self.reader.contents.options}"
 
     @property
     def is_remote(self) -> bool:
@@ -123,6 +180,16 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The sha256, in hexadecimal, of the content and, where there are any, of the view and the
+        options behind the location."""
+        view = None if self.view is None else self.view.key
+        shown = [text for text in (self.reader.contents.options, view) if text]
+        if not shown:
+            return self.content
+        return hashlib.sha256(" ".join([self.content, *shown]).encode()).hexdigest()
+
+    @cached_property
+    def content(self) -> str:
         """The sha256, in hexadecimal, over names and contents of all files of the dataset."""
         total, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
         for file in sorted(self.reader.files()):
@@ -208,6 +275,11 @@ class EpisodeDataset:
     def has_rewards(self) -> bool:
         """Whether the first episode has rewards."""
         return bool(self.num_episodes) and REWARD in self.columns(0)
+
+    @cached_property
+    def knows_success(self) -> bool:
+        """Whether steps of the first episode say if the task is solved."""
+        return bool(self.num_episodes) and SUCCESS in self.columns(0)
 
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """One episode's rewards; zeros where the dataset has none.

@@ -22,6 +22,7 @@ SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")
 
 
 NO_CAMERA = "none"
+WITHOUT_EXPERT = "choices: --policy random, or --policy RUN with an agent's folder"
 StateKind = Literal["proprioception", "full", "shared"]
 
 
@@ -168,6 +169,12 @@ class Suite:
     shared_state: bool = False
     """Whether `EnvConfig(state="shared")` gives all its embodiments one layout of the state."""
 
+    without_expert: tuple[str, ...] = ()
+    """The tasks that have no scripted expert."""
+
+    own_instructions: tuple[str, ...] = ()
+    """The tasks of which each episode brings its own instruction."""
+
 
 class Environment(gymnasium.Env, ABC):
     """One task of a suite. An episode is a pure function of (task, split, seed) and the actions.
@@ -187,6 +194,12 @@ class Environment(gymnasium.Env, ABC):
 
     can_terminate: bool = False
     """Whether episodes of the task can terminate; then `_has_terminated` says when."""
+
+    knows_success: bool = True
+    """Whether steps say if the task is solved; if not, `success` in their info is None."""
+
+    reproduces: bool = True
+    """Whether a seed gives the same episode again."""
 
     def __init__(self, task: str, spec: Spec, *, split: Split, max_steps: int) -> None:
         """Set the spaces that follow from the spec.
@@ -249,8 +262,8 @@ class Environment(gymnasium.Env, ABC):
 
         Returns:
             reward, terminated (the episode ended for good), truncated (it reached `max_steps`) and
-            info, in which `success` is a bool. Of held actions, the sum of their rewards, and
-            whether any step succeeded.
+            info, in which `success` is a bool, or None where nobody knows. Of held actions, the sum
+            of their rewards, and whether any step succeeded.
 
         Raises:
             ValueError: the action has another shape or is not finite, or no episode has begun, or
@@ -276,15 +289,15 @@ class Environment(gymnasium.Env, ABC):
         self._elapsed += 1
         self._terminated = self._has_terminated()
         for _ in range(self.action_repeat - 1):
-            if self._terminated or self._elapsed >= self.horizon:
+            if self._terminated or self._is_cut():
                 break
             reward, success = self._advance(executed)
             total, succeeded = total + reward, succeeded or success
             self._elapsed += 1
             self._terminated = self._has_terminated()
         assert self.can_terminate or not self._terminated, f"{self.task} does not say it can"
-        truncated = self._elapsed >= self.horizon
-        return total, self._terminated, truncated, {"success": succeeded}
+        info = {"success": succeeded if self.knows_success else None}
+        return total, self._terminated, self._is_cut(), info
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -313,6 +326,10 @@ class Environment(gymnasium.Env, ABC):
         """Measures of the episode so far, by name, in addition to success and return."""
         return {}
 
+    def episode_instruction(self) -> str | None:
+        """The instruction of this episode; None where all of the task's have the same."""
+        return None
+
     def goal_image(self) -> np.ndarray | None:
         """An image of the goal, uint8 (h, w, 3) of the cameras' size.
 
@@ -338,12 +355,16 @@ class Environment(gymnasium.Env, ABC):
     def observe(self) -> Observation:
         """Observe the current scene; renders every camera."""
 
-    @abstractmethod
     def expert_action(self) -> np.ndarray:
         """What the scripted expert would do now: float32 (a,), within the contract's bounds.
 
-        It uses the simulator's true state, including a hidden goal.
+        It uses the simulator's true state, including a hidden goal. A task may have no expert; then
+        its suite names it in `without_expert`.
+
+        Raises:
+            UserError: The task has no expert.
         """
+        raise UserError(f"{self.task} has no expert; {WITHOUT_EXPERT}")
 
     @abstractmethod
     def render(self) -> np.ndarray:
@@ -360,6 +381,13 @@ class Environment(gymnasium.Env, ABC):
     def _has_terminated(self) -> bool:
         """Whether the last step ended the episode for good. Override it where `can_terminate`."""
         return False
+
+    def _has_truncated(self) -> bool:
+        """Whether the simulator itself cut the episode off before `max_steps`."""
+        return False
+
+    def _is_cut(self) -> bool:
+        return self.elapsed >= self.horizon or self._has_truncated()
 
 
 def observation_space(spec: Spec) -> gymnasium.spaces.Dict:

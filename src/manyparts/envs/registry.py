@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -14,9 +15,22 @@ from manyparts.core.arguments import explained, names_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
 from manyparts.core.printing import counted
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
+from manyparts.envs.base import (
+    WITHOUT_EXPERT,
+    EnvConfig,
+    Environment,
+    Instructions,
+    Split,
+    Suite,
+)
+from manyparts.envs.gym.guess import guess
+from manyparts.envs.gym.opening import PREFIX
+from manyparts.envs.gym.suite import suite_by_id
 
 _SHOWN_TASKS = 3  # in an error
+_ID = re.compile(r"-v\d+$")  # what ids of Gymnasium end with
+
+_registered: dict[str, Suite] = {}
 
 
 @explained(
@@ -31,7 +45,7 @@ def make(
     """Make the environment of a task such as "metaworld/reach".
 
     Args:
-        task: "suite/task".
+        task: "suite/task", or "gym:[MODULE:]ID" for a Gymnasium environment by its id.
         config: an `EnvConfig`, or a mapping of its fields such as an agent's `environment`.
         split: the split that goals are drawn from.
 
@@ -40,8 +54,8 @@ def make(
             renderer is missing.
     """
     config = EnvConfig.of(config)
-    suite, name = _suite_and_name(task)
-    declared = _suite(suite)
+    suite, name = suite_and_name(task)
+    declared = suite_named(suite)
     if name in declared.splits:
         raise UserError(
             f"{task} is a split of {len(declared.splits[name])} tasks; name one of them, or "
@@ -73,8 +87,9 @@ def expand(names: str | Sequence[str]) -> list[str]:
     """
     tasks: list[str] = []
     for full in names_of(names, "tasks"):
-        suite, name = _suite_and_name(full)
-        tasks += [f"{suite}/{task}" for task in _suite(suite).splits.get(name, (name,))]
+        suite, name = suite_and_name(full)
+        of_split = suite_named(suite).splits.get(name)
+        tasks += [full] if of_split is None else [f"{suite}/{task}" for task in of_split]
     return list(dict.fromkeys(tasks))
 
 
@@ -84,10 +99,41 @@ def instructions(task: str) -> Instructions:
     Raises:
         UserError: the task is unknown, or a split.
     """
-    suite, name = _suite_and_name(task)
-    if name in _suite(suite).splits:
+    suite, name = suite_and_name(task)
+    if name in suite_named(suite).splits:
         raise UserError(f"{task} is a split; name one of its tasks, which have their instructions")
-    return _suite(suite).instructions[name]
+    return suite_named(suite).instructions[name]
+
+
+def has_own_instructions(task: str) -> bool:
+    """Whether each episode of a task brings its own instruction.
+
+    Raises:
+        UserError: The task is unknown.
+    """
+    suite, name = suite_and_name(task)
+    return name in suite_named(suite).own_instructions
+
+
+def instruction_of(env: Environment, seed: int) -> str:
+    """The instruction of an episode: its own, or the task's.
+
+    Args:
+        env: The environment, in which the episode begins where it has its own.
+        seed: The episode's.
+
+    Raises:
+        UserError: Each episode has its own, and none can be begun again.
+    """
+    if not has_own_instructions(env.task):
+        return instructions(env.task).instruction
+    if not env.reproduces:
+        raise UserError(
+            f"each episode of {env.task} brings its own instruction, and its seeds do not "
+            "reproduce, so that no agent can be asked for it"
+        )
+    env.begin(seed)
+    return env.episode_instruction() or instructions(env.task).instruction
 
 
 def steps_after_success(tasks: Sequence[str]) -> int:
@@ -96,8 +142,8 @@ def steps_after_success(tasks: Sequence[str]) -> int:
     Raises:
         UserError: the tasks belong to suites with different defaults.
     """
-    suites = dict.fromkeys(_suite_and_name(task)[0] for task in tasks)
-    steps = {suite: _suite(suite).steps_after_success for suite in suites}
+    suites = dict.fromkeys(suite_and_name(task)[0] for task in tasks)
+    steps = {suite: suite_named(suite).steps_after_success for suite in suites}
     if len(set(steps.values())) != 1:
         raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
     return next(iter(steps.values()))
@@ -111,8 +157,8 @@ def one_task_per_embodiment(tasks: Sequence[str]) -> list[str]:
     suites: set[str] = set()
     chosen = []
     for task in tasks:
-        suite = _suite_and_name(task)[0]
-        if suite not in suites or _suite(suite).many_embodiments:
+        suite = suite_and_name(task)[0]
+        if suite not in suites or suite_named(suite).many_embodiments:
             chosen.append(task)
         suites.add(suite)
     return chosen
@@ -124,7 +170,7 @@ def listed(suite: str) -> dict[str, str]:
     Raises:
         UserError: the suite is unknown.
     """
-    declared = _suite(suite)
+    declared = suite_named(suite)
     tasks = {f"{suite}/{name}": declared.instructions[name].instruction for name in declared.tasks}
     return tasks | {
         f"{suite}/{name}": counted(len(of_split), "task")
@@ -132,14 +178,75 @@ def listed(suite: str) -> dict[str, str]:
     }
 
 
+def register_suite(name: str, suite: Suite) -> None:
+    """Add a suite under a name, for this process.
+
+    Processes that act are others: they know the suites in this package, and those that a plug-in
+    registers when it is loaded.
+
+    Args:
+        name: The suite's, of letters, digits and hyphens.
+        suite: The suite.
+
+    Raises:
+        UserError: A suite has this name already, or it is no name.
+    """
+    if not name.replace("-", "").isalnum():
+        raise UserError(f"suite is called {name!r}; expected letters, digits and hyphens")
+    if name in suite_names():
+        raise UserError(f"there is a suite {name!r} already; choose another name")
+    _registered[name] = suite
+    suite_names.cache_clear()
+
+
 @cache
 def suite_names() -> list[str]:
     """The names of all suites, sorted."""
     # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
     package = importlib.import_module("manyparts.envs.suites")
-    return sorted(
-        module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name
-    )
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return sorted([*(name for name in modules if "_" not in name), *_registered])
+
+
+def suite_of(task: str) -> str:
+    """The name of a task's suite. A task by an environment's id is a suite of its own.
+
+    Args:
+        task: "suite/task" or "gym:[MODULE:]ID".
+    """
+    return task if task.startswith(PREFIX) else task.partition("/")[0]
+
+
+def is_known(suite: str) -> bool:
+    """Whether there is a suite of this name; of a task by id, whether it may be one.
+
+    Args:
+        suite: The name, as `suite_of` returns it.
+    """
+    return suite.startswith(PREFIX) or suite in suite_names()
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of a name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name.startswith(PREFIX):
+        return suite_by_id(name)
+    if name in _registered:
+        return _registered[name]
+    if name not in suite_names():
+        raise UserError(f"unknown suite {name!r}; {closest(name, suite_names())}")
+    return importlib.import_module(f"manyparts.envs.suites.{name}").SUITE
+
+
+def require_expert(tasks: Sequence[str]) -> None:
+    """Raise UserError for the first task that has no scripted expert."""
+    for task in tasks:
+        suite, name = suite_and_name(task)
+        if name in suite_named(suite).without_expert:
+            raise UserError(f"{task} has no expert; {WITHOUT_EXPERT}")
 
 
 def versions(task: str) -> dict[str, str]:
@@ -151,40 +258,50 @@ def versions(task: str) -> dict[str, str]:
     Raises:
         UserError: the suite's simulator or a renderer is missing.
     """
-    suite = task.partition("/")[0]
+    suite = suite_of(task)
     _require_packages(suite)
-    declared = _suite(suite)
-    packages = {package: metadata.version(package) for package in declared.packages}
-    return {**packages, "renderer": declared.renderer()}
+    declared = suite_named(suite)
+    facts = {package: _version(package) for package in declared.packages}
+    if suite.startswith(PREFIX):  # a later version may guess something else
+        facts["declaration"] = guess(suite).facts
+    return {**facts, "renderer": declared.renderer()}
 
 
-def _suite_and_name(task: str) -> tuple[str, str]:
+def _version(package: str) -> str:
+    """A package's version; "unknown" for a module that belongs to no distribution."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def suite_and_name(task: str) -> tuple[str, str]:
     """The parts of "suite/task" or "suite/split", which must exist."""
     if not isinstance(task, str):
         raise UserError(f"task is {task!r}; expected a name, such as 'metaworld/reach'")
+    if task.startswith(PREFIX):
+        return task, task
     suite, _, name = task.partition("/")
     if suite not in suite_names():
-        raise UserError(f"unknown suite {suite!r} in {task!r}; {_suites_like(task)}")
-    listed_names = [*_suite(suite).tasks, *_suite(suite).splits]
+        by_id = f"; or gym:{task} for a Gymnasium environment" if _ID.search(task) else ""
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {_suites_like(task)}{by_id}")
+    listed_names = [*suite_named(suite).tasks, *suite_named(suite).splits]
     # A suite may have more tasks than it lists; the instructions know all of them.
-    if name not in listed_names and name not in _suite(suite).instructions:
+    if name not in listed_names and name not in suite_named(suite).instructions:
         raise UserError(f"unknown task {task!r}; {_nearest(task, suite, listed_names)}")
     return suite, name
 
 
-def _suite(name: str) -> Suite:
-    if name not in suite_names():
-        raise UserError(f"unknown suite {name!r}; {closest(name, suite_names())}")
-    return importlib.import_module(f"manyparts.envs.suites.{name}").SUITE
-
-
 def _require_packages(suite: str) -> None:
-    declared = _suite(suite)
+    declared = suite_named(suite)
     missing = [
         package for package in declared.packages if importlib.util.find_spec(package) is None
     ]
     if missing:
-        raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(declared.extra)}")
+        advice = "install them first"
+        if declared.extra:
+            advice = f"{install_command(declared.extra)} (the extra {declared.extra})"
+        raise UserError(f"{suite} needs {', '.join(missing)}: {advice}")
 
 
 def _suites_like(task: str) -> str:
@@ -195,7 +312,7 @@ def _suites_like(task: str) -> str:
         meant = [
             f"{other}/{task}"
             for other in suite_names()
-            if task in _suite(other).tasks or task in _suite(other).splits
+            if task in suite_named(other).tasks or task in suite_named(other).splits
         ]
         if meant:
             return f"did you mean {' or '.join(meant[:_SHOWN_TASKS])}?"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manyparts.agents.for_environment import learned_embodiment
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import first_of
 from manyparts.core.provenance import code_commit, package_versions
@@ -15,7 +16,7 @@ from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.episodes import EvaluationConfig, learned_embodiment
+from manyparts.evaluation.episodes import EvaluationConfig
 from manyparts.evaluation.prompt_kinds import is_instruction, kinds_for
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.configs import ControlTransformerConfig, ModelConfig
@@ -37,20 +38,20 @@ def trained_tasks(info: CheckpointInfo, run: object, embodiment: str | None = No
     names = []
     for each in info.embodiments:
         if embodiment in (None, each.spec.embodiment):
-            names += [task.name for task in each.tasks]
+            names += [task.environment for task in each.tasks]
     advice = "evaluate it in yours: evaluate(run, env=YOUR_ENVIRONMENT) in Python"
     if not names:
         raise UserError(
             f"{run} does not say which tasks it was trained on; name tasks, or {advice}"
         )
-    suites = dict.fromkeys(name.partition("/")[0] for name in names)
-    if unknown := [suite for suite in suites if suite not in registry.suite_names()]:
+    suites = dict.fromkeys(registry.suite_of(name) for name in names)
+    if unknown := [suite for suite in suites if not registry.is_known(suite)]:
         raise UserError(
             f"{run} was trained on data of your own: no suite here is called "
             f"{first_of(unknown, _SHOWN_SUITES)}, so there is no environment to evaluate in; "
             f"{advice}, or add the suite (CONTRIBUTING.md, 'An environment')"
         )
-    return names
+    return list(dict.fromkeys(names))
 
 
 def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
@@ -73,10 +74,10 @@ def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Env
     trained = {}
     for embodiment, config in zip(info.embodiments, configs, strict=True):
         for task in embodiment.tasks:
-            trained[task.name.partition("/")[0]] = config
+            trained[registry.suite_of(task.environment)] = config
     chosen = {}
     for task in tasks:
-        suite = task.partition("/")[0]
+        suite = registry.suite_of(task)
         if suite not in chosen and suite not in trained:
             with contextlib.closing(registry.make(task, configs[0])) as env:
                 learned_embodiment(info, env)
@@ -94,7 +95,7 @@ def conditions_of(
         tasks: names of the evaluated tasks, "suite/task".
         training_seed: the seed that the agent was trained with; None if it has none.
     """
-    suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
+    suites = dict.fromkeys(registry.suite_of(task) for task in tasks)
     simulators = {suite: registry.versions(suite) for suite in suites}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}

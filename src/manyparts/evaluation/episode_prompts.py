@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from manyparts.agents.expert import ExpertAgent
+from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Demonstration, Prompt
+from manyparts.core.spec import Spec
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.prompt_drawing import evenly_spaced
+from manyparts.embodiment.views.source import Source
 from manyparts.envs.base import EnvConfig, Environment, Instructions
-from manyparts.envs.registry import instructions
+from manyparts.envs.registry import (
+    has_own_instructions,
+    instruction_of,
+    instructions,
+    is_known,
+    suite_of,
+)
 from manyparts.evaluation.prompt_kinds import is_instruction
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import Step, rollout
@@ -34,6 +43,7 @@ def episode_prompt(
     window: WindowConfig,
     *,
     wording: Instructions | None = None,
+    seen_as: tuple[Source, Spec] | None = None,
 ) -> Prompt:
     """The prompt of one episode.
 
@@ -47,17 +57,16 @@ def episode_prompt(
         config: the settings of environments that show other scenes.
         window: the windows that the agent was trained on.
         wording: the task's instructions; None: those of its suite.
+        seen_as: how an agent with a view sees the robot, and what it sees.
     """
     if is_instruction(kind):
         return Prompt(kind)
     wording = instructions(task) if wording is None else wording
     prompt = Prompt()
     for part in kind.split("+"):
-        if part == "instruction":
-            prompt = replace(prompt, instruction=wording.instruction)
-        elif part == "held_out":
-            held_out = wording.held_out[index % len(wording.held_out)]
-            prompt = replace(prompt, instruction=held_out)
+        if part in ("instruction", "held_out"):
+            said = _said(part, task, index, seed, env, wording)
+            prompt = replace(prompt, instruction=said)
         elif part in ("goal_image", "half_goal_image"):
             scene = env if task == env.task else environment(task, config, env.split)
             goal = _goal(scene, seed)
@@ -68,11 +77,31 @@ def episode_prompt(
             scene = environment(task, config, "train")
             prompt = replace(prompt, goal=_goal(scene, derive_seed("other", seed)))
         elif part in ("demonstration", "watched"):
-            shown = _demonstration(task, config, window, derive_seed("demonstration", task, index))
+            steps = _demonstrated(task, config, derive_seed("demonstration", task, index))
+            spec = environment(task, config, "train").embodiment_spec
+            shown = _demonstration(steps, spec, window, seen_as)
             if part == "watched":
                 shown = replace(shown, action=None)
             prompt = replace(prompt, demonstration=shown)
     return prompt
+
+
+def _said(
+    part: str, task: str, index: int, seed: int, env: Environment, wording: Instructions
+) -> str:
+    """The instruction of an episode, or another wording of it."""
+    if is_known(suite_of(task)) and has_own_instructions(task):
+        if part == "instruction" and task == env.task:
+            return instruction_of(env, seed)
+        raise UserError(
+            f"each episode of {task} brings its own instruction, which has no other wording and "
+            "fits no other episode; choose other prompts"
+        )
+    if part == "instruction":
+        return wording.instruction
+    if not wording.held_out:
+        raise UserError(f"{task} has no held-out instructions; choose other prompts")
+    return wording.held_out[index % len(wording.held_out)]
 
 
 def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:
@@ -110,7 +139,7 @@ def _hide_half(images: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndar
 
 
 @lru_cache(maxsize=32)
-def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int) -> Demonstration:
+def _demonstrated(task: str, config: EnvConfig, seed: int) -> tuple[Step, ...]:
     """The expert in the scene of `seed` of the training split, which is never an evaluated
     scene."""
     env, steps = environment(task, config, "train"), list[Step]()
@@ -124,15 +153,31 @@ def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int
         observed=range(env.max_steps),
         steps_after_success=_LINGER_STEPS,
     )
-    chosen = evenly_spaced(np.array([len(steps)]), window.demonstration_frames)
-    observations = [steps[index].observation for index in chosen]
+    return tuple(steps)
+
+
+def _demonstration(
+    steps: Sequence[Step],
+    spec: Spec,
+    window: WindowConfig,
+    seen_as: tuple[Source, Spec] | None,
+) -> Demonstration:
+    """Frames of a demonstration, with the actions after each as the model sees them."""
+    every, contract = 1, spec.action
+    taken = np.stack([step.action for step in steps])
+    if seen_as is not None:
+        source, seen_spec = seen_as
+        every, contract = source.view.every, seen_spec.action
+        states = [step.observation["state"] for step in steps if step.observation is not None]
+        taken = source.actions(taken, np.stack(states))
+    chosen = evenly_spaced(np.array([len(taken)]), window.demonstration_frames)
+    observations = [steps[index * every].observation for index in chosen]
     images = {
         name: np.stack([seen["images"][name] for seen in observations if seen is not None])
-        for name in env.embodiment_spec.cameras
+        for name in spec.cameras
     }
-    contract = env.embodiment_spec.action
     # As in training, chunks that reach beyond the last action end in actions that do nothing.
     nothing = np.add(contract.low, contract.high, dtype=np.float32) / 2
-    actions = np.stack([*(step.action for step in steps), *[nothing] * (window.chunk - 1)])
+    actions = np.stack([*taken, *[nothing] * (window.chunk - 1)])
     # Row i holds the `chunk` actions from the chosen step i on: (frames, chunk, a).
     return Demonstration(images, actions[chosen[:, None] + np.arange(window.chunk)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,19 +11,17 @@ import numpy as np
 
 from manyparts.agents.base import Agent
 from manyparts.agents.expert import ExpertAgent
-from manyparts.agents.latent import LatentAgent
-from manyparts.agents.loading import LearnedAgent, load
-from manyparts.agents.planning import MpcAgent
+from manyparts.agents.for_environment import agent_for
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
+from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
-from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.registry import suite_of
 from manyparts.evaluation.attention import Attention
 from manyparts.evaluation.episode_prompts import episode_prompt
-from manyparts.evaluation.record import EpisodeRecord
-from manyparts.models.checkpoint import CheckpointInfo, load_info
+from manyparts.evaluation.record import EpisodeRecord, outcome_of
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
@@ -72,7 +69,7 @@ class EvaluationConfig:
 
     def environment(self, task: str) -> EnvConfig:
         """The settings of the environment of a task."""
-        return self.environments[task.partition("/")[0]]
+        return self.environments[suite_of(task)]
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,12 @@ def play(
     )
     if video is not None and camera is not None:
         path = video / video_name(result)
-        if isinstance(agent, PolicyAgent):
-            Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
+        learned = unviewed(agent)
+        if isinstance(learned, PolicyAgent):
+            seen = camera.seen
+            if isinstance(agent, ViewedAgent):
+                seen = [(step, agent.seen(observation)) for step, observation in seen]
+            Attention.of(learned, seen).save(path.with_suffix(".npz"))
         write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
         task=env.task,
@@ -177,25 +178,10 @@ def play(
     )
 
 
-def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
-    """The name of an environment's embodiment, as the agent learned it.
-
-    Args:
-        info: the agent's checkpoint.
-        env: the environment; only its embodiment is compared.
-
-    Raises:
-        UserError: the agent did not learn it; the message says what differs.
-    """
-    learned = EmbodimentSet(tuple(each.spec for each in info.trained))
-    index = learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
-    return learned.names[index]
-
-
 def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
-    """<task with / as _>/<success|failure>-<seed>.mp4; its `Attention` has the same name in
+    """<task with / as _>/<success|failure|unknown>-<seed>.mp4; its `Attention` has the same name in
     .npz."""
-    outcome = "success" if episode.success_any else "failure"
+    outcome = outcome_of(episode.success_any)
     return f"{episode.task.replace('/', '_')}/{outcome}-{episode.seed}.mp4"
 
 
@@ -229,56 +215,39 @@ class _Camera:
         self._steps_left -= 1
 
 
-def seeded(agent: Agent, seed: int) -> Agent:
-    """The agent for one episode: a planner draws its plans from a seed.
-
-    Args:
-        agent: any agent. One that is no planner is returned as it is.
-        seed: the episode's, see `episode_seed`.
-    """
-    draws = isinstance(agent, MpcAgent | LatentAgent)
-    return agent.with_seed(derive_seed("act", seed)) if draws else agent
-
-
 def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> Agent:
     """The agent of an evaluation, for this environment and the episode of this seed."""
     if config.agent == "expert":
         return ExpertAgent(env)
     if config.agent == "random":
         return RandomAgent(env.embodiment_spec, seed=derive_seed("act", seed))
-    checkpoint = Path(config.agent)
-    embodiment = learned_embodiment(_info(checkpoint), env)
-    agent = _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
-    return seeded(agent, seed)
+    return agent_for(
+        Path(config.agent),
+        env,
+        seed,
+        device=config.device,
+        precision=config.precision,
+        planner=config.planner,
+    )
 
 
 def _prompt(
     config: EvaluationConfig, job: EvaluationJob, agent: Agent, env: Environment, seed: int
 ) -> Prompt | None:
     """The episode's prompt; None for an agent that takes none."""
-    if not isinstance(agent, PolicyAgent) or not agent.prompted:
+    learned = unviewed(agent)
+    if not isinstance(learned, PolicyAgent) or not learned.prompted:
         return None
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
-    shown_in = task if task.partition("/")[0] in config.environments else job.task
+    shown_in = task if suite_of(task) in config.environments else job.task
     return episode_prompt(
-        config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window
+        config.prompts,
+        task,
+        job.index,
+        seed,
+        env,
+        config.environment(shown_in),
+        learned.window,
+        seen_as=seen_as(agent),
     )
-
-
-@lru_cache(maxsize=2)
-def _agent(
-    checkpoint: Path,
-    device: str,
-    precision: Precision,
-    embodiment: str,
-    planner: PlannerConfig | None,
-) -> LearnedAgent:
-    return load(
-        checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner
-    )
-
-
-@lru_cache(maxsize=1)
-def _info(checkpoint: Path) -> CheckpointInfo:
-    return load_info(checkpoint)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-
 from manyparts.agents.base import Agent
+from manyparts.agents.for_environment import learned_embodiment, seeded
 from manyparts.agents.loading import load, origin_of, require_fitting_planner
 from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.viewed import seen_as, unviewed
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.provenance import file_hash, package_versions
@@ -33,10 +33,9 @@ from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.episodes import (
     EvaluationJob,
     episode_seed,
-    learned_embodiment,
     play,
-    seeded,
 )
+from manyparts.evaluation.own_environments import environments_by_task
 from manyparts.evaluation.prompt_kinds import OTHER_SCENES, is_instruction
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
@@ -126,7 +125,9 @@ def evaluate_in_process(
         evaluated = _of_agent(run, environments, (device, precision, planner))
     wording = _wording(environments, evaluated, settings.prompts)
     conditions = _conditions(environments, evaluated, settings)
-    shows_attention = any(isinstance(each, PolicyAgent) for each in evaluated.agents.values())
+    shows_attention = any(
+        isinstance(unviewed(each), PolicyAgent) for each in evaluated.agents.values()
+    )
     work = Work(tuple(environments), settings.episodes, settings.videos, shows_attention)
 
     def run_jobs(next_job: NextJob) -> Generator[tuple[EvaluationJob, EpisodeRecord], None, None]:
@@ -141,49 +142,6 @@ def evaluate_in_process(
         if output is not None:
             result.save(folder)
     return result
-
-
-def environments_by_task(env: Any) -> dict[str, Environment]:
-    """The environments by their tasks, of one or of several.
-
-    Raises:
-        UserError: something else, none at all, or two of the same task.
-    """
-    environments: list[Any] = [env]
-    if isinstance(env, Iterable) and not isinstance(env, gymnasium.Env | str):
-        environments = list(env)
-    by_task: dict[str, Environment] = {}
-    for each in environments:
-        _require_environment(each)
-        if each.task in by_task:
-            raise UserError(f"env holds two environments of {each.task}; pass one for each task")
-        by_task[each.task] = each
-    if not by_task:
-        raise UserError("env is empty; pass an environment, or tasks by name")
-    return by_task
-
-
-def _require_environment(env: Any) -> None:
-    """Raises UserError for anything but an environment of this library, and says what to do."""
-    if isinstance(env, Environment):
-        return
-    if isinstance(env, str):
-        raise UserError(f"env is {env!r}; name tasks with tasks={env!r}, or pass make({env!r})")
-    if isinstance(env, gymnasium.Wrapper) and isinstance(env.unwrapped, Environment):
-        raise UserError(
-            f"env is wrapped in {type(env).__name__}, which hides what evaluation needs; pass "
-            "env.unwrapped"
-        )
-    advice = (
-        "expected a manyparts.Environment, as make() returns or a subclass of yours is. Any other "
-        "environment is evaluated by a loop of your own: agent.act(carry, observation, prompt, "
-        "explore=False), then env.step(action)"
-    )
-    if isinstance(env, gymnasium.Env):
-        raise UserError(
-            f"env is a {type(env).__name__} with observations {env.observation_space}; {advice}"
-        )
-    raise UserError(f"env is of type {type(env).__name__}; {advice}")
 
 
 def _loaded(
@@ -234,8 +192,11 @@ def _of_agent(
             "device, precision and planner are settings of load(); pass them there, or pass the "
             "run's folder instead of its agent"
         )
+    inside = EmbodimentSet((unviewed(agent).spec,))
     learned = EmbodimentSet((agent.spec,))
     for task, env in environments.items():
+        if not env.embodiment_spec.differences(inside.specs[0]):
+            continue
         learned.index(env.embodiment_spec, f"{task} has another embodiment than the agent")
     agents = dict.fromkeys(environments, agent)
     origin = getattr(agent, "origin", None)
@@ -295,7 +256,7 @@ def _instructions(task: str, info: CheckpointInfo | None) -> Instructions | None
 
 def _is_own(task: str) -> bool:
     """Whether a task is the caller's own rather than one of the library's."""
-    return task.partition("/")[0] not in registry.suite_names()
+    return not registry.is_known(registry.suite_of(task))
 
 
 def _run_episode(
@@ -328,14 +289,23 @@ def _prompt(
 ) -> Prompt | None:
     if not agent.prompted:
         return None
-    if not isinstance(agent, PolicyAgent):  # an agent of the caller's: it gets words alone
+    learned = unviewed(agent)
+    if not isinstance(learned, PolicyAgent):  # an agent of the caller's: it gets words alone
         if is_instruction(prompts) or wording is None:
             return Prompt(prompts)
         return Prompt(wording.instruction)
-    shown_as = EnvConfig.of(agent.environment)
+    shown_as = EnvConfig.of(learned.environment)
     words = wording or Instructions("", (), ())
     return episode_prompt(
-        prompts, job.task, job.index, seed, env, shown_as, agent.window, wording=words
+        prompts,
+        job.task,
+        job.index,
+        seed,
+        env,
+        shown_as,
+        learned.window,
+        wording=words,
+        seen_as=seen_as(agent),
     )
 
 
@@ -360,7 +330,7 @@ def _conditions(
     """What decides an episode's outcome; the same values as of an evaluation by name where the
     environments are the library's."""
     training = {} if evaluated.info is None else evaluated.info.provenance
-    suites = {task.partition("/")[0] for task in environments if not _is_own(task)}
+    suites = {registry.suite_of(task) for task in environments if not _is_own(task)}
     simulators = {suite: registry.versions(suite) for suite in sorted(suites)}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     planned = {} if evaluated.planner is None else {"planner": to_jsonable(evaluated.planner)}

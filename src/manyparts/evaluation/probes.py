@@ -19,6 +19,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.embodiment.codec import Codec
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.viewed_data import as_learned
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
@@ -57,7 +58,7 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     Raises:
         UserError: the run is not of a representation, or the dataset is too small or does not fit.
     """
-    dataset = EpisodeDataset.open(data)
+    dataset = as_learned(data, run)
     system, codec = _system(run, dataset)
     if dataset.num_episodes < 5:
         raise UserError(f"{data} has {dataset.num_episodes} episodes; probes need at least 5")
@@ -93,7 +94,7 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
         UserError: the run has no policy over a representation or does not fit the dataset, or no
             action varies.
     """
-    dataset = EpisodeDataset.open(data)
+    dataset = as_learned(data, run)
     system, codec = _system(run, dataset)
     policy = None
     if "behaviour_cloning" in system.objectives:
@@ -185,7 +186,7 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
     goals: dict[int, np.ndarray] = {}
     for number, task in enumerate(dataset.tasks):
         try:
-            env = registry.make(task.name, from_jsonable(EnvConfig, dataset.environment))
+            env = registry.make(task.environment, from_jsonable(EnvConfig, dataset.environment))
         except UserError:  # a suite that is not installed, or no suite of this library
             return None
         with closing(env):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from manyparts.core.errors import UserError
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.sampling.config import WindowConfig
@@ -15,6 +16,7 @@ from manyparts.evaluation.conditions import trained_tasks
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
 from manyparts.evaluation.protocol import evaluate
+from manyparts.evaluation.record import UNKNOWN
 from manyparts.evaluation.results import Result
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import resolve, results_folder
@@ -55,7 +57,7 @@ def study_prompts(
     folder = results_folder(run, "prompts")
 
     def evaluated(name: str, prompts: Prompts, prompt_task: str | None = None) -> Result:
-        return evaluate(
+        result = evaluate(
             run,
             tasks=chosen,
             episodes=episodes,
@@ -68,6 +70,12 @@ def study_prompts(
             output=folder / name.replace("/", "-"),
             overwrite=overwrite,
         )
+        if result.known != result.tasks:
+            unknown = next(task for task in result.tasks if task not in result.known)
+            raise UserError(
+                f"success of {unknown} is {UNKNOWN}, so nothing says how far it follows the prompt"
+            )
+        return result
 
     kinds = {
         kind: evaluated(kind, kind).aggregate["success_any"]

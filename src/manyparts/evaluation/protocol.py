@@ -20,6 +20,7 @@ from manyparts.core.provenance import file_hash
 from manyparts.core.records import Precision, Prompt
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.gym.preflight import preflight
 from manyparts.evaluation.conditions import (
     conditions_of,
     environments_of,
@@ -130,6 +131,7 @@ def evaluate(
     require_fitting_planner(origin.run, info, origin.planner)
     chosen = _unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
+    preflight(chosen)
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
     config = EvaluationConfig(
@@ -181,12 +183,15 @@ def evaluate_reference(
     if agent not in REFERENCES:
         raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
     chosen = _unique(registry.expand(tasks))
+    if agent == "expert":
+        registry.require_expert(chosen)
+    preflight(chosen)
     settings = EnvConfig.of(environment or EnvConfig())
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)
     config = EvaluationConfig(
         agent=agent,
-        environments={task.partition("/")[0]: settings for task in chosen},
+        environments={registry.suite_of(task): settings for task in chosen},
         seed=seed,
         split=split,
         prompts="instruction",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,8 @@ from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today, value_of_
 from manyparts.core.printing import counted, first_of, html_table
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.record import UNKNOWN, EpisodeRecord
+from manyparts.evaluation.result_cells import cells_of, plain
 from manyparts.evaluation.statistics import (
     Difference,
     Interval,
@@ -35,6 +36,7 @@ RESULTS = "results.json"
 EVALUATION = "evaluation"  # the usual folder of results in a run's folder
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
+_WITHOUT_SUCCESS = ("return", "length")
 _NAMED = 5  # tasks that a message names
 
 # Provenance that must be equal in two results, so that their difference is one of the agents.
@@ -69,7 +71,10 @@ class Result:
     def __repr__(self) -> str:
         tasks = counted(len(self.tasks), "task")
         episodes = counted(len(self.episodes), "episode")
-        success = f": success {bounded(self.aggregate['success_any'])}" if self.episodes else ""
+        success = ""
+        if self.episodes:
+            known = self.aggregate.get("success_any")
+            success = f": success {UNKNOWN if known is None else bounded(known)}"
         return f"Result({tasks}, {episodes}{success})"
 
     def _repr_html_(self) -> str:
@@ -84,14 +89,29 @@ class Result:
             tasks.
         """
         heads = ("task", "success", "at the end", *self.metrics, "return", "steps")
-        rows = [(task, *_cells(measures, self.metrics)) for task, measures in self.per_task.items()]
-        mean = ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None
-        return heads, rows, mean
+        known = len(self.known)
+        wide = known < len(self.tasks)
+
+        def cells(measures: Mapping[str, Interval]) -> tuple[str, ...]:
+            return cells_of(measures, self.metrics, with_bounds=wide)
+
+        rows = [(task, *cells(measures)) for task, measures in self.per_task.items()]
+        if len(rows) < 2:
+            return heads, rows, None
+        _, success, *others = ("mean", *cells(self.aggregate))
+        remark = f" of {counted(known, 'task')}" if 0 < known < len(self.tasks) else ""
+        return heads, rows, ("mean", f"{success}{remark}", *others)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Full names of the tasks, in the order of their episodes."""
         return tuple(dict.fromkeys(episode.task for episode in self.episodes))
+
+    @cached_property
+    def known(self) -> tuple[str, ...]:
+        """The tasks that say when they are solved."""
+        unknown = {episode.task for episode in self.episodes if episode.success_any is None}
+        return tuple(task for task in self.tasks if task not in unknown)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -100,9 +120,10 @@ class Result:
         return tuple(dict.fromkeys(names))
 
     def measures(self, task: str) -> tuple[str, ...]:
-        """`MEASURES`, then those of the task's suite."""
+        """`MEASURES`, then those of the task's suite; without successes where nobody knows them."""
         own = next(episode.metrics for episode in self.episodes if episode.task == task)
-        return (*MEASURES, *own)
+        known = MEASURES if task in self.known else _WITHOUT_SUCCESS
+        return (*known, *own)
 
     @cached_property
     def per_task(self) -> dict[str, dict[str, Interval]]:
@@ -118,7 +139,7 @@ class Result:
     @cached_property
     def aggregate(self) -> dict[str, Interval]:
         """The mean of each measure over the tasks that have it, with a bootstrap interval
-        stratified by task."""
+        stratified by task. A measure that no task has is left out."""
         strata = {
             name: [self.values(name, task) for task in self.tasks if name in self.measures(task)]
             for name in (*MEASURES, *self.metrics)
@@ -126,6 +147,7 @@ class Result:
         return {
             name: mean_success(values) if name in _SUCCESSES else stratified_bootstrap(values)
             for name, values in strata.items()
+            if values
         }
 
     def values(self, measure: str, task: str) -> np.ndarray:
@@ -147,11 +169,13 @@ class Result:
         counts = {
             task: sum(episode.task == task for episode in self.episodes) for task in self.tasks
         }
+        # Written only where success is unknown: of how many tasks the mean is.
+        known = {} if self.known == self.tasks else {"tasks_with_success": len(self.known)}
         return {
-            "aggregate": _plain(self.aggregate)
-            | {"episodes": len(self.episodes), "tasks": len(self.tasks)},
+            "aggregate": plain(self.aggregate, MEASURES)
+            | {"episodes": len(self.episodes), "tasks": len(self.tasks), **known},
             "per_task": {
-                task: _plain(measures) | {"episodes": counts[task]}
+                task: plain(measures, MEASURES) | {"episodes": counts[task]}
                 for task, measures in self.per_task.items()
             },
             "episodes": [episode.to_dict() for episode in self.episodes],
@@ -278,11 +302,10 @@ def compare(
             f"these results cannot be compared, they differ in {'; '.join(mismatches)} "
             "(--allow-mismatch compares them nevertheless)"
         )
-    tasks = [
-        task
-        for task in result_a.tasks
-        if task in result_b.tasks and measure in result_a.measures(task)
-    ]
+    tasks = [task for task in result_a.tasks if task in result_b.tasks]
+    if measure in _SUCCESSES:
+        _require_known(tasks, result_a, result_b)
+    tasks = [task for task in tasks if measure in result_a.measures(task)]
     if not tasks:
         raise UserError(
             f"no task in common: {first_of(result_a.tasks, _NAMED)} against "
@@ -348,6 +371,16 @@ def _is_observed(key: str) -> bool:
     return key.startswith("environment.") and key.rpartition(".")[2] in OBSERVED
 
 
+def _require_known(tasks: Sequence[str], *results: Result) -> None:
+    """Raise UserError for the first task of which a result does not know the success."""
+    for task in tasks:
+        if any(task not in result.known for result in results):
+            raise UserError(
+                f"success of {task} is {UNKNOWN}, so it cannot be compared; choose another "
+                "measure: return, length"
+            )
+
+
 def _restricted(result: Result, tasks: Sequence[str]) -> Result:
     return Result(
         tuple(episode for episode in result.episodes if episode.task in tasks), result.provenance
@@ -359,21 +392,4 @@ def _of_one_task(name: str, values: np.ndarray) -> Interval:
         wilson(int(values.sum()), len(values))
         if name in _SUCCESSES
         else stratified_bootstrap([values])
-    )
-
-
-def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
-    return {name: asdict(interval) for name, interval in measures.items()}
-
-
-def _cells(measures: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
-    """A task's cells in a table: success, success at the end, the suite's own measures, return and
-    steps."""
-    own = (bounded(measures[metric]) if metric in measures else "" for metric in metrics)
-    averages = f"{measures['return'].mean:.1f}", f"{measures['length'].mean:.0f}"
-    return (
-        bounded(measures["success_any"]),
-        f"{measures['success_last'].mean:.2f}",
-        *own,
-        *averages,
     )

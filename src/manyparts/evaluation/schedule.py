@@ -18,7 +18,7 @@ from manyparts.core.printing import counted
 from manyparts.core.progress import Bar, progress_bar
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.episodes import EvaluationJob, video_name
-from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.record import UNKNOWN, EpisodeRecord
 from manyparts.evaluation.results_folder import EPISODES, VIDEOS
 from manyparts.rollout.workers import Affinity
 
@@ -82,9 +82,7 @@ def run_missing(folder: Path, work: Work, run_jobs: Runner) -> list[EpisodeRecor
         for job, record in finished:
             if job.video is not None:
                 first = records[record.task, record.index]
-                assert record == first, (
-                    f"an episode came out differently when it was filmed: {first}, {record}"
-                )
+                _require_same(first, record)
                 continue
             _append(path, record)
             schedule.add(record)
@@ -96,18 +94,30 @@ def run_missing(folder: Path, work: Work, run_jobs: Runner) -> list[EpisodeRecor
 
 
 def _show_progress(bar: Bar, done: Sequence[EpisodeRecord], steps: int, seconds: float) -> None:
-    success = sum(episode.success_any for episode in done) / len(done)
-    note = f"success {success:.2f}, {steps / seconds:.0f} steps/s"
+    known = [episode.success_any for episode in done if episode.success_any is not None]
+    success = f"{sum(known) / len(known):.2f}" if known else UNKNOWN
+    note = f"success {success}, {steps / seconds:.0f} steps/s"
     bar.show(len(done), note)
     bar.summary = f"evaluated {counted(len(done), 'episode')} in {seconds:.0f} s: {note}"
+
+
+def _require_same(first: EpisodeRecord, filmed: EpisodeRecord) -> None:
+    """Raise UserError if an episode came out differently when it was filmed."""
+    if filmed != first:
+        raise UserError(
+            f"the episode of seed {first.seed} of {first.task} came out differently when it was "
+            "filmed, so its seeds do not reproduce; evaluate it without videos, and see "
+            f"`manyparts doctor --suite {first.task}`"
+        )
 
 
 class _Schedule:
     """Which episode a worker runs next: it stays with its task, and films it once its episodes are
     done.
 
-    The first `videos` successes and failures are filmed, which are known only then. These are run
-    once more with a camera, which is far cheaper than to film every episode.
+    The first `videos` successes and failures are filmed, which are known only then, or where
+    success is unknown so many episodes. These are run once more with a camera, which is far cheaper
+    than to film every episode.
     """
 
     def __init__(
@@ -141,9 +151,9 @@ class _Schedule:
         if not all(key in self._records for key in keys):
             return
         folder = self._folder / VIDEOS
-        for outcome in (True, False):
+        for outcome in (True, False, None):
             records = [self._records[key] for key in keys]
-            of_outcome = [record for record in records if record.success_any == outcome]
+            of_outcome = [record for record in records if record.success_any is outcome]
             for record in of_outcome[: self._work.videos]:
                 if not self._is_filmed(folder / video_name(record)):
                     job = EvaluationJob(task, record.index, folder)

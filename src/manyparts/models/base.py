@@ -41,6 +41,10 @@ class TrainableModel(Protocol):
     """Prefixes of the parameters that `ImageModel.visual_features` depends on. If all of these are
     frozen, features can be computed once and cached. Empty for a model that reads no images."""
 
+    trunk: tuple[str, ...]
+    """Prefixes of the parameters that any embodiment can use. Empty for a model in which all depend
+    on the embodiment."""
+
     reward_limit: float
     """The largest reward, of either sign, that it can represent; infinity if there is no limit."""
 

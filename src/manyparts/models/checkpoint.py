@@ -28,6 +28,7 @@ from manyparts.core.storage.atomic import (
 )
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.embodiment.views.view import View
 from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
@@ -74,6 +75,18 @@ class CheckpointInfo:
             UserError: The spec is of none of these embodiments, or may be of several.
         """
         return self.embodiments[self.embodiment_set.index(spec, complaint)]
+
+    def view_of(self, spec: Spec) -> View | None:
+        """Return the view through which the model sees a dataset or an environment.
+
+        Args:
+            spec: Of the dataset or the environment.
+
+        Returns:
+            None if it sees it as it is, or not at all.
+        """
+        sources = [embodiment.source_of(spec) for embodiment in self.embodiments]
+        return next((source.view for source in sources if source is not None), None)
 
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:
@@ -179,6 +192,33 @@ def load_weights(
     # torch's own check is off because the checks above are stricter and know the exceptions.
     module.load_state_dict(common, strict=False)
     return set(common)
+
+
+def load_trunk(module: nn.Module, folder: str | Path, patterns: Sequence[str]) -> set[str]:
+    """Copy some weights of a checkpoint folder into `module`.
+
+    Args:
+        module: Keeps its values elsewhere.
+        folder: The checkpoint.
+        patterns: Of the names of the weights to copy; see `matches`.
+
+    Returns:
+        Names of the weights that were copied.
+
+    Raises:
+        UserError: The checkpoint lacks one, or has it in another shape.
+    """
+    path = Path(folder) / WEIGHTS
+    own = {name: value for name, value in module.state_dict().items() if matches(name, patterns)}
+    saved = read_weights(path)
+    missing = [name for name in own if name not in saved]
+    misshaped = [name for name in own if name in saved and saved[name].shape != own[name].shape]
+    problems = {"missing": missing, "of another shape": misshaped}
+    if complaints := [f"{kind}: {_some(names)}" for kind, names in problems.items() if names]:
+        raise UserError(f"{path} has no trunk that fits the model; {'; '.join(complaints)}")
+    copied = {name: saved[name] for name in own}
+    module.load_state_dict(copied, strict=False)
+    return set(copied)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -68,6 +68,7 @@ class ControlTransformer(nn.Module, ImageModel):
     """
 
     encoder_names = ("embedding.encoders.", "embedding.token_learners.", "embedding.projections.")
+    trunk = ("step_embedding.", "blocks.", "norm.", "prompt_encoder.", "prompt_blocks.")
     reward_limit = math.inf
 
     def __init__(

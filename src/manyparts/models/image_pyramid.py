@@ -53,7 +53,7 @@ class ImageEncoder(nn.Module):
         stack: list[nn.Module] = []
         channels = 3
         for number in range(len(sizes) - 1):
-            stack += [nn.Conv2d(channels, depth * 2**number, 4, 2, padding=1), nn.GELU()]
+            stack += [nn.Conv2d(channels, depth * 2**number, 4, 2, padding=1), nn.SiLU()]
             channels = depth * 2**number
         # Channels last in memory are faster on a CPU.
         self.convolutions = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # pyright: ignore
@@ -105,5 +105,5 @@ class ImageDecoder(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         for number, layer in enumerate(self.layers):
             # The first layer reads the linear map, the others what the one before drew.
-            x = layer(F.gelu(x) if number else x)
+            x = layer(F.silu(x) if number else x)
         return x

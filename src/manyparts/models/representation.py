@@ -37,6 +37,7 @@ class Representation(nn.Module, ImageModel):
 
     prompt_encoder = None
     encoder_names = ("encoders.", "read.")
+    trunk = ()
     reward_limit = math.inf
 
     def __init__(

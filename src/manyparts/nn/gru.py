@@ -35,7 +35,7 @@ class NormGRUCell(nn.Module):
         # Called directly: see `nn.mlp.Mlp`.
         gates = self.norm.forward(self.gates.forward(torch.cat([inputs, state], dim=-1)))
         if not torch.is_grad_enabled():
-            return _gated(gates, state)[0]
+            return gated(gates, state)[0]
         return _Gated.apply(gates, state)
 
 
@@ -44,26 +44,16 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, state: Tensor) -> Tensor:
-        following, *used = _gated(gates, state)
+        following, *used = gated(gates, state)
         ctx.save_for_backward(state, *used)
         return following
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
-        state, reset, proposed, candidate, update = ctx.saved_tensors
-        of_product = _tanh_backward(passed := gradient * update, candidate)
-        to_gates = torch.cat(
-            [
-                _sigmoid_backward(of_product * proposed, reset),
-                of_product * reset,
-                _sigmoid_backward((candidate - state).mul_(gradient), update),
-            ],
-            dim=-1,
-        )
-        return to_gates, gradient - passed
+        return gated_backward(gradient, *ctx.saved_tensors)
 
 
-def _gated(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def gated(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the next state, and what the backward pass reads: reset gate, candidate before that,
     candidate, update gate."""
     reset, proposed, update = gates.chunk(3, dim=-1)
@@ -72,3 +62,33 @@ def _gated(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     update = (update - 1).sigmoid_()
     # Where `update` is 1 the candidate replaces the state.
     return torch.lerp(state, candidate, update), reset, proposed, candidate, update
+
+
+def gated_backward(
+    gradient: Tensor,
+    state: Tensor,
+    reset: Tensor,
+    proposed: Tensor,
+    candidate: Tensor,
+    update: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of gates and state from that of the next state.
+
+    Args:
+        gradient: Of the next state.
+        state: Before.
+        reset: See `gated`.
+        proposed: See `gated`.
+        candidate: See `gated`.
+        update: See `gated`.
+    """
+    of_product = _tanh_backward(passed := gradient * update, candidate)
+    to_gates = torch.cat(
+        [
+            _sigmoid_backward(of_product * proposed, reset),
+            of_product * reset,
+            _sigmoid_backward((candidate - state).mul_(gradient), update),
+        ],
+        dim=-1,
+    )
+    return to_gates, gradient - passed

@@ -37,8 +37,11 @@ _LOW, _HIGH = 0.05, 0.95  # quantiles between which returns are said to range
 class Imagined(NamedTuple):
     """Imagined steps, with gradients through the model."""
 
-    features: Float[Tensor, "h+1 n f"]
-    """Of the starts, and of the states after each action."""
+    seen: Float[Tensor, "h n f"]
+    """Of the starts, and of all states but the last: where actions were chosen. No gradient."""
+
+    led_to: Float[Tensor, "h n f"]
+    """Of the states after each action."""
 
     raw_mean: Float[Tensor, "n h a"]
     """Means of actions before tanh; zeros for choices."""
@@ -163,7 +166,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         config, model = self.config, passes.model
         start, advice = self._starts(passes)
         imagined = self.imagine(model, start, passes.generator, advice)
-        value = self._horizon * self.slow_critic(imagined.features[1:])[..., 0].t()
+        value = self._horizon * self.slow_critic(imagined.led_to)[..., 0].t()
         returns = lambda_return(imagined.reward, value, imagined.discount, config.mixing)
         # What a step counts: how likely the episode gets there, discounted.
         reached = torch.cat(
@@ -176,7 +179,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         actor = self._actor_loss(imagined, returns)
         if advice is not None and config.guide == "prior":
             actor = actor + self._prior * advice.weight[:, None] * imagined.prior_distance
-        predicted = self.critic(imagined.features[:-1].detach())[..., 0].t()
+        predicted = self.critic(imagined.seen)[..., 0].t()
         critic = (predicted - returns.detach() / self._horizon).square() / 2
         metrics = {
             "actor": (actor.detach() * reached).sum() / reached.sum(),
@@ -204,24 +207,27 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             generator: Draws actions and states.
             advice: Of the starts, which holds for all steps; None for an actor without a guide.
         """
-        state, features, steps, guides, noise = start, [start.features], [], [], None
+        state, features, noise = start, start.features, None
+        seen, led_to, steps, guides = [], [], [], []
         with held(model):
             for _ in range(self.config.horizon):
                 # The actor's input is detached: its actions count for what they lead to, and not
                 # for how they change what the actor itself sees later.
-                seen = features[-1].detach()
+                seen.append(features.detach())
                 if noise is None or self.config.guide_redraw == "step":
-                    noise = self.guide_noise(model, len(seen), generator)
-                guides.append(self.guide(model, seen, advice, noise))
-                outputs = self.outputs(seen, guides[-1])
+                    noise = self.guide_noise(model, len(features), generator)
+                guides.append(self.guide(model, seen[-1], advice, noise))
+                outputs = self.outputs(seen[-1], guides[-1])
                 action = self.actor.distribution(outputs).draw(generator)
                 state = model.imagined(state, self.as_input(action), generator)
-                features.append(state.features)
+                features = state.features
+                led_to.append(features)
                 steps.append((action, outputs))
             # What no later step depends on is computed for all steps at once.
-            stacked = torch.stack(features)
-            reward = model.reward(stacked[1:]).t()
-            discount = self.config.discount * model.continuation(stacked[1:]).t()
+            # Two stacks rather than slices of one: the gradient of a slice is as large as all.
+            following = torch.stack(led_to)
+            reward = model.reward(following).t()
+            discount = self.config.discount * model.continuation(following).t()
             action, outputs = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
             distribution, raw_mean = self.actor.distribution(outputs), self.actor.raw_mean(outputs)
             taken, distance = torch.zeros_like(reward), torch.zeros_like(reward)
@@ -231,7 +237,16 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 assert isinstance(model, TaughtWorld), type(model)
                 wanted = model.action_vae.action(torch.stack(guides, dim=1))
                 distance = (distribution.mode - wanted).square().sum(dim=-1)
-        return Imagined(stacked, raw_mean, taken, distribution.entropy, reward, discount, distance)
+        return Imagined(
+            seen=torch.stack(seen),
+            led_to=following,
+            raw_mean=raw_mean,
+            log_probability=taken,
+            entropy=distribution.entropy,
+            reward=reward,
+            discount=discount,
+            prior_distance=distance,
+        )
 
     def outputs(
         self, features: Float[Tensor, "n f"], guide: Float[Tensor, "n m"] | None
@@ -314,7 +329,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         if config.gradient == "dynamics":
             loss = -returns / scale
         else:
-            before = self.slow_critic(imagined.features[:-1].detach())[..., 0].t()
+            before = self.slow_critic(imagined.seen)[..., 0].t()
             expected = self._horizon * before
             loss = -imagined.log_probability * ((returns - expected) / scale).detach()
         centring = config.centring * imagined.raw_mean.square().sum(dim=-1)

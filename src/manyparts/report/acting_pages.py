@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.evaluation.curves import Curve
+from manyparts.evaluation.record import UNKNOWN
 from manyparts.report.acted import WEIGHT, Acted, verdict_on_weights
 from manyparts.report.svg import Line, line_chart
 
@@ -145,17 +146,17 @@ def _checks(acted: Acted, run: Path) -> str:
             f"{ratio.steps[-1]:.0f} environment steps so far, "
             f"{ratio.values[-1]:.4g} replayed steps for each."
         )
-    if returns is not None and success is not None:
-        sentences.append(
-            f"Last check: return {returns.values[-1]:.4g}, success {_percent(success.values[-1])}."
-        )
+    if returns is not None:
+        last = UNKNOWN if success is None else _percent(success.values[-1])
+        sentences.append(f"Last check: return {returns.values[-1]:.4g}, success {last}.")
     best, step = acted.best, acted.best.get("environment_steps")
     if returns is not None and step == returns.steps[-1]:
         sentences.append("It is the best one so far.")
     elif best:
         command = escape(f"manyparts evaluate {run}/checkpoints/best")
+        known = _percent(best["success"]) if "success" in best else UNKNOWN
         sentences.append(
-            f"Best check: return {best['return']:.4g}, success {_percent(best['success'])}, at "
+            f"Best check: return {best['return']:.4g}, success {known}, at "
             f"step {step:.0f}. Its weights are kept: <code>{command}</code>"
         )
     return " ".join(sentences)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
@@ -15,6 +15,7 @@ from manyparts.core.printing import counted
 from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import make_folder
 from manyparts.evaluation.curves import Curve, Reached, band, curve_of, over_seeds, reached
+from manyparts.evaluation.record import UNKNOWN
 from manyparts.evaluation.statistics import Interval
 from manyparts.models.run_files import CONFIG, run_of
 from manyparts.report.evidence import data_of, read_json, read_lines
@@ -23,6 +24,7 @@ from manyparts.report.svg import Line, Range, line_chart
 from manyparts.training.online.prefill import RANDOM
 
 Measure = Literal["return", "success"]
+_MEASURES: tuple[Measure, ...] = get_args(Measure)
 _LIMITS: Mapping[Measure, tuple[float, float] | None] = {"return": None, "success": (0.0, 1.0)}
 _SHOWN_SETTINGS = 3  # in the name of a group
 # What may differ between the seeds of one method: paths, and what follows from them. `_settings`
@@ -45,7 +47,7 @@ class Group:
     """Their folders."""
 
     curves: Mapping[Measure, tuple[Curve, ...]]
-    """Of each measure the runs' validations."""
+    """Of each measure the runs' validations; without success where nobody knows it."""
 
     def last(self, measure: Measure) -> Interval:
         """The mean over seeds at the last step that all runs have."""
@@ -59,7 +61,15 @@ class Group:
         return over_seeds([areas], limits=_LIMITS[measure])
 
     def steps_to(self, measure: Measure, score: float) -> Reached:
-        """Environment steps to a score."""
+        """Environment steps to a score.
+
+        Raises:
+            UserError: nobody knows the measure.
+        """
+        if measure not in self.curves:
+            raise UserError(
+                f"{measure} of {self.environment} is unknown; choose another measure: return"
+            )
         return reached(self.curves[measure], score)
 
 
@@ -92,7 +102,7 @@ def groups_of(runs: Sequence[str | Path]) -> list[Group]:
             name,
             str(settings[each[0]]["environment"]),
             tuple(each),
-            {measure: tuple(_curve(run, measure) for run in each) for measure in _LIMITS},
+            _curves(each),
         )
         for name, each in zip(names, members, strict=True)
     ]
@@ -155,7 +165,7 @@ def table_of(
                 group.name,
                 str(len(group.runs)),
                 _bounded(group.last("return"), len(group.runs)),
-                _bounded(group.last("success"), len(group.runs)),
+                _success(group),
                 "one check" if area is None else _bounded(area, len(group.runs)),
                 _reached(times),
             )
@@ -167,7 +177,10 @@ def _of_environment(
     environment: str, groups: Sequence[Group], measure: Measure, score: float
 ) -> list[str]:
     """The page's part on one task."""
-    charts = [_chart(groups, each) for each in _LIMITS]
+    known: list[Measure] = [
+        each for each in _MEASURES if all(each in group.curves for group in groups)
+    ]
+    charts = [_chart(groups, each) for each in known]
     heads, rows = table_of(groups, measure, score)
     head = f"<th>{heads[0]}</th>" + "".join(
         f'<th class="number">{escape(text)}</th>' for text in heads[1:]
@@ -244,11 +257,29 @@ def _is_of_run(name: str) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in _OF_RUNS)
 
 
-def _curve(run: Path, measure: Measure) -> Curve:
-    curve = curve_of(read_lines(run / "metrics.jsonl"), f"validation/{measure}")
-    if curve is None:
-        raise UserError(f"{run} has no validation yet; wait for its first one, or leave it out")
-    return curve
+def _curves(runs: Sequence[Path]) -> dict[Measure, tuple[Curve, ...]]:
+    """Of each measure the runs' validations; without success where nobody knows it.
+
+    Raises:
+        UserError: a run has no validation yet.
+    """
+    rows = [read_lines(run / "metrics.jsonl") for run in runs]
+    curves: dict[Measure, tuple[Curve, ...]] = {}
+    for measure in _MEASURES:
+        own = [curve_of(of_run, f"validation/{measure}") for of_run in rows]
+        known = tuple(curve for curve in own if curve is not None)
+        if len(known) == len(runs):
+            curves[measure] = known
+        elif measure == "return":
+            run = runs[own.index(None)]
+            raise UserError(f"{run} has no validation yet; wait for its first one, or leave it out")
+    return curves
+
+
+def _success(group: Group) -> str:
+    if "success" not in group.curves:
+        return UNKNOWN
+    return _bounded(group.last("success"), len(group.runs))
 
 
 def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -13,16 +13,16 @@ from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
 from manyparts.core.printing import counted
 from manyparts.core.serialisation import flatten
-from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.record import UNKNOWN, EpisodeRecord
 from manyparts.evaluation.results import Result
-from manyparts.evaluation.statistics import Interval
 from manyparts.report.acting_pages import imagination, learning, teachers
 from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
 from manyparts.report.evidence import Dataset, Evidence, Phase, data_of, outdated
 from manyparts.report.flags import fields_in
 from manyparts.report.prompt_pages import prompts
-from manyparts.report.svg import interval_bar, line_chart
+from manyparts.report.success_table import percent, success_table
+from manyparts.report.svg import line_chart
 
 # Bytes of video that a report carries before base64, so that it can be mailed.
 VIDEO_BUDGET = 6_000_000
@@ -33,8 +33,11 @@ def title(evidence: Evidence) -> str:
     if evidence.result is None:
         shown = "success by prompt" if evidence.acted is None else "learning by acting"
         return escape(f"{evidence.run.name}: {shown}")
-    success = evidence.result.aggregate["success_any"]
-    return escape(f"{evidence.run.name}: {_percent(success.mean)} success")
+    success = evidence.result.aggregate.get("success_any")
+    if success is None:
+        earned = evidence.result.aggregate["return"]
+        return escape(f"{evidence.run.name}: return {earned.mean:.4g}, success {UNKNOWN}")
+    return escape(f"{evidence.run.name}: {percent(success.mean)} success")
 
 
 def body(evidence: Evidence) -> list[str]:
@@ -85,17 +88,31 @@ def headline(evidence: Evidence, result: Result) -> str:
     Returns:
         An HTML element.
     """
-    success, goals = result.aggregate["success_any"], len(result.episodes)
-    last = result.aggregate["success_last"]
+    success, goals = result.aggregate.get("success_any"), len(result.episodes)
     split = str(result.provenance.get("split", "evaluation"))
     unseen = "goals it never saw" if split == "evaluation" else f"{split} goals"
+    if success is None:
+        earned = result.aggregate["return"]
+        figure, what = f"{earned.mean:.4g}", "return"
+        facts = (
+            f"95 % interval {earned.low:.4g} to {earned.high:.4g}; success is {UNKNOWN}, since "
+            "nothing says when a task is solved"
+        )
+    else:
+        figure, what = percent(success.mean), "success"
+        last = result.aggregate["success_last"]
+        facts = (
+            f"95 % interval {percent(success.low)} to {percent(success.high)}; "
+            f"solved at the last step: {percent(last.mean)}{_returns(evidence, result)}"
+        )
+    tasks = counted(len(result.tasks), "task")
+    if success is not None and result.known != result.tasks:
+        tasks = f"{len(result.known)} of {tasks}, of others it is {UNKNOWN}"
     return (
         f"<header><h1>{escape(str(evidence.run))}</h1>"
-        f'<div class="headline"><strong>{_percent(success.mean)}</strong>'
-        f"<span>success on {goals} {escape(unseen)}, {counted(len(result.tasks), 'task')}<br>"
-        f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
-        f"solved at the last step: {_percent(last.mean)}{_returns(evidence, result)}"
-        f"{_outdated(evidence)}"
+        f'<div class="headline"><strong>{figure}</strong>'
+        f"<span>{what} on {goals} {escape(unseen)}, {tasks}<br>"
+        f"{facts}{_outdated(evidence)}"
         "</span></div></header>"
     )
 
@@ -125,34 +142,6 @@ def _returns(evidence: Evidence, result: Result) -> str:
     bounds = f"return {earned.mean:.1f} [{earned.low:.1f}, {earned.high:.1f}]"
     acting = f", acting with the planner {escape(planner_name(planner))}" if planner else ""
     return f"<br>{bounds}{acting}"
-
-
-def success_table(result: Result) -> str:
-    """One row per task, and the mean over tasks."""
-    own = result.metrics
-    rows = [
-        _task_row(escape(task).replace("/", "/<wbr>"), measures, own)
-        for task, measures in result.per_task.items()
-    ]
-    if len(rows) > 1:
-        rows.append(_task_row("mean over tasks", result.aggregate, own, kind="mean"))
-    heads = ["task", "", "at any step", "at the last", *map(escape, own), "return", "steps"]
-    classes = [
-        "",
-        "spare",
-        "number",
-        "number",
-        *["number"] * len(own),
-        "number spare",
-        "number spare",
-    ]
-    head = "".join(
-        f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True)
-    )
-    table = (
-        f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
-    return f'<div class="wide">{table}</div>'
 
 
 def training(evidence: Evidence) -> str:
@@ -236,34 +225,6 @@ def definitions(facts: Mapping[str, Any]) -> str:
     return f"<dl>{items}</dl>"
 
 
-def _task_row(
-    name: str, measures: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task"
-) -> str:
-    success, last = measures["success_any"], measures["success_last"]
-    bar = interval_bar(success.mean, success.low, success.high)
-    own = [f'<td class="number">{_measure(measures.get(metric))}</td>' for metric in metrics]
-    return (
-        f'<tr class="{kind}"><td>{name}</td><td class="spare">{bar}</td>'
-        f'<td class="number">{_with_interval(success)}</td>'
-        f'<td class="number">{_percent(last.mean)}</td>{"".join(own)}'
-        f'<td class="number spare">{measures["return"].mean:.4g}</td>'
-        f'<td class="number spare">{measures["length"].mean:.0f}</td></tr>'
-    )
-
-
-def _with_interval(success: Interval) -> str:
-    bounds = f"[{100 * success.low:.0f}, {100 * success.high:.0f}]"
-    return f'{_percent(success.mean)} <span class="interval">{bounds}</span>'
-
-
-def _measure(estimate: Interval | None) -> str:
-    """A suite's own measure in its own unit; empty where a task has none."""
-    if estimate is None:
-        return ""
-    bounds = f"[{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f'{estimate.mean:.2f} <span class="interval">{bounds}</span>'
-
-
 def _dataset_facts(data: Dataset) -> dict[str, Any]:
     info, own = data.info, own_entry(data.info) or {}
     spec = own.get("spec", {})
@@ -277,7 +238,7 @@ def _dataset_facts(data: Dataset) -> dict[str, Any]:
     }
     noise = fields_in(Noise, data.collection.get("noise", {"fraction": 0}))
     if noise["fraction"]:
-        tries = _percent(noise["fraction"])
+        tries = percent(noise["fraction"])
         facts["noise"] = f"in {tries} of the recorded tries, std {noise['std']:g} half-ranges"
     return {key: value for key, value in facts.items() if value}
 
@@ -350,7 +311,7 @@ def _in_turns(files: Mapping[tuple[str, int], Path]) -> list[tuple[tuple[str, in
 
 
 def _video(episode: EpisodeRecord, path: Path) -> str:
-    outcome = "success" if episode.success_any else "failure"
+    outcome = episode.outcome
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
         '<div><video muted loop controls playsinline preload="auto" '
@@ -358,10 +319,6 @@ def _video(episode: EpisodeRecord, path: Path) -> str:
         f'<div class="verdict {outcome}">{outcome}, {episode.length} steps '
         f'<span class="soft">goal {episode.seed}</span></div></div>'
     )
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f} %"
 
 
 def _plain(value: Any) -> str:

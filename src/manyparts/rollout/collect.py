@@ -1,4 +1,4 @@
-"""Record a dataset of expert demonstrations with several processes.
+"""Record a dataset of experts' demonstrations, or of another policy, with several processes.
 
 The dataset's bytes do not depend on the number of processes, nor on kills.
 """
@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.host.cores import cores
 from manyparts.core.printing import counted, first_of
 from manyparts.core.progress import progress_bar
+from manyparts.core.provenance import file_hash
 from manyparts.core.records import Episode
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec
@@ -28,8 +29,21 @@ from manyparts.core.storage.locked_folder import holds, locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record_try
-from manyparts.rollout.shards import finished_tries, read_shard, says_terminated
+from manyparts.envs.gym.preflight import preflight
+from manyparts.models.run_files import WEIGHTS, resolve
+from manyparts.rollout.recorded_tries import (
+    EXPERT,
+    RANDOM,
+    CollectConfig,
+    RecordedTry,
+    record_try,
+)
+from manyparts.rollout.shards import (
+    finished_tries,
+    read_instruction,
+    read_shard,
+    says_terminated,
+)
 from manyparts.rollout.workers import Affinity, stream
 
 # Collection gives up on an expert that failed this often, if less than one try in five succeeded.
@@ -49,9 +63,10 @@ def collect(
     images: Literal["png", "video"] = "png",
     keep_failures: bool = False,
     steps_after_success: int | None = None,
+    policy: str | Path = EXPERT,
     resume: bool = True,
 ) -> EpisodeDataset:
-    """Record the first `episodes` successes of each task's expert.
+    """Record the first `episodes` successes of each task's expert, or tries of another policy.
 
     Tries at a task are numbered, and try n is a pure function of (seed, task, n). So the dataset
     depends neither on `workers` nor on kills: finished tries lie in `<output>.partial`, from which
@@ -59,10 +74,11 @@ def collect(
 
     Args:
         tasks: Names of tasks, or a pattern such as "metaworld/*".
-        episodes: Successes per task.
+        episodes: Successes per task; of another policy, or where nobody knows success, tries.
         output: The dataset's folder, which must not exist.
         config: How the tasks are simulated and rendered, or a dict of its fields.
-        noise: The noise that is added to experts' actions; None for the default.
+        noise: The noise that is added to experts' actions; None for the default. Other policies act
+            without it.
         seed: The seed that all others are derived from.
         workers: Processes; None for one per core.
         images: How images are stored: "png" is lossless, "video" is smaller.
@@ -70,15 +86,19 @@ def collect(
         steps_after_success: Cut each episode so many steps after its first solved one; None for
             the suite's default. Without such steps an agent learns neither to reach the goal
             closely nor to stay there. With many it may learn to stand still.
+        policy: Who acts: "expert"; "random"; or a run's folder, which acts at its best, and of
+            which the first tries are kept, whether they succeed or not.
         resume: Continue from `<output>.partial`; False to start again.
 
     Raises:
-        UserError: A task is unknown or a value is not allowed, `output` exists, `<output>.partial`
-            has other settings, or an expert keeps failing.
+        UserError: A task is unknown or has no expert, a value is not allowed, `output` exists,
+            `<output>.partial` has other settings, or an expert keeps failing.
     """
     names = tuple(registry.expand(tasks))
     if not names:
         raise UserError("no tasks to collect; name at least one")
+    checkpoint = _checkpoint(policy, names, noise)
+    preflight(names)
     if steps_after_success is None:
         steps_after_success = registry.steps_after_success(names)
     chosen = CollectConfig(
@@ -86,10 +106,11 @@ def collect(
         episodes=whole("episodes", episodes),
         seed=whole("seed", seed),
         environment=EnvConfig.of(config or EnvConfig()),
-        noise=noise or Noise(),
+        noise=noise or (Noise() if policy == EXPERT else Noise(fraction=0.0)),
         images=images,
         keep_failures=keep_failures,
         steps_after_success=steps_after_success,
+        policy=str(checkpoint or policy),
     )
     _check(chosen)
     workers = cores() if workers is None else whole("workers", workers, minimum=1)
@@ -106,7 +127,10 @@ def collect(
     with locked_folder(shards, manifest):
         remove_temporary_files(shards)
         if not output.exists():
-            ledgers = {task: Ledger(finished_tries(shards, task)) for task in chosen.tasks}
+            ledgers = {
+                task: Ledger(finished_tries(shards, task), chosen.counts_failures)
+                for task in chosen.tasks
+            }
             _record_tries(chosen, shards, ledgers, workers)
             _assemble(chosen, shards, ledgers).rename(output)
     shutil.rmtree(shards, ignore_errors=True)
@@ -122,25 +146,28 @@ def partial_folder(output: Path) -> Path:
 class Ledger:
     """The tries at one task."""
 
-    finished: dict[int, bool]
-    """Number of each finished try to whether it succeeded."""
+    finished: dict[int, bool | None]
+    """Number of each finished try to whether it succeeded; None where nobody knows."""
+    counts_failures: bool = False
+    """Whether failed tries count, too."""
     running: set[int] = field(default_factory=set)
     """Numbers of the tries that are running."""
 
     @property
-    def successes(self) -> int:
-        return sum(self.finished.values())
+    def counted(self) -> int:
+        """Tries that count: all but failures, which count only if `counts_failures`."""
+        return len(self.finished) - (0 if self.counts_failures else self.failures)
 
     @property
     def failures(self) -> int:
-        return len(self.finished) - self.successes
+        return sum(success is False for success in self.finished.values())
 
     def missing(self, episodes: int) -> int:
-        """Return how many more tries are needed if all that are running succeed.
+        """Return how many more tries are needed if all that are running count.
 
         Tries start in order and only while this is positive, so that none is made in vain.
         """
-        return max(episodes - self.successes - len(self.running), 0)
+        return max(episodes - self.counted - len(self.running), 0)
 
     def start_next(self) -> int:
         """Return the lowest number that is neither finished nor running, which now runs."""
@@ -150,12 +177,12 @@ class Ledger:
         self.running.add(number)
         return number
 
-    def finish(self, number: int, success: bool) -> None:
+    def finish(self, number: int, success: bool | None) -> None:
         """Move a try from the running to the finished ones.
 
         Args:
             number: The try's number among those of its task.
-            success: Whether the task was solved.
+            success: Whether the task was solved; None where nobody knows.
         """
         self.running.discard(number)
         self.finished[number] = success
@@ -191,9 +218,15 @@ def _require_one_embodiment_of_all(config: CollectConfig) -> None:
 
 
 def _manifest(config: CollectConfig) -> dict[str, Any]:
-    suites = dict.fromkeys(task.partition("/")[0] for task in config.tasks)
+    suites = dict.fromkeys(registry.suite_of(task) for task in config.tasks)
     versions = {suite: registry.versions(suite) for suite in suites}
-    return to_jsonable(config) | {"versions": versions}
+    values = to_jsonable(config) | {"versions": versions}
+    if config.policy == EXPERT:  # what there was before there was a choice
+        del values["policy"]
+    elif config.policy != RANDOM:
+        weights = file_hash(Path(config.policy) / WEIGHTS)
+        values["policy"] = {"checkpoint": config.policy, "weights": weights}
+    return values
 
 
 def _record_tries(
@@ -210,8 +243,9 @@ def _record_tries(
         return RecordedTry(task, ledgers[task].start_next(), config, shards)
 
     start, frames, spec = time.monotonic(), 0, None
+    what = "demonstrations" if config.policy == EXPERT else "episodes"
     with (
-        progress_bar("recording demonstrations", config.episodes * len(config.tasks)) as bar,
+        progress_bar(f"recording {what}", config.episodes * len(config.tasks)) as bar,
         closing(stream(record_try, next_try, workers=workers)) as outcomes,
     ):
         for job, outcome in outcomes:
@@ -225,7 +259,7 @@ def _record_tries(
             failures = sum(ledger.failures for ledger in ledgers.values())
             tries = sum(len(ledger.finished) for ledger in ledgers.values())
             note = f"{frames / seconds:.0f} frames/s{_failed(failures, tries, config)}"
-            bar.show(sum(ledger.successes for ledger in ledgers.values()), note)
+            bar.show(sum(ledger.counted for ledger in ledgers.values()), note)
             bar.summary = f"recorded {counted(frames, 'frame')} in {seconds:.0f} s: {note}"
 
 
@@ -233,7 +267,9 @@ def _failed(failures: int, tries: int, config: CollectConfig) -> str:
     """How many tries failed and what becomes of them, as the end of a line; empty if none did."""
     if not failures:
         return ""
-    fate = "kept as episodes, too" if config.keep_failures else "left out, and others made instead"
+    fate = "left out, and others made instead"
+    if config.keeps(False):
+        fate = "kept as episodes, too"
     return f"; {failures} of {counted(tries, 'try', 'tries')} failed: {fate}"
 
 
@@ -250,7 +286,7 @@ def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
 
 
 def _require_progress(task: str, ledger: Ledger) -> None:
-    if ledger.failures >= MAX_FAILURES + 4 * ledger.successes:
+    if not ledger.counts_failures and ledger.failures >= MAX_FAILURES + 4 * ledger.counted:
         raise UserError(
             f"the expert of {task} failed {ledger.failures} of {len(ledger.finished)} tries; "
             "gave up: leave the task out, or give it more time with --max-steps"
@@ -264,11 +300,20 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
     shutil.rmtree(path, ignore_errors=True)
     kept: list[tuple[str, int]] = []
     for task in config.tasks:
-        kept += [(task, number) for number in _kept(config, ledgers[task])]
+        tries = sorted(ledgers[task].finished.items())
+        kept += [(task, number) for number, success in tries if config.keeps(success)]
+    entries: dict[str, TaskEntry] = {}
 
     def read(task: str, number: int) -> tuple[Episode, Spec]:
         return read_shard(shards, task, number, success=ledgers[task].finished[number])
 
+    for task, number in kept:
+        said = None
+        if registry.has_own_instructions(task):
+            success = ledgers[task].finished[number]
+            said = read_instruction(shards, task, number, success=success)
+        entry = _entry(task, said)
+        entries.setdefault(entry.name, entry)
     _, spec = read(*kept[0])
     first_of_each_task = dict(reversed(kept))
     terminates = any(
@@ -281,15 +326,18 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
             path,
             spec,
             fps=spec.action.control_rate_hz,
-            tasks=[_entry(task) for task in config.tasks],
+            tasks=tuple(entries.values()),
             environment=to_jsonable(config.environment),
             images=config.images,
             terminates=terminates,
+            knows_success=_knows_success(ledgers),
         ) as writer,
     ):
         for count, (task, number) in enumerate(kept, start=1):
             episode, episode_spec = read(task, number)
             _require_one_embodiment(spec, episode_spec, task)
+            if registry.has_own_instructions(task):
+                episode = replace(episode, task=_entry(task, episode.instruction).name)
             writer.add(episode)
             bar.show(count, "")
     counts = {
@@ -301,14 +349,48 @@ def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -
     return path
 
 
-def _kept(config: CollectConfig, ledger: Ledger) -> list[int]:
-    return [
-        number
-        for number, success in sorted(ledger.finished.items())
-        if success or config.keep_failures
-    ]
+def _knows_success(ledgers: Mapping[str, Ledger]) -> bool:
+    """Whether the tries say if their tasks were solved.
+
+    Raises:
+        UserError: Some do, and others do not.
+    """
+    known = {
+        task: None not in ledger.finished.values()
+        for task, ledger in ledgers.items()
+        if ledger.finished
+    }
+    if len(set(known.values())) > 1:
+        unknown = next(task for task, knows in known.items() if not knows)
+        raise UserError(
+            f"success of {unknown} is unknown, and that of other tasks is known, which is no one "
+            "dataset; choices: a dataset for each"
+        )
+    return all(known.values())
 
 
-def _entry(task: str) -> TaskEntry:
+def _checkpoint(policy: str | Path, tasks: Sequence[str], noise: Noise | None) -> Path | None:
+    """The checkpoint that acts; None for experts and random actions.
+
+    Raises:
+        UserError: There is no such policy, a task has no expert, or noise is not for the policy.
+    """
+    if policy == EXPERT:
+        registry.require_expert(tasks)
+        return None
+    if noise is not None:
+        raise UserError(f"noise is added to experts' actions; policy {str(policy)!r} acts without")
+    if policy == RANDOM:
+        return None
+    try:
+        return resolve(path_of(policy, "policy")).absolute()
+    except UserError as error:
+        raise UserError(f"policy: {error}; choices: expert, random, or a run's folder") from None
+
+
+def _entry(task: str, said: str | None = None) -> TaskEntry:
+    """A task of the dataset; where each episode brings its instruction, one of its instructions."""
     instructions = registry.instructions(task)
+    if said is not None:
+        return TaskEntry(f"{task}#{said}", said)
     return TaskEntry(task, instructions.instruction, instructions.paraphrases)

@@ -28,8 +28,8 @@ class Step:
     """float32 (a,), as executed."""
     reward: float
     """The reward for the action."""
-    success: bool
-    """Whether the task is solved after the action."""
+    success: bool | None
+    """Whether the task is solved after the action; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class EpisodeResult:
     """"suite/task"."""
     seed: int
     """The environment's reset seed."""
-    success_any: bool
-    """Whether the task was solved after any step."""
-    success_last: bool
-    """Whether the task was solved after the last step."""
+    success_any: bool | None
+    """Whether the task was solved after any step; None where nobody knows."""
+    success_last: bool | None
+    """Whether the task was solved after the last step; None where nobody knows."""
     return_: float
     """The sum of rewards."""
     length: int
@@ -90,7 +90,8 @@ def rollout(
     if max_steps is not None:
         limit = min(limit, math.ceil(max_steps / env.action_repeat))
     env.begin(seed)
-    carry, return_, success, first_success, solved_at = None, 0.0, False, None, None
+    carry, return_, first_success, solved_at = None, 0.0, None, None
+    success: bool | None = False
     terminated = False
     for index in range(limit):
         is_observed = index in observed or agent.needs_observation(carry)
@@ -98,7 +99,7 @@ def rollout(
         action, carry = agent.act(carry, observation, prompt, explore=explore)
         reward, terminated, truncated, info = env.advance(action)
         return_ += float(reward)
-        success = bool(info["success"])
+        success = None if info["success"] is None else bool(info["success"])
         if success and first_success is None:
             first_success, solved_at = env.elapsed - 1, index
         if on_step is not None:
@@ -108,7 +109,7 @@ def rollout(
     return EpisodeResult(
         task=env.task,
         seed=seed,
-        success_any=first_success is not None,
+        success_any=None if success is None else first_success is not None,
         success_last=success,
         return_=return_,
         length=env.elapsed,

@@ -1,5 +1,5 @@
-"""Recorded tries: one try of an expert at a task, written as a shard. It is a collecting worker's
-job."""
+"""Recorded tries: one try of an expert or another policy at a task, written as a shard. It is a
+collecting worker's job."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Literal
 
 import numpy as np
 
-from manyparts.agents.expert import ExpertAgent, Noise
+from manyparts.agents.base import Agent
+from manyparts.agents.expert import ExpertAgent, ExpertCarry, Noise
+from manyparts.agents.random import RandomAgent
 from manyparts.core.randomness import derive_seed
-from manyparts.core.records import Episode
+from manyparts.core.records import Episode, Prompt
 from manyparts.core.spec import Spec
 from manyparts.envs.base import EnvConfig, Environment
-from manyparts.envs.registry import instructions
+from manyparts.envs.registry import instruction_of, instructions
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
 from manyparts.rollout.shards import write_shard
 
+EXPERT, RANDOM = "expert", "random"
 # A try that is unsolved after this many steps is likely to fail. Its later steps are simulated
 # without rendering, and rendered in a second run if it succeeds.
 RENDERED_STEPS = 100
@@ -45,11 +48,26 @@ class CollectConfig:
     """Whether failed tries are episodes of the dataset, too."""
     steps_after_success: int
     """Steps recorded after the first solved one."""
+    policy: str = EXPERT
+    """Who acts: "expert", "random", or the folder of a checkpoint."""
+
+    @property
+    def counts_failures(self) -> bool:
+        """Whether a failed try counts as one of the episodes: of experts only successes do."""
+        return self.policy != EXPERT
+
+    def keeps(self, success: bool | None) -> bool:
+        """Whether a try is an episode of the dataset.
+
+        Args:
+            success: Whether the task was solved; None where nobody knows.
+        """
+        return success is not False or self.keep_failures or self.counts_failures
 
 
 @dataclass(frozen=True)
 class RecordedTry:
-    """One try of an expert at a task, which is recorded as a shard."""
+    """One try at a task, which is recorded as a shard."""
 
     task: str
     """"suite/task"."""
@@ -65,8 +83,8 @@ class RecordedTry:
 class Outcome:
     """How a try ended."""
 
-    success: bool
-    """Whether the task was solved."""
+    success: bool | None
+    """Whether the task was solved; None where nobody knows."""
     frames: int
     """How many frames were recorded; 0 if it is not kept."""
     spec: Spec
@@ -115,8 +133,9 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
     """
     config = job.config
     seed = derive_seed("collect", config.seed, job.task, job.number)
-    noisy = is_noisy(job.number, config.noise.fraction)
-    agent = ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
+    noisy = config.policy == EXPERT and is_noisy(job.number, config.noise.fraction)
+    agent = _agent(env, config, seed)
+    prompt = _prompt(env, agent, seed)
 
     def run(observed: range) -> tuple[list[Step], EpisodeResult]:
         """Run the episode, with observations only at the steps `observed`."""
@@ -125,7 +144,7 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
             env,
             agent,
             seed=seed,
-            prompt=None,
+            prompt=prompt,
             explore=noisy,
             observed=observed,
             on_step=steps.append,
@@ -133,7 +152,7 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
         )
         return steps, result
 
-    if config.keep_failures:
+    if config.keeps(False) or not (env.knows_success and env.reproduces):
         rendered = env.max_steps
     else:
         rendered = RENDERED_STEPS + config.steps_after_success
@@ -143,17 +162,36 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
         later_steps, same_result = run(range(rendered, env.max_steps))
         assert same_result == result, (same_result, result)
         steps[rendered:] = later_steps[rendered:]
-    if not result.success_any and not config.keep_failures:
+    if not config.keeps(result.success_any):
         return None, result
-    return _episode(job.task, seed, steps, terminated=result.terminated), result
+    return _episode(env, seed, steps, terminated=result.terminated), result
 
 
-def _episode(task: str, seed: int, steps: list[Step], *, terminated: bool) -> Episode:
+def _agent(env: Environment, config: CollectConfig, seed: int) -> Agent:
+    """Who acts in the episode of a seed."""
+    if config.policy == EXPERT:
+        return ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
+    if config.policy == RANDOM:
+        return RandomAgent(env.embodiment_spec, seed=derive_seed("act", seed))
+    # It loads torch, which workers of experts do without.
+    from manyparts.agents.for_environment import agent_for
+
+    return agent_for(Path(config.policy), env, seed)
+
+
+def _prompt(env: Environment, agent: Agent, seed: int) -> Prompt | None:
+    """The instruction of the episode of a seed, for an agent that needs one."""
+    if not agent.prompted:
+        return None
+    return Prompt(instruction_of(env, seed))
+
+
+def _episode(env: Environment, seed: int, steps: list[Step], *, terminated: bool) -> Episode:
     observations = [step.observation for step in steps if step.observation is not None]
     cameras = observations[0]["images"]
     return Episode(
-        task=task,
-        instruction=instructions(task).instruction,
+        task=env.task,
+        instruction=env.episode_instruction() or instructions(env.task).instruction,
         seed=seed,
         images={
             camera: np.stack([observation["images"][camera] for observation in observations])
@@ -161,8 +199,13 @@ def _episode(task: str, seed: int, steps: list[Step], *, terminated: bool) -> Ep
         },
         state=np.stack([observation["state"] for observation in observations]),
         action=np.stack([step.action for step in steps]),
-        expert_action=np.stack([step.carry.expert_action for step in steps]),
+        expert_action=np.stack([_meant(step) for step in steps]),
         reward=np.array([step.reward for step in steps], np.float32),
-        success=np.array([step.success for step in steps]),
+        success=np.array([bool(step.success) for step in steps]),
         terminated=terminated,
     )
+
+
+def _meant(step: Step) -> np.ndarray:
+    """What imitation learns of a step: an expert's action before noise, else what was done."""
+    return step.carry.expert_action if isinstance(step.carry, ExpertCarry) else step.action

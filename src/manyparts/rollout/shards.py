@@ -1,8 +1,8 @@
 """Shards: finished tries on disk before they become a dataset, so that a kill loses only the
 running ones.
 
-A shard is one file, `FOLDER/<suite>_<task>/<number>-<success|failure>.npz`. That of a failure that
-is not kept is empty: its name counts the try.
+A shard is one file, `FOLDER/<suite>_<task>/<number>-<success|failure|unknown>.npz`. That of a
+failure that is not kept is empty: its name counts the try.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from manyparts.core.records import Episode
 from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import write_atomically
 
+_SUCCESS: dict[str, bool | None] = {"success": True, "failure": False, "unknown": None}
 _ARRAYS = ("state", "action", "expert_action", "reward", "success")
 _IMAGES = "images/"  # before a camera's name
 _TERMINATED = "terminated"  # only in shards of tasks that can terminate
@@ -27,7 +28,7 @@ def write_shard(
     task: str,
     number: int,
     *,
-    success: bool,
+    success: bool | None,
     episode: Episode | None,
     spec: Spec,
     terminates: bool = False,
@@ -38,7 +39,7 @@ def write_shard(
         folder: Where the shards of all tasks lie.
         task: "suite/task".
         number: The try's number among those of its task.
-        success: Whether the task was solved.
+        success: Whether the task was solved; None where nobody knows.
         episode: What was recorded; None for a failure that is not kept.
         spec: The embodiment that it was recorded with.
         terminates: Whether episodes of the task can end for good, so that the shard says whether
@@ -61,18 +62,21 @@ def write_shard(
     write_atomically(path, content.getbuffer())
 
 
-def finished_tries(folder: Path, task: str) -> dict[int, bool]:
-    """Return every finished try at a task: its number, and whether it succeeded.
+def finished_tries(folder: Path, task: str) -> dict[int, bool | None]:
+    """Return every finished try at a task: its number, and whether it succeeded; None where nobody
+    knows.
 
     Args:
         folder: Where the shards of all tasks lie.
         task: "suite/task".
     """
     names = [path.stem.split("-") for path in (folder / _folder_name(task)).glob("*.npz")]
-    return {int(number): outcome == "success" for number, outcome in sorted(names)}
+    return {int(number): _SUCCESS[outcome] for number, outcome in sorted(names)}
 
 
-def read_shard(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episode, Spec]:
+def read_shard(
+    folder: Path, task: str, number: int, *, success: bool | None
+) -> tuple[Episode, Spec]:
     """Return a try that was kept, and the embodiment that it was recorded with.
 
     Args:
@@ -98,7 +102,7 @@ def read_shard(folder: Path, task: str, number: int, *, success: bool) -> tuple[
         return episode, Spec.from_dict(json.loads(str(file["interface"])))
 
 
-def says_terminated(folder: Path, task: str, number: int, *, success: bool) -> bool:
+def says_terminated(folder: Path, task: str, number: int, *, success: bool | None) -> bool:
     """Return whether a try that was kept is of a task whose episodes can end for good.
 
     Args:
@@ -111,8 +115,22 @@ def says_terminated(folder: Path, task: str, number: int, *, success: bool) -> b
         return _TERMINATED in file.files
 
 
-def _path(folder: Path, task: str, number: int, success: bool) -> Path:
-    return folder / _folder_name(task) / f"{number:06d}-{'success' if success else 'failure'}.npz"
+def read_instruction(folder: Path, task: str, number: int, *, success: bool | None) -> str:
+    """Return the instruction of a try that was kept.
+
+    Args:
+        folder: Where the shards of all tasks lie.
+        task: "suite/task".
+        number: The try's number among those of its task.
+        success: Whether the task was solved, which is part of the file's name.
+    """
+    with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
+        return str(file["sentence"])
+
+
+def _path(folder: Path, task: str, number: int, success: bool | None) -> Path:
+    outcome = next(word for word, value in _SUCCESS.items() if value is success)
+    return folder / _folder_name(task) / f"{number:06d}-{outcome}.npz"
 
 
 def _folder_name(task: str) -> str:

@@ -21,6 +21,7 @@ STUDIES = (
     "planning-walkers",
     "vid2act",
     "planning-from-pixels",
+    "new-embodiment",
 )
 
 

@@ -293,6 +293,10 @@ class TrainConfig:
     seed: int = 0
     """Seed of initial weights, order of windows, dropout, masks and augmentation."""
 
+    new_embodiment: bool = False
+    """Give the trunk of the run to start from (--from) to the robot of the data: its cameras, state
+    and actions get fresh tokens and heads, which are trained whatever train_only says."""
+
     online: OnlineConfig | None = None
     """How the run acts in an environment while it learns; None: it learns from datasets alone."""
 
@@ -317,6 +321,9 @@ class TrainConfig:
             cacheable,
             "False for a model that sees no images",
         )
+        keeps_encoders = not (self.cache_features and self.new_embodiment)
+        expected = "False with new_embodiment, which trains encoders"
+        _require("cache_features", self.cache_features, keeps_encoders, expected)
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require(
             "validation_fraction",

@@ -21,12 +21,16 @@ from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.sampling.mixture import require_weights
-from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.embodiment import Embodiment, together
 from manyparts.embodiment.scales import Scale, fitted_to_data
 from manyparts.embodiment.statistics import pooled
-from manyparts.models.checkpoint import load_info
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
+from manyparts.models.checkpoint import CheckpointInfo, load_info
 
 Data = str | Path | EpisodeDataset
+_SHOWN_BY_VIEWS = ("image_size", "cameras", "action_repeat")  # of environments
+_GIVE_IT_THE_TRUNK = "; --new-embodiment trains the run's trunk for this robot"
 _NAME_IT = "; if it is one of these, say so with --embodiment NAME"
 K = TypeVar("K", bound=Hashable)
 
@@ -54,6 +58,7 @@ class Sources:
         *,
         temperature: float | None = None,
         embodiment: str | Sequence[str] = (),
+        views: Sequence[View | None] = (),
     ) -> Sources:
         """Open one dataset or several.
 
@@ -64,6 +69,8 @@ class Sources:
                 with equal probability, a large number every dataset.
             embodiment: the robot's name, one for all datasets or one for each; empty: the names in
                 the datasets. Datasets without a name are of one robot if their specs are equal.
+            views: through which the datasets are seen, one for all or one for each; empty: as they
+                are.
 
         Raises:
             UserError: a dataset cannot be read, or weights or names do not fit the datasets.
@@ -84,7 +91,14 @@ class Sources:
             raise UserError(f"temperature is {temperature!r}; expected a number above 0")
         embodiment = names_of(embodiment, "embodiment")
         _require_names(embodiment, len(locations))
-        opened = list(map(EpisodeDataset.open, locations))
+        if len(views) not in (0, 1, len(locations)):
+            raise UserError(
+                f"there are {len(views)} views for {len(locations)} datasets; give one for all, or "
+                "one for each"
+            )
+        of_each = list(views or [None])
+        of_each = of_each * len(locations) if len(of_each) == 1 else of_each
+        opened = list(map(EpisodeDataset.open, locations, of_each))
         for dataset in opened:
             # Other processes and --resume open it again, and would see the spec in its files.
             if dataset.spec != dataset.reader.contents.spec:
@@ -104,8 +118,35 @@ class Sources:
         return [dataset.location for dataset in self.datasets]
 
     @property
+    def views(self) -> list[View | None]:
+        """Through which view each dataset is seen; empty if there is none."""
+        views = [dataset.view for dataset in self.datasets]
+        return views if any(view is not None for view in views) else []
+
+    def as_learned(self, info: CheckpointInfo) -> tuple[Sources, list[str]]:
+        """The datasets through the views of a run that trains on with them.
+
+        A dataset that fits an embodiment of the run as it is, or that has a view, stays.
+
+        Args:
+            info: of the run that training starts from.
+
+        Returns:
+            The datasets, and a line for each that is seen through a view now.
+        """
+        seen, lines = [], []
+        for dataset in self.datasets:
+            view = info.view_of(dataset.spec) if dataset.view is None else None
+            if view is None:
+                seen.append(dataset)
+                continue
+            seen.append(dataset.through(view))
+            lines.append(f"{dataset.path} is seen through the view that the run was trained with")
+        return replace(self, datasets=tuple(seen)), lines
+
+    @property
     def fingerprint(self) -> str:
-        """A hash of the content of all datasets."""
+        """A hash of the content of all datasets, and of their views."""
         fingerprints = [dataset.fingerprint for dataset in self.datasets]
         return fingerprints[0] if len(fingerprints) == 1 else content_hash(fingerprints)
 
@@ -137,10 +178,7 @@ class Sources:
         name their robot are of one embodiment if their specs are equal."""
         by_name = self.grouped(_robots(self.datasets))
         named = {dataset.spec.embodiment for dataset in self.datasets if dataset.spec.named}
-        return tuple(
-            replace(each, spec=replace(each.spec, embodiment=name, named=name in named))
-            for name, each in by_name.items()
-        )
+        return tuple(each.called(name, named=name in named) for name, each in by_name.items())
 
     def grouped(self, keys: Sequence[K]) -> dict[K, Embodiment]:
         """The embodiment of the datasets under each key, with the statistics of all their frames.
@@ -199,15 +237,21 @@ def joint_embodiments(
     embodiments = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
     lines: list[str] = []
     complaint = f"the dataset is of another embodiment than {origin}"
-    indices = [
-        info.embodiment_set.index(dataset.spec, complaint, advice=_NAME_IT)
-        for dataset in sources.datasets
-    ]
+    try:
+        indices = [
+            info.embodiment_set.index(dataset.spec, complaint, advice=_NAME_IT)
+            for dataset in sources.datasets
+        ]
+    except UserError as error:
+        raise UserError(f"{error}{_GIVE_IT_THE_TRUNK}") from None
     for index, current in sources.grouped(indices).items():
         frozen = Scale(embodiments[index].spec, embodiments[index].statistics)
         scale, changed = fitted_to_data(frozen, Scale(current.spec, current.statistics), origin)
         spec = scale.spec.called_as(current.spec) if current.spec.named else scale.spec
-        embodiments[index] = replace(current, spec=spec, statistics=scale.statistics)
+        known = together([*embodiments[index].sources, *current.sources])
+        embodiments[index] = replace(
+            current, spec=spec, statistics=scale.statistics, sources=known
+        ).called(spec.embodiment, named=spec.named)
         lines += changed
     return tuple(embodiments), lines
 
@@ -277,7 +321,8 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
         different = first.spec.differences(other.spec.bounded_as(first.spec))
         for key in sorted(first.environment.keys() | other.environment.keys()):
             value, other_value = first.environment.get(key), other.environment.get(key)
-            if value != other_value:
+            may_differ = other.view is not None and key in _SHOWN_BY_VIEWS
+            if value != other_value and not may_differ:
                 different.append(f"environment.{key}: {value}, {other_value}")
         if different:
             remedy = "collect both with the same settings"
@@ -289,7 +334,10 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
                 f"({first_of(different, SHOWN_DIFFERENCES, separator='; ')}); {remedy}"
             )
     statistics = pooled([dataset.statistics for dataset in datasets])
-    return Embodiment(_widest(datasets), first.environment, statistics, _tasks(datasets))
+    sources = [dataset.source or Source(dataset.spec, View()) for dataset in datasets]
+    return Embodiment(
+        _widest(datasets), first.environment, statistics, _tasks(datasets), together(sources)
+    )
 
 
 def _tasks(datasets: Sequence[EpisodeDataset]) -> tuple[TaskEntry, ...]:

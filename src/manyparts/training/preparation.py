@@ -11,10 +11,17 @@ from typing import Any
 import torch
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 from manyparts.core.provenance import code_commit, command_line, package_versions
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import content_hash, to_jsonable
-from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches
+from manyparts.models.checkpoint import (
+    CheckpointInfo,
+    load_info,
+    load_trunk,
+    load_weights,
+    matches,
+)
 from manyparts.models.dynamics.configs import (
     ALL_SOURCES,
     LatentWorldConfig,
@@ -56,13 +63,16 @@ def prepare(
     learnable = set(trained(system))
     if last is not None:
         load_weights(system, last)
-        has_values = learnable
+        has_values = _known_before(system, config, learnable)
     elif origin is not None:
         has_values = load_origin(origin, system, config, info)
+    elif config.new_embodiment:
+        raise UserError("new_embodiment needs a run to take the trunk of: --from RUN")
     else:
         loaded = [f"model.{part}*" for part in system.model.load_pretrained()]
         has_values = {name for name in learnable if matches(name, loaded)}
-    train_only(system, config.train_only)
+    trained_too = sorted(learnable - has_values) if config.new_embodiment else []
+    train_only(system, [*config.train_only, *trained_too] if config.train_only else ())
     if not config.freeze_untrained:
         preconditions.require_nothing_left_random(system, sorted(learnable), has_values, origin)
     if config.cache_features:
@@ -93,7 +103,7 @@ def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> Chec
         origin: the checkpoint that the run starts from; None for its own initial weights.
     """
     return CheckpointInfo(
-        embodiments=joint_embodiments(sources, origin)[0],
+        embodiments=joint_embodiments(sources, None if config.new_embodiment else origin)[0],
         model=to_jsonable(config.model),
         objectives=to_jsonable(config.objectives),
         window=to_jsonable(config.window),
@@ -117,7 +127,7 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
         "data": sources.locations,
-        "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
+        "dataset_fingerprints": [dataset.content for dataset in sources.datasets],
         "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,
         "start_from": origin and dict(load_info(origin).provenance),
@@ -151,6 +161,8 @@ def load_origin(
     differences = _model_differences(dict(earlier.model), now)
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
+    if config.new_embodiment:
+        return _load_trunk(origin, system)
     adds_prompts = earlier.model.get("prompt") is None and info.model.get("prompt") is not None
     if adds_prompts and not any("prompt_encoder" in name for name in config.new_parameters):
         raise UserError(
@@ -161,6 +173,40 @@ def load_origin(
         f"objectives.{name}.*" for name in earlier.objectives if name not in config.objectives
     ]
     return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
+
+
+def _load_trunk(origin: Path, system: System) -> set[str]:
+    """Load what another embodiment can use of a run, and print how much that is.
+
+    Raises:
+        UserError: nothing of such a model can be used.
+    """
+    if not system.model.trunk:
+        raise UserError(
+            f"{origin} is of a {type(system.model).__name__}, in which all depends on the "
+            "embodiment; train a new one without --from"
+        )
+    loaded = load_trunk(system, origin, _trunk_of(system))
+    parameters = dict(system.named_parameters())
+    sizes = {name: parameter.numel() for name, parameter in parameters.items()}
+    kept, total = sum(sizes[name] for name in loaded if name in sizes), sum(sizes.values())
+    say(
+        f"a new embodiment: {kept / 1e6:.2f} of {total / 1e6:.2f} million parameters are those of "
+        f"{origin}; cameras, state, actions and heads are fresh",
+        error=True,
+    )
+    return loaded
+
+
+def _known_before(system: System, config: TrainConfig, learnable: set[str]) -> set[str]:
+    """The parameters that had values before this run, of a run that resumes."""
+    if not config.new_embodiment:
+        return learnable
+    return {name for name in learnable if matches(name, _trunk_of(system))}
+
+
+def _trunk_of(system: System) -> list[str]:
+    return [f"model.{part}*" for part in system.model.trunk]
 
 
 def _model_differences(earlier: Any, now: Any, name: str = "model") -> list[str]:

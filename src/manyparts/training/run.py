@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.embodiment.views.view import View
 from manyparts.training import checkpoint
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks
@@ -53,6 +54,7 @@ class Run:
             "data": self.sources.locations,
             "weights": self.sources.weights,
             "embodiment": self.sources.embodiment,
+            "views": [view and view.to_dict() for view in self.sources.views],
             "output": str(self.output.resolve()),
             "origin": self.origin and str(self.origin.resolve()),
         }
@@ -72,7 +74,10 @@ class Run:
         return cls(
             config=from_jsonable(TrainConfig, assignment["config"]),
             sources=Sources.open(
-                assignment["data"], assignment["weights"], embodiment=assignment["embodiment"]
+                assignment["data"],
+                assignment["weights"],
+                embodiment=assignment["embodiment"],
+                views=[values and View.of(values) for values in assignment["views"]],
             ),
             output=Path(assignment["output"]),
             origin=assignment["origin"] and Path(assignment["origin"]),

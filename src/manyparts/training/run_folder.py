@@ -18,6 +18,7 @@ from manyparts.core.serialisation import flatten, from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import is_temporary_file, write_atomically
 from manyparts.core.storage.locked_folder import held_folder
 from manyparts.core.storage.locks import LOCK_FILES
+from manyparts.embodiment.views.view import View
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
@@ -107,8 +108,8 @@ def facts_of(
         info: the description of the run's checkpoints, with its provenance.
 
     Returns:
-        JSON values: data, weights (of a mixture), embodiment (if the user named any), start_from
-        and provenance.
+        JSON values: data, weights (of a mixture), embodiment (if the user named any), views (if
+        data are seen through any), start_from and provenance.
     """
     paths = sources.locations
     facts: dict[str, Any] = {"data": paths[0] if len(paths) == 1 else paths}
@@ -116,6 +117,8 @@ def facts_of(
         facts["weights"] = list(sources.weights)
     if sources.embodiment:
         facts["embodiment"] = list(sources.embodiment)
+    if sources.views:
+        facts["views"] = [view and view.to_dict() for view in sources.views]
     facts["start_from"] = None if start_from is None else str(Path(start_from).resolve())
     return facts | {"provenance": dict(info.provenance)}
 
@@ -145,6 +148,14 @@ def named_embodiment(run: Path) -> list[str]:
     return list(read_config(run)[1].get("embodiment", []))
 
 
+def views_of(run: Path) -> list[View | None]:
+    """The views through which the run in this folder sees its datasets; empty if there are none, or
+    no run."""
+    if not (run / CONFIG).exists():
+        return []
+    return [values and View.of(values) for values in read_config(run)[1].get("views", [])]
+
+
 def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
     """The facts of the run to resume, see `facts_of`.
 
@@ -171,7 +182,10 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
     named = facts.get("embodiment", [])
     if sources.embodiment and named != list(sources.embodiment):
         different.append(f"embodiment was {named!r}, is {list(sources.embodiment)!r}")
-    if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
+    views = facts.get("views", [])
+    if views != (now_seen := [view and view.to_dict() for view in sources.views]):
+        different.append(f"views was {views}, is {now_seen}")
+    elif facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
         different.append(f"the dataset's content is no longer that of {facts['data']}")
     if keys == ["steps"] and len(different) == 1 and config.steps > earlier.steps:
         raise UserError(_how_to_train_on(run, earlier.steps, config.steps, sources.locations))

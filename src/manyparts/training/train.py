@@ -12,8 +12,11 @@ import torch
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
+from manyparts.core.errors import UserError
 from manyparts.core.host.launchers import launched_with_others
-from manyparts.models.checkpoint import CheckpointInfo, resolve
+from manyparts.core.printing import say
+from manyparts.embodiment.views.view import View
+from manyparts.models.checkpoint import CheckpointInfo, load_info, resolve
 from manyparts.objectives.system import System
 from manyparts.training import checkpoint, preconditions, run_folder
 from manyparts.training.config import AugmentationConfig, TrainConfig, require_config
@@ -35,6 +38,9 @@ from manyparts.training.trackers import Track, require_tracker
 from manyparts.training.update import Learner
 from manyparts.training.windows import features_of, fill_caches, open_windows
 
+Viewed = View | Mapping[str, Any] | str | Path
+"""What `View.of` takes."""
+
 
 @explained(config=TrainConfig)
 def train(
@@ -45,6 +51,7 @@ def train(
     weights: Sequence[float] = (),
     temperature: float | None = None,
     embodiment: str | Sequence[str] = (),
+    view: Viewed | Sequence[Viewed | None] = (),
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device = "auto",
@@ -59,6 +66,8 @@ def train(
         weights: how much of every batch each dataset gives; empty: equal parts.
         temperature: see `Sources.open`.
         embodiment: the robot's name, or one for each dataset; see `Sources.open`.
+        view: what the model sees of the data: a `View`, its fields, a JSON file with them, or one
+            of these for each dataset. An agent applies it to what it observes.
         start_from: a run or checkpoint that training starts from. Its embodiments and the
             scales of its states and actions are kept, except for numbers that never moved there.
         resume: continue the run in `output` from its last checkpoint. On a CPU its losses equal
@@ -88,7 +97,14 @@ def train(
             preconditions.require_compiler(device)
         run_folder.require_free(output, resume=resume)
         names = embodiment or run_folder.named_embodiment(output)
-        sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
+        views = _views(view) or run_folder.views_of(output)
+        sources = Sources.open(
+            data, weights, temperature=temperature, embodiment=names, views=views
+        )
+        if start_from is not None and not config.new_embodiment:
+            sources, lines = sources.as_learned(load_info(resolve(start_from)))
+            for line in lines:
+                say(line, error=True)
         config = with_sources(config, len(sources.datasets))
         if ranks.world > 1:
             config = replace(config, processes=ranks.world)
@@ -148,6 +164,17 @@ def train_as_worker(assignment: Mapping[str, Any]) -> None:
         _train_assigned(replace(run, ranks=ranks))
 
 
+def _views(view: Viewed | Sequence[Viewed | None]) -> list[View | None]:
+    """One view for each dataset, or one for all; empty if there is none."""
+    if isinstance(view, View | Mapping | str | Path):
+        return [View.of(view)]
+    if not isinstance(view, Sequence):
+        raise UserError(
+            f"view is of type {type(view).__name__}; expected a View, or one per dataset"
+        )
+    return [None if each is None else View.of(each) for each in view]
+
+
 def _with_origin(run: Run, start_from: str | Path | None) -> Run:
     """The run with the checkpoint that it starts from, if it has none of its own. Raises UserError
     where the folder's run has other settings."""
@@ -163,11 +190,12 @@ def _report_and_record(
 ) -> None:
     """Print what the user must know of the run and, unless it resumes, write config.json."""
     earlier = run.output if run.last_checkpoint() is not None else None
-    preconditions.report_embodiments(run.sources, info, run.origin or earlier)
+    origin = None if run.config.new_embodiment else run.origin
+    preconditions.report_embodiments(run.sources, info, origin or earlier)
     if (run.output / run_folder.CONFIG).exists():
         return
     preconditions.require_distinct_tasks(run.config, system, info)
-    preconditions.report_scales(info, joint_embodiments(run.sources, run.origin)[1])
+    preconditions.report_scales(info, joint_embodiments(run.sources, origin)[1])
     facts = run_folder.facts_of(run.sources, start_from, info)
     run_folder.write_config(run.output, run.config, facts)
 

@@ -13,7 +13,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.base import WindowSource
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.mixture import Mixture
-from manyparts.data.sampling.splits import split_episodes
+from manyparts.data.sampling.splits import split_dataset
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
 from manyparts.data.tools.quality import best_episodes
@@ -101,7 +101,7 @@ def open_windows(
     config, datasets = run.config, run.sources.datasets
     trained, held_out = [], []
     for dataset in datasets:
-        rest, kept = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
+        rest, kept = split_dataset(dataset, config.validation_fraction, config.seed)
         trained.append(curated(dataset, rest, config.curation))
         held_out.append(kept)
     in_memory = not config.buffer_frames and fits_in_memory(run.device, run.sources)
@@ -173,6 +173,7 @@ def windows_of(
                 episodes=chosen.tolist(),
                 statistics=embodiment.statistics,
                 spec=embodiment.spec,
+                view=dataset.view,
             )
             parts.append(streamed)
         else:

@@ -157,8 +157,12 @@ def _build(dataset: EpisodeDataset, folder: Path) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     seconds = time.monotonic() - started
-    frames = counted(dataset.num_frames, "frame")
-    say(f"decoded {frames} of {dataset.path} in {seconds:.1f} s", error=True)
+    frames, rate = counted(dataset.num_frames, "frame"), dataset.num_frames / max(seconds, 1e-6)
+    say(
+        f"decoded {frames} of {dataset.path} in {seconds:.1f} s, {rate:.0f} frames/s; "
+        "from now on they are read from the cache",
+        error=True,
+    )
 
 
 def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
@@ -171,11 +175,13 @@ def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
                 threads.submit(_decode_episode, dataset, cache, index)
                 for index in range(dataset.num_episodes)
             ]
+            started = time.monotonic()
             try:
                 with progress_bar(f"decoding episodes of {dataset.path.name}", len(jobs)) as bar:
                     for done, job in enumerate(jobs, start=1):
                         job.result()
-                        bar.show(done, "")
+                        seconds = time.monotonic() - started
+                        bar.show(done, f"{int(dataset.starts[done]) / seconds:.0f} frames/s")
             except BaseException:
                 threads.shutdown(cancel_futures=True)
                 raise

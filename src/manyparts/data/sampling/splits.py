@@ -40,12 +40,32 @@ def split_episodes(
     return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
 
 
+def split_dataset(
+    dataset: EpisodeDataset, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split a dataset's episodes as `split_episodes` splits those in its files.
+
+    So a view changes nothing: parts of an episode are on the same side, whatever asks for them.
+
+    Args:
+        dataset: with or without a view.
+        fraction: see `split_episodes`.
+        seed: of the choice.
+
+    Returns:
+        Indices of the dataset's episodes to train on, and of those held out: int64, ascending.
+    """
+    rest, held_out = split_episodes(dataset.source_tasks, fraction, seed)
+    origin = dataset.source_episodes
+    return np.flatnonzero(np.isin(origin, rest)), np.flatnonzero(np.isin(origin, held_out))
+
+
 def seen_episodes(
     provenance: Mapping[str, Any] | None, dataset: EpisodeDataset
 ) -> np.ndarray | None:
     """The episodes that a model, or one that it started from, was trained on.
 
-    Datasets are the same if their files are equal to the bit.
+    Datasets are the same if their files are equal to the bit, through whichever views.
 
     Args:
         provenance: of the model's checkpoint. A checkpoint of an early version does not say how
@@ -60,9 +80,9 @@ def seen_episodes(
     while provenance:
         fingerprints = provenance.get("dataset_fingerprints")
         fingerprints = fingerprints or [provenance.get("dataset_fingerprint")]
-        if dataset.fingerprint in fingerprints:
+        if dataset.content in fingerprints:
             fraction = provenance.get("validation_fraction") or 0.0
-            own, _ = split_episodes(dataset.episode_task, fraction, provenance.get("seed", 0))
+            own, _ = split_dataset(dataset, fraction, provenance.get("seed", 0))
             seen = own if seen is None else np.union1d(seen, own)
         provenance = provenance.get("start_from")
     return seen

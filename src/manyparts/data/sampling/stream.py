@@ -24,6 +24,7 @@ from manyparts.data.sampling.frames import decode_into
 from manyparts.data.sampling.subset import SubsetReader
 from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.statistics import Statistics
+from manyparts.embodiment.views.view import View
 
 _MIN_UNITS = 2  # that are fetched together, so that windows of several files are mixed
 
@@ -85,6 +86,7 @@ class StreamedWindows(FixedSource):
         episodes: Sequence[int] | np.ndarray | None = None,
         statistics: Statistics | None = None,
         spec: Spec | None = None,
+        view: View | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
         """Open the dataset, without fetching frames.
@@ -99,6 +101,7 @@ class StreamedWindows(FixedSource):
             episodes: indices of the episodes to draw from; None: all.
             statistics: by which states are normalised; None: the dataset's own.
             spec: of the agent that the windows are for, see `Spec.bounded_as`; None: the dataset's.
+            view: what to show of the dataset, which touches no numbers; None: all.
             cache_dir: root of all caches; None: $MANYPARTS_CACHE, or ~/.cache/manyparts.
 
         Raises:
@@ -113,7 +116,7 @@ class StreamedWindows(FixedSource):
         self._buffer_frames, self._statistics = buffer_frames, statistics
         self._remote = RemoteReader(url, cache_dir=cache_dir)
         self._folder = self._remote.path.parent
-        whole = EpisodeDataset(self._remote)
+        whole = EpisodeDataset(self._remote).through(view or View())
         self.dataset = whole if spec is None else whole.bounded_as(spec)
         if episodes is None:
             episodes = range(self.dataset.num_episodes)
@@ -286,7 +289,7 @@ class StreamedWindows(FixedSource):
 
     def _fetch(self, pool: _Pool, folder: Path) -> Windows:
         """Fetch and decode a pool, and drop the files that the next one does not need."""
-        episodes = EpisodeDataset(SubsetReader(self._remote, pool.episodes))
+        episodes = EpisodeDataset(SubsetReader(self.dataset.reader, pool.episodes))
         dataset = episodes.bounded_as(self.dataset.spec)
         cache = decode_into(dataset, folder)
         self._remote.drop(pool.files - self._after(pool).files)

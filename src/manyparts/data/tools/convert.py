@@ -30,6 +30,7 @@ from manyparts.data.formats.minari_writer import MinariWriter
 from manyparts.data.formats.reader import FORMAT
 from manyparts.data.formats.robomimic_writer import RobomimicWriter
 from manyparts.data.tools.bounds import measured_bounds
+from manyparts.embodiment.views.view import View
 
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
@@ -49,6 +50,7 @@ def convert(
     embodiment: str | None = None,
     actions: Actions = "executed",
     mapping: str | Path | None = None,
+    view: View | None = None,
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
     """Write a dataset in another format.
@@ -67,6 +69,7 @@ def convert(
         actions: "executed" writes the executed actions, and the expert's next to them; "expert"
             writes the expert's as the only ones, for programs that imitate `action`.
         mapping: for a ROS recording, the JSON file that says how its topics become rows.
+        view: what to write of the source; None: all of it.
         seal_seconds: progress is saved every so many seconds.
 
     Raises:
@@ -84,7 +87,7 @@ def convert(
         require_h5py(target)
     if embodiment is not None and not embodiment.strip():
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
-    dataset, mapping_values = _open(source, mapping)
+    dataset, mapping_values = _open(source, mapping, view)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
     description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
@@ -117,15 +120,16 @@ def convert(
 
 
 def _open(
-    source: str | Path | EpisodeDataset, mapping: str | Path | None
+    source: str | Path | EpisodeDataset, mapping: str | Path | None, view: View | None
 ) -> tuple[EpisodeDataset, dict[str, Any]]:
     """The source, and the JSON values of the mapping that it is read with."""
     if mapping is None:
-        return EpisodeDataset.open(source), {}
+        return EpisodeDataset.open(source, view), {}
     if isinstance(source, EpisodeDataset):
         raise UserError("a mapping is for the path of a ROS recording, not for an opened dataset")
     parsed, values = read_mapping(path_of(mapping, "mapping"))
     dataset = EpisodeDataset(BagReader(path_of(source, "source"), parsed))
+    dataset = dataset if view is None else dataset.through(view)
     dataset.warn(str(source), stacklevel=4)
     return dataset, values
 
@@ -146,6 +150,8 @@ class _Description:
     """Whether the expert's actions are written next to the executed ones."""
     terminates: bool
     """Whether episodes say if they ended for good."""
+    knows_success: bool
+    """Whether steps say if the task is solved."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -161,6 +167,7 @@ def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
         dataset.environment,
         expert=actions == "executed",
         terminates=dataset.terminated is not None,
+        knows_success=dataset.knows_success,
     )
 
 
@@ -235,6 +242,7 @@ class _LeRobotOutput:
             images=self._images,
             expert=description.expert,
             terminates=description.terminates,
+            knows_success=description.knows_success,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:

@@ -170,13 +170,13 @@ def _source(run: Any, model: Any, info: CheckpointInfo, dataset: EpisodeDataset)
     if not isinstance(model, LatentWorld) or not model.config.sources:
         return None
     learned = list(info.provenance.get("dataset_fingerprints", ()))
-    if dataset.fingerprint not in learned:
+    if dataset.content not in learned:
         names = ", ".join(map(str, info.provenance.get("data", ())))
         raise UserError(
             f"{run} tells its sources apart, and {dataset.path} is none of them; predict one of "
             f"{names}"
         )
-    return learned.index(dataset.fingerprint)
+    return learned.index(dataset.content)
 
 
 def _warn_of_constants(forecaster: Forecaster, dataset: EpisodeDataset) -> None:

@@ -31,6 +31,7 @@ from manyparts.evaluation.prediction.forecast import (
 )
 from manyparts.evaluation.prediction.forecasters import Forecaster
 from manyparts.evaluation.prediction.windows import Window, draw_windows
+from manyparts.evaluation.viewed_data import as_learned
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.models.dynamics.distributional import Distributional
 
@@ -198,7 +199,7 @@ def _prepare(
         raise UserError(
             f"{windows} windows and {len(paths)} runs to predict with; expected at least 1 each"
         )
-    dataset = EpisodeDataset.open(data)
+    dataset = as_learned(data, *paths)
     infos = [load_info(resolve(path)) for path in paths]
     changes = changes or {}
     for name in changes:

@@ -190,7 +190,7 @@ class _Recorded:
     state: list[np.ndarray] = field(default_factory=list)
     action: list[np.ndarray] = field(default_factory=list)
     reward: list[float] = field(default_factory=list)
-    success: list[bool] = field(default_factory=list)
+    success: list[bool | None] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
@@ -243,4 +243,5 @@ def _writer(folder: Path, env: Environment, agent: LatentAgent) -> DatasetWriter
         images="png",
         expert=False,
         terminates=env.can_terminate,
+        knows_success=env.knows_success,
     )

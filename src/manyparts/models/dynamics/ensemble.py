@@ -54,6 +54,7 @@ class EnsembleDynamics(nn.Module, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
     reward_limit = math.inf
     held_out_error: Tensor
 

@@ -24,8 +24,10 @@ from manyparts.core.spec import SHOWN_DIFFERENCES
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.base import TrainableModel
 from manyparts.models.dynamics.configs import GaussianLatentConfig, LatentConfig, LatentWorldConfig
-from manyparts.models.dynamics.state_space import StateSpace
+from manyparts.models.dynamics.filtering import Filtering, StepWeights
+from manyparts.models.dynamics.state_space import Filtered, StateSpace
 from manyparts.models.image_pyramid import ImageDecoder, ImageEncoder
+from manyparts.nn.gru import NormGRUCell
 from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
@@ -105,10 +107,48 @@ class LatentFilter(StateSpace):
         action: Float[Tensor, "n a"],
     ) -> Float[Tensor, "n d"]:
         """See `StateSpace.advance`. action: `conditioned` on its source."""
-        if self.config.actions == "none":
-            # The source that follows the action is kept.
-            action = F.pad(action[:, self.action_dimension :], (self.action_dimension, 0))
-        return super().advance(recurrent, drawn, action)
+        return super().advance(recurrent, drawn, self._read(action))
+
+    def filter(
+        self,
+        embedding: Float[Tensor, "b t e"],
+        action: Float[Tensor, "b u a"],
+        generator: torch.Generator | None = None,
+    ) -> Filtered:
+        """See `StateSpace.filter`. action: `conditioned` on its source."""
+        if not torch.is_grad_enabled() or embedding.shape[1] == 1:
+            return super().filter(embedding, action, generator)
+        cell, read, out = self.recurrent, self.posterior_head[0], self.posterior_head[-1]
+        assert isinstance(cell, NormGRUCell), type(cell)
+        assert isinstance(read, nn.Linear) and isinstance(out, nn.Linear), self.posterior_head
+        from_drawn, from_action = self.enter.weight.split(
+            [self.latent.width, action.shape[-1]], dim=1
+        )
+        from_state, from_embedding = read.weight.split([self.width, embedding.shape[-1]], dim=1)
+        weights = StepWeights(
+            enter=from_drawn,
+            gates=cell.gates.weight,
+            scale=cell.norm.weight,
+            shift=cell.norm.bias,
+            read=from_state,
+            out=out.weight,
+            bias=out.bias,
+        )
+
+        # What does not depend on states is computed for all steps at once.
+        taken = self._read(action[:, : embedding.shape[1] - 1])
+        taken = F.linear(taken, from_action, self.enter.bias).to(from_state.dtype)
+        seen = F.linear(embedding, from_embedding, read.bias).to(from_state.dtype)
+        recurrent, outputs, drawn = Filtering.apply(taken, seen, self.latent, generator, *weights)
+        posterior = self.latent.distribution(outputs)
+        return Filtered(recurrent, self.prior(recurrent), posterior, drawn)
+
+    def _read(self, action: Float[Tensor, "... a"]) -> Float[Tensor, "... a"]:
+        """Return actions as the model reads them: if it takes none, zeros, and the source that
+        follows them."""
+        if self.config.actions == "own":
+            return action
+        return F.pad(action[..., self.action_dimension :], (self.action_dimension, 0))
 
     def conditioned(
         self, inputs: Float[Tensor, "... i"], source: Int[Tensor, "..."] | None
@@ -139,6 +179,7 @@ class LatentWorld(LatentFilter, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
     reward_limit = math.inf
 
     def __init__(

@@ -29,6 +29,7 @@ class MlpDynamics(nn.Module, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
     reward_limit = math.inf
 
     def __init__(

@@ -37,6 +37,7 @@ class RecurrentDynamics(StateSpace, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
     reward_limit = math.inf
 
     def __init__(

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from manyparts.nn.gru import NormGRUCell
-from manyparts.nn.latents import Latent
+from manyparts.nn.latents import Latent, sample
 from manyparts.nn.mlp import mlp
 
 CellKind = Literal["gru", "norm_gru"]
@@ -134,8 +134,8 @@ class StateSpace(nn.Module):
         generator: torch.Generator | None = None,
     ) -> WorldState:
         """Return states after an observation. generator: see `Latent.draw`."""
-        posterior = self.posterior(recurrent, embedding)
-        return WorldState(recurrent, self.latent.draw(posterior, generator))
+        outputs = self.posterior_head(torch.cat([recurrent, embedding], dim=-1))
+        return WorldState(recurrent, sample(self.latent, outputs, generator))
 
     def imagined(
         self,
@@ -145,7 +145,7 @@ class StateSpace(nn.Module):
     ) -> WorldState:
         """Return the states after an action, without an observation. generator: as above."""
         recurrent = self.advance(state.recurrent, state.drawn, action)
-        return WorldState(recurrent, self.latent.draw(self.prior(recurrent), generator))
+        return WorldState(recurrent, sample(self.latent, self.prior_head(recurrent), generator))
 
     def filter(
         self,

@@ -57,6 +57,7 @@ class StepTransformer(nn.Module, TrainableModel):
 
     prompt_encoder = None
     encoder_names = ()
+    trunk = ()
 
     def __init__(
         self,

@@ -116,13 +116,15 @@ class Teachers(nn.Module):
             else:
                 taken = self._of_all(number, self._taken(config, action))
                 recurrent = model.advance(last.recurrent, last.drawn, taken)
-            posterior = model.posterior(recurrent, embedding)
-            current = WorldState(recurrent, model.latent.draw(posterior))
-            states.append(current)
-            features.append(current.features.view(count, rows, -1))
             if self.surprised:
+                posterior = model.posterior(recurrent, embedding)
+                current = WorldState(recurrent, model.latent.draw(posterior))
                 divergence = model.latent.divergence(posterior, model.prior(recurrent))
                 surprise.append(divergence.view(count, rows))
+            else:
+                current = model.observed(recurrent, embedding)
+            states.append(current)
+            features.append(current.features.view(count, rows, -1))
         if not self.surprised:
             surprise = [state.new_zeros(len(self), len(state))]
         return Taught(

@@ -158,7 +158,9 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     from manyparts.training.train import train
 
     run = product(stage, output)
-    origin = stage.start_from and product(stage.start_from, output)
+    origin = stage.agent
+    if stage.start_from is not None:
+        origin = product(stage.start_from, output)
     if isinstance(stage.data, Mixed):
         datasets, weights = stage.data.datasets, stage.data.weights
     else:

@@ -91,6 +91,8 @@ class Train(_Keyed):
     data: Collect | Cut | Mixed
     start_from: Train | None = None
     """The run that gives the initial weights."""
+    agent: str | None = None
+    """The shipped agent that gives them instead, by its name."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from manyparts.agents.base import Agent
+from manyparts.agents.for_environment import seeded
 from manyparts.agents.loading import load
 from manyparts.agents.noted import NotedAgent, Reader, noted
 from manyparts.agents.random import RandomAgent
@@ -14,7 +15,6 @@ from manyparts.core.printing import counted, first_of, say
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import Replay
-from manyparts.evaluation.episodes import seeded
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.run_files import CHECKPOINTS, WEIGHTS, shipped
 from manyparts.rollout.collector import Collector

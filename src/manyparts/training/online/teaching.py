@@ -226,7 +226,7 @@ def require_matching(
     for each in teachers:
         learned += each.info.provenance.get("dataset_fingerprints", ())
     for dataset, fingerprint, name in zip(datasets, learned, names, strict=False):
-        if dataset.fingerprint != fingerprint:
+        if dataset.content != fingerprint:
             raise UserError(
                 f"{dataset.location} is not what the teacher {name} learned from; name the "
                 f"teachers' datasets in their order: {', '.join(names)}"

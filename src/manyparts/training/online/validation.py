@@ -29,7 +29,7 @@ from manyparts.training.update import Learner
 
 class BestCheckpoint:
     """Keeps the weights of the best validation in checkpoints/best: the highest success, and among
-    equal ones the highest return.
+    equal ones, or where success is unknown, the highest return.
 
     Args:
         run: The run's folder.
@@ -51,13 +51,14 @@ class BestCheckpoint:
             shutil.rmtree(self._folder)
             self.outcome = {}
 
-    def offer(self, system: nn.Module, *, success: float, return_: float) -> None:
+    def offer(self, system: nn.Module, *, success: float | None, return_: float) -> None:
         """Write the weights, if they did better than all before."""
         best = self.outcome
-        if best and (success, return_) <= (best["success"], best["return"]):
+        if best and (success or 0.0, return_) <= (best.get("success", 0.0), best["return"]):
             return
+        known = {} if success is None else {"success": success}
         steps = float(self._environment_steps())
-        self.outcome = {"environment_steps": steps, "success": success, "return": return_}
+        self.outcome = {"environment_steps": steps, **known, "return": return_}
         provenance = {**self._info.provenance, "validation": self.outcome}
         with fresh_checkpoint(self._folder) as temporary:
             info = replace(self._info, provenance=provenance)
@@ -108,11 +109,14 @@ class ValidationEpisodes:
         agent = LatentAgent(learner.system, self.codec)
         played = [self._play(agent, seed) for seed in self.seeds]
         results = [result for result, _, _ in played]
-        success = float(np.mean([each.success_any for each in results]))
+        success = None
+        if self.env.knows_success:
+            success = float(np.mean([bool(each.success_any) for each in results]))
         return_ = float(np.mean([each.return_ for each in results]))
         self.best.offer(learner.system, success=success, return_=return_)
+        known = {} if success is None else {"validation/success": success}
         return {
-            "validation/success": success,
+            **known,
             "validation/return": return_,
             "validation/length": float(np.mean([each.length for each in results])),
             "validation/expected_return": float(np.mean([value for _, value, _ in played])),

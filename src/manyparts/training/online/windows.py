@@ -120,27 +120,31 @@ class OnlineWindows(ReplayWindows):
         learned = self.collector.environment_steps - self.online.prefill_steps
         recent = self.replay.episodes[-_RECENT:]
         rates = self._rates()
+        outcomes = {"collected/return": float(np.mean([each.return_ for each in recent]))}
+        if self.collector.environments[0].knows_success:
+            outcomes["collected/success"] = float(np.mean([each.success for each in recent]))
         return {
             "environment_steps": float(self.collector.environment_steps),
             "environment_steps_per_second": rates.environment_steps,
             "updates_per_second": rates.updates,
             "replay_ratio": (self._updates + 1) * self._replayed / max(learned, 1),
-            "collected/return": float(np.mean([each.return_ for each in recent])),
-            "collected/success": float(np.mean([each.success for each in recent])),
+            **outcomes,
         }
 
     def notes(self) -> list[str]:
         """Environment steps, their pace and that of updates, the time left, the train ratio as it
         came out, and the last episodes' outcomes."""
-        now, rates = self.progress(), self._rates()
+        now, rates, success = self.progress(), self._rates(), ""
+        if "collected/success" in now:
+            success = f" and success {now['collected/success']:.2f}"
         return [
             f"{self.collector.environment_steps} of {self.online.environment_steps} environment "
             f"steps, {rates.environment_steps:.3g}/s",
             f"{rates.updates:.3g} updates/s",
             f"{duration(rates.seconds_left)} left",
             f"train ratio {now['replay_ratio']:.4g}",
-            f"return {now['collected/return']:.4g} and success {now['collected/success']:.2f} of "
-            f"the last {counted(len(self.replay.episodes[-_RECENT:]), 'episode')}",
+            f"return {now['collected/return']:.4g}{success} of the last "
+            f"{counted(len(self.replay.episodes[-_RECENT:]), 'episode')}",
         ]
 
     def _rates(self) -> Rates:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.core.arguments import path_of
-from manyparts.core.columns import EXPERT_ACTION, TERMINATED
+from manyparts.core.columns import EXPERT_ACTION, SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME, own_entry
 from manyparts.core.printing import first_of
@@ -89,6 +89,7 @@ def _continuation(
         episodes_file=metadata.last_files["meta/episodes"],
         expert=dataset.expert_column,
         terminates=TERMINATED in dataset.features,
+        knows_success=SUCCESS in dataset.features,
         content=_statistics_content(dataset),
         statistics=statistics,
     )

@@ -30,6 +30,8 @@ class Continuation:
     """Its column of the expert's actions, if it has one."""
     terminates: bool
     """Whether it has a column of whether episodes ended for good."""
+    knows_success: bool
+    """Whether it has a column of whether the task is solved."""
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
     """Columns and sampled images of each episode, read only if there are no `statistics`."""
     statistics: Mapping[str, np.ndarray] | None = None

@@ -35,6 +35,7 @@ from manyparts.core.storage.atomic import (
     replace_folder,
     temporary_folder,
 )
+from manyparts.data.formats.dataset_description import tasks_to_json
 from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.card import dataset_card
@@ -76,6 +77,7 @@ class DatasetWriter:
         images: Images = "png",
         expert: bool = True,
         terminates: bool = False,
+        knows_success: bool = True,
         continues: Continuation | None = None,
     ) -> None:
         """Create the hidden folder.
@@ -90,6 +92,8 @@ class DatasetWriter:
             expert: whether to write a column of the expert's actions next to the executed ones.
             terminates: whether to write a column of whether the episode ended for good, for
                 environments whose episodes can.
+            knows_success: whether to write a column of whether the task is solved; not for
+                environments that do not say it.
             continues: the existing dataset to add to, see `append`; its columns stay as they are.
 
         Raises:
@@ -109,10 +113,16 @@ class DatasetWriter:
         self._replaces = continues is not None
         if continues is not None:
             self._expert, self._terminates = continues.expert, continues.terminates
+            knows_success = continues.knows_success
         else:
             self._expert, self._terminates = EXPERT_ACTION if expert else None, terminates
         self._features = layout.features(
-            spec, fps=fps, images=images, expert=self._expert, terminates=self._terminates
+            spec,
+            fps=fps,
+            images=images,
+            expert=self._expert,
+            terminates=self._terminates,
+            knows_success=knows_success,
         )
         self._statistics = DatasetStatistics(self._features)
         self._folder = temporary_folder(self.path)
@@ -191,7 +201,7 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._frames.file_index = existing.data_file
+        self._frames.files.file_index = existing.data_file
         self._episodes.file_index = layout.next_file(*existing.episodes_file)
         for name, file_index in existing.video_files.items():
             self._videos[name].file_index = file_index
@@ -329,14 +339,7 @@ class DatasetWriter:
             NAME: {
                 "spec": self.spec.to_dict(),
                 "environment": self.environment,
-                "tasks": [
-                    {
-                        "name": task.name,
-                        "sentence": task.instruction,
-                        "paraphrases": list(task.paraphrases),
-                    }
-                    for task in self.tasks
-                ],
+                "tasks": tasks_to_json(self.tasks),
             },
         }
         images = [
@@ -351,7 +354,7 @@ class DatasetWriter:
         _write_json(self._folder / layout.INFO, info)
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
-            layout.tasks_table([task.instruction for task in self.tasks]),
+            layout.texts_table([task.instruction for task in self.tasks]),
             arrow_path(self._folder / layout.TASKS),
         )
         card = dataset_card(

@@ -1,0 +1,96 @@
+"""The agent of a checkpoint for an environment, and for one of its episodes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from manyparts.agents.base import Agent
+from manyparts.agents.latent import LatentAgent
+from manyparts.agents.loading import LearnedAgent, load
+from manyparts.agents.planning import MpcAgent
+from manyparts.agents.viewed import ViewedAgent
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Precision
+from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.envs.base import Environment
+from manyparts.models.checkpoint import CheckpointInfo, load_info
+from manyparts.planners import PlannerConfig
+
+
+def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
+    """The name of an environment's embodiment, as the agent learned it.
+
+    Args:
+        info: the agent's checkpoint.
+        env: the environment; only its embodiment is compared.
+
+    Raises:
+        UserError: the agent did not learn it; the message says what differs.
+    """
+    spec = env.embodiment_spec
+    for each in info.trained:
+        if each.source_of(spec) is not None:
+            return each.spec.embodiment
+    learned = EmbodimentSet(tuple(each.spec for each in info.trained))
+    index = learned.index(spec, f"{env.task} has another embodiment than the agent")
+    return learned.names[index]
+
+
+def seeded(agent: Agent, seed: int) -> Agent:
+    """The agent for one episode: a planner draws its plans from a seed.
+
+    Args:
+        agent: any agent. One that is no planner is returned as it is.
+        seed: the episode's.
+    """
+    draws = isinstance(agent, MpcAgent | LatentAgent | ViewedAgent)
+    return agent.with_seed(derive_seed("act", seed)) if draws else agent
+
+
+def agent_for(
+    checkpoint: Path,
+    env: Environment,
+    seed: int,
+    *,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    planner: PlannerConfig | None = None,
+) -> LearnedAgent:
+    """The agent of a checkpoint, for an environment and the episode of a seed.
+
+    Weights are loaded once per embodiment.
+
+    Args:
+        checkpoint: the folder.
+        env: the environment.
+        seed: the episode's.
+        device: where the agent runs, a name of torch's.
+        precision: number format in which it computes.
+        planner: what a dynamics model acts with.
+
+    Raises:
+        UserError: the agent did not learn the environment's embodiment, or see `load`.
+    """
+    embodiment = learned_embodiment(_info(checkpoint), env)
+    agent = seeded(_agent(checkpoint, device, precision, embodiment, planner), seed)
+    assert isinstance(agent, LearnedAgent)
+    return agent
+
+
+@lru_cache(maxsize=2)
+def _agent(
+    checkpoint: Path,
+    device: str,
+    precision: Precision,
+    embodiment: str,
+    planner: PlannerConfig | None,
+) -> LearnedAgent:
+    return load(
+        checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner
+    )
+
+
+@lru_cache(maxsize=1)
+def _info(checkpoint: Path) -> CheckpointInfo:
+    return load_info(checkpoint)

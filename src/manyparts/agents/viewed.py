@@ -1,0 +1,199 @@
+"""An agent that sees a robot through the view that it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.checks import image_of, numbers_of, require_carry
+from manyparts.agents.latent import LatentAgent
+from manyparts.agents.origin import Origin
+from manyparts.agents.planning import MpcAgent
+from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.reactive import ReactiveAgent
+from manyparts.core.printing import shown_short
+from manyparts.core.records import Demonstration, Observation, Prompt
+from manyparts.core.spec import Spec
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.views.source import Source
+
+Unviewed = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent
+"""An agent that takes what its model sees."""
+
+
+@shown_short
+@dataclass(frozen=True)
+class Carry:
+    """The memory of a `ViewedAgent`."""
+
+    inner: Any
+    """That of the agent inside."""
+
+    source: Source
+    """The way in which the robot of this episode is seen."""
+
+    prompt: Prompt | None
+    """The prompt as it was given."""
+
+    seen_prompt: Prompt | None
+    """The prompt as the model sees it."""
+
+    action: np.ndarray
+    """The last action, float32 (a,), of the robot."""
+
+    held: int
+    """Steps for which that action is still to be held."""
+
+
+class ViewedAgent(Described):
+    """Takes observations of the robot, shows them to an agent through a view, and carries out what
+    it decides: actions are converted back, and held where the view leaves out frames.
+
+    Images may have the robot's size or the model's, and a prompt's likewise. The actions of a
+    demonstration are those that the model sees.
+
+    Args:
+        agent: Takes what the model sees.
+        embodiment: What it acts for, which has a source at least.
+    """
+
+    def __init__(self, agent: Unviewed, embodiment: Embodiment):
+        self.agent, self.sources = agent, embodiment.sources
+        self.spec, self.prompted = embodiment.sources[0].spec, agent.prompted
+        self.environment: Mapping[str, Any] = embodiment.environment
+        self.origin: Origin | None = None
+
+    def with_seed(self, seed: int) -> ViewedAgent:
+        """Return an agent with the same weights that draws other random numbers."""
+        if not isinstance(self.agent, MpcAgent | LatentAgent):
+            return self
+        other = ViewedAgent.__new__(ViewedAgent)
+        other.__dict__ = {**self.__dict__, "agent": self.agent.with_seed(seed)}
+        return other
+
+    def needs_observation(self, carry: Carry | None) -> bool:
+        """Return whether the agent inside needs it, or the robot to carry out an action from it."""
+        if carry is None:
+            return True
+        if carry.held:
+            return False
+        return carry.source.needs_state or self.agent.needs_observation(carry.inner)
+
+    def act(
+        self,
+        carry: Carry | None,
+        observation: Observation | None,
+        prompt: Prompt | str | None = None,
+        *,
+        explore: bool,
+    ) -> tuple[np.ndarray, Carry]:
+        """See `agents.base.Agent`.
+
+        Raises:
+            UserError: The observation or the prompt does not fit the robot.
+        """
+        prompt = Prompt.of(prompt)
+        require_carry(carry, Carry)
+        if not self.prompted:
+            refuse_prompt(prompt)
+        if carry is not None and carry.prompt == prompt and carry.held:
+            return carry.action, replace(carry, held=carry.held - 1)
+        source = self._source_of(observation) if carry is None else carry.source
+        seen_prompt = self._seen_prompt(source, prompt)
+        if carry is not None and carry.prompt == prompt:
+            seen_prompt = carry.seen_prompt
+        seen = None if observation is None else self.seen(observation, source)
+        inner = None if carry is None else carry.inner
+        decided, inner = self.agent.act(inner, seen, seen_prompt, explore=explore)
+        state = None
+        if source.needs_state:
+            state = numbers_of(observation, source.spec.state_dimension)
+        action = source.action_of(decided, state)
+        held = source.view.every - 1
+        return action, Carry(inner, source, prompt, seen_prompt, action, held)
+
+    def seen(self, observation: Observation, source: Source | None = None) -> Observation:
+        """Return what the model sees of an observation.
+
+        Args:
+            observation: Of the robot.
+            source: The way in which it is seen; None: that which fits its images.
+
+        Raises:
+            UserError: An image or the state does not fit the robot.
+        """
+        source = self._source_of(observation) if source is None else source
+        images = {
+            camera: self._image(observation, source, camera) for camera in self.agent.spec.cameras
+        }
+        dimension = source.spec.state_dimension
+        state = np.zeros(0, np.float32)
+        if dimension:
+            state = source.states(numbers_of(observation, dimension)[None])[0]
+        return {"images": images, "state": state}
+
+    def _source_of(self, observation: Observation | None) -> Source:
+        """Return the first source with cameras of the observation's names and sizes, or else the
+        first of all, with which an error then says what does not fit."""
+        images = observation.get("images") if isinstance(observation, Mapping) else None
+        if isinstance(images, Mapping):
+            shapes = {name: np.shape(image)[:2] for name, image in images.items()}
+            for source in self.sources:
+                wanted = {name: source.spec.cameras[name] for name in source.cameras.values()}
+                if wanted.items() <= shapes.items():
+                    return source
+        return self.sources[0]
+
+    def _image(self, observation: Observation, source: Source, camera: str) -> np.ndarray:
+        """Return what the model sees of a camera of the robot's size, or of its own."""
+        images = observation.get("images") if isinstance(observation, Mapping) else None
+        size, theirs = self.agent.spec.cameras[camera], source.cameras[camera]
+        if isinstance(images, Mapping):
+            given = source.spec.cameras[theirs]
+            if camera in images and np.shape(images[camera])[:2] == size != given:
+                return image_of(observation, camera, size)
+        return source.images(camera, image_of(observation, theirs, source.spec.cameras[theirs]))
+
+    def _seen_prompt(self, source: Source, prompt: Prompt | None) -> Prompt | None:
+        """Return a prompt with images as the model sees them."""
+        if prompt is None or (prompt.goal is None and prompt.demonstration is None):
+            return prompt
+        goal, shown = prompt.goal, prompt.demonstration
+        if goal is not None:
+            goal = self._seen_images(source, goal)
+        if isinstance(shown, Demonstration):
+            shown = replace(shown, images=self._seen_images(source, shown.images))
+        return replace(prompt, goal=goal, demonstration=shown)
+
+    def _seen_images(
+        self, source: Source, images: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """Return images by the model's names of cameras.
+
+        Where none fits, they stay as they are, and the agent inside says what it expects.
+        """
+        seen: dict[str, np.ndarray] = {}
+        for camera, size in self.agent.spec.cameras.items():
+            theirs = source.cameras[camera]
+            if camera in images and np.shape(images[camera])[-3:-1] == size:
+                seen[camera] = images[camera]
+            elif theirs in images and (
+                np.shape(images[theirs])[-3:-1] == source.spec.cameras[theirs]
+            ):
+                seen[camera] = source.images(camera, np.asarray(images[theirs]))
+        return seen or images
+
+
+def unviewed(agent: Any) -> Any:
+    """Return the agent inside a `ViewedAgent`; any other as it is."""
+    return agent.agent if isinstance(agent, ViewedAgent) else agent
+
+
+def seen_as(agent: Any) -> tuple[Source, Spec] | None:
+    """Return how a `ViewedAgent` sees its robot, and the description of what its model sees; None
+    for any other agent."""
+    return (agent.sources[0], agent.agent.spec) if isinstance(agent, ViewedAgent) else None

@@ -1,0 +1,1 @@
+"""Tasks of Gymnasium environments: declared in a record, tried by id, checked by the doctor."""
