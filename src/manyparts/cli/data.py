@@ -58,8 +58,9 @@ class ConvertOptions:
     """Write a dataset in another format.
 
     Sources may be LeRobotDataset 2.0, 2.1 and 3.0, HDF5 of robomimic, LIBERO, ALOHA and D4RL,
-    Minari, RLDS, OGBench's .npz, and folders of .npz files. If the command is killed, call it
-    again: it continues where it stopped. The target appears when it is complete.
+    Minari, RLDS, OGBench's .npz, replay buffers in zarr, folders of .npz files, and with a mapping
+    ROS recordings. If the command is killed, call it again: it continues where it stopped. The
+    target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -88,6 +89,10 @@ class ConvertOptions:
     """What the column `action` holds. executed: the action that was taken; the expert's own is in
     `expert_action`. expert: the expert's action before noise was added, for programs that imitate
     `action`."""
+
+    mapping: Path | None = None
+    """For a ROS recording (rosbag2, MCAP, or a folder of bags, one per episode): the JSON file that
+    says how its topics become rows. Without it, the topics and an example are shown."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +252,7 @@ def _convert(arguments: Sequence[str]) -> int:
         images=options.images,
         embodiment=options.embodiment,
         actions=options.actions,
+        mapping=options.mapping,
         view=views[0] if views else None,
     )
     return 0

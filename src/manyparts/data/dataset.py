@@ -16,14 +16,14 @@ import numpy as np
 
 from manyparts.core.arguments import whole
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
-from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.errors import DatasetWarning, UserError, closest
 from manyparts.core.printing import counted, html_table
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
-from manyparts.data.formats.reader import Reader, Remote
+from manyparts.data.formats.reader import Reader, Remote, TextReader
 from manyparts.data.locations import open_location
 from manyparts.data.viewed import ViewedReader, through
 from manyparts.embodiment.views.source import Source
@@ -105,9 +105,18 @@ class EpisodeDataset:
         dataset = dataset if view is None else dataset.through(view)
         # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
-            for text in dataset.reader.contents.warnings():
-                warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=2)
+            dataset.warn(str(location), stacklevel=3)
         return dataset
+
+    def warn(self, location: str, *, stacklevel: int = 2) -> None:
+        """Issue a `DatasetWarning` for everything that is not read, or not as one may expect.
+
+        Args:
+            location: what the warnings begin with.
+            stacklevel: see `warnings.warn`.
+        """
+        for text in self.reader.contents.warnings():
+            warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
 
     def through(self, view: View | Mapping[str, Any] | str | Path) -> EpisodeDataset:
         """The same dataset through a view.
@@ -319,6 +328,25 @@ class EpisodeDataset:
             )
         return frames
 
+    def texts(self, index: int, column: str) -> list[str | None]:
+        """One episode's texts of a text column, such as the subtask of each row.
+
+        Args:
+            index: the episode.
+            column: the column's name; `reader.contents.text_columns` has all.
+
+        Returns:
+            T texts; None for a row that has none.
+
+        Raises:
+            UserError: there is no such text column, or it contradicts itself.
+        """
+        index, columns = self._positive(index), self.reader.contents.text_columns
+        if column not in columns or not isinstance(self.reader, TextReader):
+            which = closest(column, columns) if columns else "it has none"
+            raise UserError(f"{self._url_or_path()} has no text column {column!r}; {which}")
+        return self.reader.texts(index, column)
+
     def _positive(self, index: int) -> int:
         """The episode's index counted from 0; a negative index counts from the end."""
         number, count = whole("episode", index), self.num_episodes
@@ -346,6 +374,7 @@ class EpisodeDataset:
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
             "images": contents.images,
+            "text_columns": list(contents.text_columns),
             "left_out": dict(contents.left_out),
             "episodes_left_out": dict(contents.episodes_left_out),
             "notes": list(contents.notes),

@@ -170,7 +170,7 @@ FILES: dict[str, Case] = {
     "one npy": (lambda p: one_npy(p / "a.npy"), "a single array", "one .npz per episode"),
     "zarr in a zip": (
         lambda p: zipped(p / "d.zarr.zip", ".zgroup", "data/.zgroup"),
-        "a zarr store in a zip",
+        "a zarr store without meta/episode_ends",
         "convert",
     ),
     "zip": (lambda p: zipped(p / "set.zip", "meta/info.json"), "an archive", "unpack it"),
@@ -186,7 +186,7 @@ FILES: dict[str, Case] = {
         "topics",
     ),
     "ROS 1 bag": (lambda p: put(p / "a.bag", "#ROSBAG V2.0\n"), "a ROS recording", "topics"),
-    "ROS 2 database": (lambda p: database(p / "a.db3"), "a ROS 2 bag's .db3", "topics"),
+    "ROS 2 database": (lambda p: database(p / "a.db3"), "a ROS recording", "topics"),
     "pickle": (
         lambda p: put(p / "a.pkl", pickle.dumps({})),
         "a pickle, which is never read",
@@ -259,10 +259,10 @@ FOLDERS: dict[str, Case] = {
         "replay_buffer.zarr",
         "convert",
     ),
-    "bag": (lambda p: put(p / "a_0.db3", "").parent, "a ROS recording", "topics"),
+    "bag": (lambda p: database(made(p) / "a_0.db3").parent, "a ROS recording", "topics"),
     "bags": (
         lambda p: put(p / "episode_0/a_0.mcap", "").parents[1],
-        "a folder of 1 bags",
+        "a ROS recording",
         "topics",
     ),
     "RLDS parent": (rlds_parent, "an RLDS dataset's versions", "give"),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyparts.core.errors import UserError
+from manyparts.data.formats.bags.files import find_bags
+from manyparts.data.formats.bags.survey import refusal
 from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_layouts import (
@@ -30,10 +32,12 @@ from manyparts.data.formats.unsupported_formats import (
     unsupported_file,
     unsupported_folder,
 )
+from manyparts.data.formats.zarr.replay_buffer import ReplayBufferReader, find_store
 
 SUPPORTED = (
     "a LeRobotDataset folder (2.0, 2.1, 3.0), HDF5 of robomimic, LIBERO, ALOHA or D4RL, "
     "a Minari dataset (HDF5, Arrow, Parquet), an RLDS folder with features.json, "
+    "a replay buffer in zarr (Diffusion Policy, UMI), "
     "a folder of .npz episodes, or OGBench's .npz"
 )
 REPLAY = "replay.json"  # describes the replay of a run that acts
@@ -87,6 +91,8 @@ def _open(path: Path, complain: Complain, options: ReadOptions) -> Reader:
         return open_npz_folder(path, complain) or NpzReader(path, complain)
     if with_hdf5:
         return open_hdf5_folder(path, with_hdf5, complain, options)
+    if store := find_store(path):
+        return ReplayBufferReader(path, store, complain)
     raise _refusal(path)
 
 
@@ -95,6 +101,10 @@ def _open_file(path: Path, complain: Complain, options: ReadOptions) -> Reader:
         return MinariReader(path.parent, complain)
     if path.suffix.lower() == ".npz" and (reader := open_npz_file(path, complain)):
         return reader
+    if not is_hdf5(path) and (store := find_store(path)):
+        return ReplayBufferReader(path, store, complain)
+    if bags := find_bags(path):
+        raise refusal(path, bags)
     if not is_hdf5(path) and (kind := unsupported_file(path)):
         raise kind.error(path)
     if not is_hdf5(path) and path.suffix.lower() not in HDF5_NAMES:
@@ -133,6 +143,8 @@ def _refusal(path: Path) -> UnsupportedFormatError:
         return UnsupportedFormatError(
             f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}"
         )
+    if bags := find_bags(path):
+        return refusal(path, bags)
     if kind := unsupported_folder(path):
         return kind.error(path)
     return UnsupportedFormatError(

@@ -51,6 +51,8 @@ class Contents:
     """bool (n,), whether each episode ended for good; None where the dataset does not store it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Features that are not read, and why: {"observation.images.depth": "16-bit depth"}."""
+    text_columns: tuple[str, ...] = ()
+    """Columns with a text per row, which are read where they are asked for, see `TextReader`."""
     episodes_left_out: Mapping[str, str] = field(default_factory=dict)
     """Episodes that are not among the n, by the dataset's names for them, and why."""
     episode_names: tuple[str, ...] = ()
@@ -137,6 +139,26 @@ class Reader(Protocol):
 
     def files(self) -> Iterator[Path] | Sequence[Path]:
         """All files that hold the dataset's content."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """A reader of a dataset that may have a text per row, such as the subtask."""
+
+    def texts(self, index: int, column: str) -> list[str | None]:
+        """Read the text of each row of one episode.
+
+        Args:
+            index: the episode.
+            column: one of `Contents.text_columns`.
+
+        Returns:
+            T texts; None for a row that has none.
+
+        Raises:
+            UserError: naming the file that is torn, or the row that contradicts itself.
+        """
         ...
 
 
