@@ -1,4 +1,4 @@
-"""`manyparts data`: look at a dataset, check it, convert it."""
+"""`manyparts data`: look at a dataset, check it, convert it, edit it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from manyparts.cli import data_editing
 from manyparts.cli.parsing import parse
 from manyparts.cli.views import views_of
 from manyparts.core.errors import UserError, closest
@@ -23,6 +24,10 @@ ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
     "check": "find what is wrong with a dataset, and write a repaired copy",
     "convert": "write a dataset in another format",
+    "merge": "write several datasets as one",
+    "split": "write parts of a dataset, each as a dataset of its own",
+    "delete": "write a dataset without some episodes, or take them out of it",
+    "relabel": "give episodes or tasks other instructions",
     "export": "write the replay of a run that learned by acting as a dataset",
     "view": "write a page with its episodes, actions and states, for a browser",
 }
@@ -52,9 +57,9 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset in another format.
 
-    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
-    .npz files. If the command is killed, call it again: it continues where it stopped. The target
-    appears when it is complete.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, HDF5 of robomimic, LIBERO, ALOHA and D4RL,
+    Minari, RLDS, OGBench's .npz, and folders of .npz files. If the command is killed, call it
+    again: it continues where it stopped. The target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -167,9 +172,18 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}"
         )
-    return {"info": _info, "check": _check, "convert": _convert, "export": _export, "view": _view}[
-        action
-    ](rest)
+    runs = {
+        "info": _info,
+        "check": _check,
+        "convert": _convert,
+        "merge": data_editing.merge,
+        "split": data_editing.split,
+        "delete": data_editing.delete,
+        "relabel": data_editing.relabel,
+        "export": _export,
+        "view": _view,
+    }
+    return runs[action](rest)
 
 
 def _info(arguments: Sequence[str]) -> int:

@@ -88,7 +88,8 @@ class EpisodeDataset:
 
         Args:
             location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or
-                a dataset that is already open, which is returned as it is.
+                a dataset that is already open, which is returned as it is. Behind a path or id may
+                stand what the files do not say: "data/aloha@jpeg=rgb".
             view: what to show of it: a `View`, its fields, or a JSON file with them; None: all.
 
         Returns:
@@ -151,12 +152,17 @@ class EpisodeDataset:
 
     @property
     def location(self) -> str:
-        """The absolute path or URL, which `open` takes in any working directory."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+        """The absolute path or URL with its options, which `open` takes in any working
+        directory."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path.resolve()}{self.reader.contents.options}"
 
     def _url_or_path(self) -> str:
-        """The URL, or the path as it was typed."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path)
+        """The URL, or the path as it was typed, with its options."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path}{self.reader.contents.options}"
 
     @property
     def is_remote(self) -> bool:
@@ -165,10 +171,13 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, of the content and, where there is one, of the view."""
-        if self.view is None:
+        """The sha256, in hexadecimal, of the content and, where there are any, of the view and the
+        options behind the location."""
+        view = None if self.view is None else self.view.key
+        shown = [text for text in (self.reader.contents.options, view) if text]
+        if not shown:
             return self.content
-        return hashlib.sha256(f"{self.content} {self.view.key}".encode()).hexdigest()
+        return hashlib.sha256(" ".join([self.content, *shown]).encode()).hexdigest()
 
     @cached_property
     def content(self) -> str:

@@ -1,5 +1,5 @@
-"""Reads mutated copies of a small dataset in a process with bounded memory; anything but a
-UserError ends it.
+"""Reads or edits mutated copies of a small dataset in a process with bounded memory; anything but
+a UserError ends it.
 
 python fuzzing.py FORMAT CASES SEED FOLDER
 """
@@ -16,15 +16,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.formats import foreign
+from data.formats.aloha_files import aloha
+from data.formats.end_to_end_files import d4rl, ogbench
+from data.formats.libero_files import libero
 from data.synthetic import make_episode, write
+from data.tools.editing.sets import rich
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.editing.commands import Destination, delete, relabel
 
 MEMORY_BYTES, SECONDS = 8 * 2**30, 60
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
     "npz": foreign.npz,
+    "aloha": lambda path: aloha(path, jpeg="bgr", lengths=(3, 2), mobile=True),
+    "libero": libero,
+    "d4rl": lambda path: d4rl(path.with_suffix(".hdf5")),
+    "ogbench": lambda path: ogbench(path, "visual"),
+    "ogbench-numbers": lambda path: ogbench(path, "compact"),
     "minari": lambda path: foreign.minari(path, jpeg=True),
     "minari-arrow": lambda path: foreign.minari_arrow(path, "arrow"),
     "minari-parquet": lambda path: foreign.minari_arrow(path, "parquet", jpeg=True),
@@ -35,7 +45,12 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "lerobot-video": lambda path: (
         write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path
     ),
+    "editing": lambda path: (
+        write(path, [make_episode(seed, 4) for seed in range(3)], images="video").path
+    ),
+    "editing-foreign": rich,
 }
+EDITED = ("editing", "editing-foreign")
 
 
 def mutate(content: bytes, generator: random.Random) -> bytes:
@@ -67,6 +82,18 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
     return bytes(data)
 
 
+def edit(path: Path) -> None:
+    """Without its first episode, and with another instruction."""
+    output = path.with_name("whole-edited")
+    try:
+        delete(path, Destination(output), episodes=["0"])
+        read_all(output)
+        shutil.rmtree(output)
+        relabel(path, Destination(output), texts="wave")
+    finally:
+        shutil.rmtree(output, ignore_errors=True)
+
+
 def read_all(path: Path) -> None:
     dataset = EpisodeDataset.open(path)
     for index in range(min(dataset.num_episodes, 8)):
@@ -77,8 +104,9 @@ def main() -> None:
     name, cases, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    act = edit if name in EDITED else read_all
     whole = WRITERS[name](folder / "whole")
-    read_all(whole)
+    act(whole)
     files = (
         [whole] if whole.is_file() else sorted(file for file in whole.rglob("*") if file.is_file())
     )
@@ -96,7 +124,7 @@ def main() -> None:
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         began = time.monotonic()
         try:
-            read_all(whole)
+            act(whole)
             read += 1
         except UserError as error:
             assert "\n" not in str(error), error

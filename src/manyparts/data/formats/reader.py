@@ -55,6 +55,8 @@ class Contents:
     """Episodes that are not among the n, by the dataset's names for them, and why."""
     episode_names: tuple[str, ...] = ()
     """The dataset's names of the n episodes, such as "demo_3"; empty: they are 0 to n - 1."""
+    options: str = ""
+    """The options behind the location that change what is read, such as "@jpeg=rgb"."""
     notes: tuple[str, ...] = ()
     """What else a user has to know, one line each: splits that were joined, texts dropped."""
 
@@ -70,6 +72,22 @@ class Contents:
         if self.left_out:
             lines.append(f"left out {_with_reasons(self.left_out)}")
         return [*lines, *self.notes]
+
+
+def notes_of_files(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The notes of several files, each once; one that not all files have begins with their names.
+
+    Args:
+        notes: the notes of each file, by its name.
+    """
+    files_with: dict[str, list[str]] = {}
+    for file, of_file in notes.items():
+        for note in of_file:
+            files_with.setdefault(note, []).append(file)
+    return tuple(
+        note if len(files) == len(notes) else f"{first_of(files, _MAX_SHOWN)}: {note}"
+        for note, files in files_with.items()
+    )
 
 
 def _with_reasons(reasons: Mapping[str, str]) -> str:

@@ -9,16 +9,14 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import UnsupportedFormat
-from manyparts.data.formats.hdf5 import open_hdf5
+from manyparts.data.formats.hdf5_layouts import hdf5_files
 from manyparts.data.formats.npz_files import (
     episode_files,
     episode_marks_in,
     many_episodes,
     read_headers,
 )
-from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 
-HDF5_NAMES = (".hdf5", ".h5", ".hdf")
 _CONVERT = "convert it to a LeRobotDataset first"
 _DECOMPRESS = "decompress it, and unpack it if it is an archive"
 _BEGIN_BYTES = 512
@@ -145,8 +143,6 @@ def _nearly_supported_folder(path: Path, names: set[str]) -> UnsupportedFormat |
             "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
             "convert it to 2.0 with LeRobot's convert_dataset_v1_to_v2.py",
         )
-    if matches := _ending(names, HDF5_NAMES):
-        return _folder_of_hdf5(path, matches)
     if matches := [name for name in sorted(names) if ".tfrecord" in name]:
         return UnsupportedFormat(
             f"a folder of TFRecord files ({matches[0]}) without features.json",
@@ -181,7 +177,7 @@ def datasets_below(path: Path, markers: Sequence[str]) -> list[Path]:
     Args:
         path: a folder.
         markers: paths in a dataset by which it is recognised, such as "meta/info.json". If no
-            folder has any of them, folders of .npz episodes are returned.
+            folder has any of them, folders of .npz or HDF5 files are returned.
     """
     children = _folders_in(path)
     grandchildren: list[Path] = []
@@ -195,7 +191,7 @@ def datasets_below(path: Path, markers: Sequence[str]) -> list[Path]:
         if matches:
             return matches
     for level in levels:
-        if matches := [folder for folder in level if episode_files(folder)]:
+        if matches := [folder for folder in level if _has_files(folder)]:
             return matches
     return []
 
@@ -221,18 +217,6 @@ def _unsupported_zip(path: Path) -> UnsupportedFormat | None:
     return _ARCHIVE
 
 
-def _folder_of_hdf5(path: Path, names: Sequence[str]) -> UnsupportedFormat:
-    file = path / names[0]
-    count = "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files"
-    if is_hdf5(file) and (kind := unsupported_hdf5(open_hdf5(file))):
-        return UnsupportedFormat(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
-    several = "" if len(names) == 1 else ", or several to training's --data"
-    return UnsupportedFormat(
-        f"a folder with {count}, and HDF5 is read a file at a time",
-        f"give a file such as {file}{several}",
-    )
-
-
 def _is_bag(names: Iterable[str]) -> bool:
     return bool(_ending(names, (".mcap", ".bag", ".db3")))
 
@@ -242,6 +226,10 @@ def _folders_in(path: Path) -> list[Path]:
         return sorted(child for child in islice(path.iterdir(), _MAX_LISTED) if child.is_dir())
     except OSError:
         return []
+
+
+def _has_files(folder: Path) -> bool:
+    return bool(episode_files(folder) or hdf5_files(folder))
 
 
 def _ending(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:

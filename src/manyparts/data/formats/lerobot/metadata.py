@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from manyparts.core.columns import SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
@@ -19,12 +18,11 @@ from manyparts.data.formats.errors import (
     Complain,
     UnsupportedFormatError,
     format_errors,
-    parquet_errors,
     read_json,
     refuse,
 )
-from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.episode_table import episode_table
 from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
 from manyparts.data.formats.lerobot.values import (
     Columns,
@@ -170,7 +168,7 @@ def missing_numbers(numbers: np.ndarray) -> list[int]:
 
 def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
     own = own_entry(info) or {}  # what manyparts wrote
-    episodes = Columns(_episode_table(path), path / "meta/episodes")
+    episodes = Columns(episode_table(path, statistics=_FLAGS), path / layout.EPISODES_FOLDER)
     numbers, lengths = episodes.integers("episode_index"), episodes.integers("length")
     task_names = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
     tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, task_names)
@@ -365,21 +363,6 @@ def _in_any_row(episodes: Columns, name: str) -> np.ndarray | None:
     values = episodes[column] if column in episodes else [None]
     maxima = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
     return np.asarray([value > 0 for value in maxima]) if len(maxima) == len(values) else None
-
-
-def _episode_table(path: Path) -> pa.Table:
-    """All rows of meta/episodes, without statistics except those of success and termination."""
-    files = sorted((path / "meta/episodes").glob("*/[!.]*.parquet"))
-    if not files:
-        raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
-    tables = []
-    for file in files:
-        with parquet_errors(file):
-            opened = open_parquet(file)
-            names = opened.schema_arrow.names
-            read = [name for name in names if not name.startswith("stats/") or name in _FLAGS]
-            tables.append(opened.read(columns=read, use_threads=False))
-    return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
 def _numbered_files(

@@ -89,6 +89,11 @@ class LeRobotReader:
         """The column of the expert's actions in the files; None if they have none."""
         return self._plan.expert
 
+    def camera_of(self, feature: str) -> str | None:
+        """The camera that a feature is read as; None if it is none."""
+        cameras = {name: camera for camera, name in self._plan.cameras.items()}
+        return cameras.get(feature)
+
     def columns(self, index: int) -> dict[str, np.ndarray]:
         plan, table = self._plan, self._read(index, self._plan.numbers)
         values = {name: self._numbers(table, name, index) for name in plan.numbers}
