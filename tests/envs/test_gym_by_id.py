@@ -137,6 +137,9 @@ def test_sound_environment_passes_every_check() -> None:
     assert {"camera pixels_top", "instruction", "horizon"} <= names
     for sound in (named("Dot"), named("Silent"), named("Choices"), named("Global")):
         assert wrong(sound) == {}
+        notable = [each.detail for each in findings(sound) if each.notable]
+        assert bool(notable) is (sound == named("Global"))
+        assert all(detail.startswith("reset(seed=...) alone gives other") for detail in notable)
     assert wrong("pointmass/reach") == {}, "this library's own environments keep their promises"
 
 

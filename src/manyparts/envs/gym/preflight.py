@@ -43,10 +43,10 @@ def preflight(tasks: Sequence[str]) -> None:
             say(guess(name))
             _said.add(name)
         for finding in findings(name, seeds=SEEDS[:2]):
-            if finding.works:
+            if finding.works and not finding.notable:
                 continue
             text = f"{name}: {finding.detail}"
-            if finding.name not in _SURVIVED:
+            if not finding.works and finding.name not in _SURVIVED:
                 raise UserError(text)
             warnings.warn(EnvironmentWarning(text), stacklevel=2)
 
