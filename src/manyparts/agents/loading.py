@@ -18,6 +18,7 @@ from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
 from manyparts.agents.viewed import Unviewed, ViewedAgent
+from manyparts.core import plugins
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
@@ -31,7 +32,7 @@ from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.representation import Representation
 from manyparts.objectives.configs import ActorCriticConfig, ObjectiveConfig
 from manyparts.objectives.system import System
-from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
+from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig, planner_names
 from manyparts.planners.plans import StepValue
 
 LearnedAgent = Unviewed | ViewedAgent
@@ -172,6 +173,7 @@ def require_fitting_planner(
     Raises:
         UserError: A dynamics model has no planner, or a policy has a planner or an objective.
     """
+    plugins.require(info.provenance.get("plugins"), path, "objectives")
     model = from_jsonable(ModelConfig, dict(info.model))
     if isinstance(model, LatentWorldConfig):
         _require_fitting_world(path, info, model, planner, objective)
@@ -180,7 +182,7 @@ def require_fitting_planner(
     if plans and planner is None:
         raise UserError(
             f"{path} is a dynamics model, which predicts and acts only with a planner; "
-            f"choices: {', '.join(PLANNERS)}"
+            f"choices: {', '.join(planner_names())}"
         )
     if not plans and (planner is not None or objective is not None):
         raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
@@ -203,7 +205,7 @@ def _require_fitting_world(
         raise UserError(f"{path} is a world model without actions, with which nobody can act")
     objectives = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
     has_policy = any(isinstance(each, ActorCriticConfig) for each in objectives.values())
-    searches = [name for name, kind in PLANNERS.items() if kind is not FollowConfig]
+    searches = [name for name in planner_names() if PLANNERS.get(name) is not FollowConfig]
     if planner is None and not has_policy:
         raise UserError(
             f"{path} is a world model without a policy, which acts only with a planner; "
@@ -235,6 +237,7 @@ def load_system(
     """
     folder = resolve(path)
     info = load_info(folder)
+    plugins.require(info.provenance.get("plugins"), path, "objectives")
     system = System.build(
         # Fresh weights first, which the checkpoint's then replace.
         from_jsonable(ModelConfig, {**info.model, **(changes or {})}),

@@ -34,7 +34,7 @@ COMMANDS = {
     "prompts": "success of an agent by kind of prompt, and with the prompts of other tasks",
     "study": "run a declared comparison of methods over seeds, and print its tables",
     "report": "one HTML file that shows what a run can do, with videos",
-    "list": "presets, tasks, studies, methods, planners or benchmarks, by name",
+    "list": "presets, tasks, studies, methods, planners, plug-ins or benchmarks, by name",
     "bench": "measure the speed claims, both sides in one run",
 }
 _ABOUT = (

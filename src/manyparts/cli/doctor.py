@@ -20,7 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manyparts.cli.checks import Check
 from manyparts.cli.parsing import parse
+from manyparts.cli.plugin_checks import check_plugins
 from manyparts.cli.suite_checks import SIMULATORS, check_suite
 from manyparts.core.errors import UserError
 from manyparts.core.extras import PackageError, install_command, load_package
@@ -43,9 +45,9 @@ _NO_SIMULATOR = 4  # exit code of `measure_simulator` if a simulator is missing
 
 @dataclass(frozen=True)
 class Options:
-    """Check python, torch, the device, the renderer, simulators and encoders, and print the command
-    that repairs what is missing. Then measure for some seconds how fast this machine can learn by
-    acting.
+    """Check python, torch, the device, the renderer, simulators, encoders and plug-ins, and print
+    the command that repairs what is missing. Then measure for some seconds how fast this machine
+    can learn by acting.
 
     Exit code 0 if the main job can run (Meta-World, both phases, evaluation with videos), else 1.
     With --suite, 0 if all is as declared.
@@ -61,26 +63,6 @@ class Options:
 
     json: bool = False
     """Print the checks as JSON."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check."""
-
-    name: str
-    """What was checked."""
-
-    works: bool
-    """Whether it works."""
-
-    detail: str
-    """Version, device and so on, or what is wrong."""
-
-    required: bool = True
-    """Whether the main job (Meta-World, both phases, evaluation with videos) needs it."""
-
-    mend: str = ""
-    """The command that repairs it; empty if nothing is missing."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,7 +85,7 @@ def run_checks(*, pace: bool) -> list[Check]:
         pace: whether to measure how fast the machine learns by acting, too.
     """
     chosen = {**_CHECKS, **_PACE} if pace else _CHECKS
-    return [_guarded(name, check) for name, check in chosen.items()]
+    return [_guarded(name, check) for name, check in chosen.items()] + check_plugins()
 
 
 def render_frame() -> None:

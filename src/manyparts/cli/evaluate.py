@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
+from manyparts.core.plugins import names_added
 from manyparts.core.printing import counted, say
 from manyparts.core.records import Precision
 
@@ -81,7 +82,7 @@ class Options:
 
     planner: Literal["random-shooting", "cem", "mppi", "policy"] | None = None
     """What a dynamics model acts with; `manyparts evaluate --planner cem --help` lists its
-    settings."""
+    settings. Plug-ins add others."""
 
     output: Path | None = None
     """Folder of the results; if left out, RUN/evaluation, and of a checkpoint of a run
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     planner = _chosen_planner(arguments)
     if planner is None and any(argument.startswith("--planner.") for argument in arguments):
         raise UserError(
-            f"settings of a planner need --planner; choices: {', '.join(PLANNER_NAMES)}"
+            f"settings of a planner need --planner; choices: {', '.join(_planner_names())}"
         )
     options = parse(options_with(planner), arguments, command="evaluate")
     if options.compare is not None:
@@ -185,22 +186,28 @@ def _chosen_planner(arguments: Sequence[str]) -> PlannerConfig | None:
     if "--planner" not in words[:-1]:
         return None
     name = words[words.index("--planner") + 1]
-    if name not in PLANNER_NAMES:
+    if name not in _planner_names():
         return None
-    from manyparts.planners import PLANNERS  # loads torch, which takes seconds
+    from manyparts.planners import planner_config  # loads torch, which takes seconds
 
-    return PLANNERS[name]()
+    return planner_config(name)()
+
+
+def _planner_names() -> list[str]:
+    """The names of all planners. Their table would load torch."""
+    return [*PLANNER_NAMES, *names_added("planners", PLANNER_NAMES)]
 
 
 def options_with(planner: PlannerConfig | None) -> type[Options]:
-    """`Options` with one more field, `planner_config`, its fields as flags; without a planner
-    `Options` alone."""
-    if planner is None:
-        return Options
-    flags: Any = Annotated[type(planner), arg(name="planner")]
-    field = ("planner_config", flags, dataclasses.field(default=planner))
+    """`Options` with the planners of plug-ins and, if there is a planner, one more field,
+    `planner_config`, its fields as flags."""
+    choices: Any = Literal[tuple(_planner_names())]
+    fields: list[Any] = [("planner", choices | None, dataclasses.field(default=None))]
+    if planner is not None:
+        flags: Any = Annotated[type(planner), arg(name="planner")]
+        fields.append(("planner_config", flags, dataclasses.field(default=planner)))
     return dataclasses.make_dataclass(
-        "Options", [field], bases=(Options,), namespace={"__doc__": Options.__doc__}, frozen=True
+        "Options", fields, bases=(Options,), namespace={"__doc__": Options.__doc__}, frozen=True
     )
 
 

@@ -7,12 +7,16 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import say
+
+if TYPE_CHECKING:
+    from manyparts.core.plugins import Plugins
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Options:
     """Print the names that other commands take, each with a line that says what it is."""
 
     kind: Positional[Annotated[str, arg(metavar="KIND")]]
-    """What to list: presets, tasks, studies, methods, planners or benchmarks."""
+    """What to list: presets, tasks, studies, methods, planners, plugins or benchmarks."""
 
     filter: Positional[Annotated[str, arg(metavar="TEXT")]] = ""
     """Show only names that contain this text, such as dualmind."""
@@ -34,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.kind not in KINDS:
         raise UserError(f"unknown list {options.kind!r}; choices: {', '.join(KINDS)}")
     every = KINDS[options.kind]()
+    if options.kind == "plugins" and not every:
+        say("No plug-in is installed here.")
+        return 0
     shown = {name: what for name, what in every.items() if options.filter in name}
     if not shown:
         near = closest(options.filter, every, command=f"manyparts list {options.kind}")
@@ -50,9 +57,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def presets() -> dict[str, str]:
     """Training configurations, each with a sentence on what it trains."""
-    from manyparts.methods import describe, preset_names
+    from manyparts.methods import PLUGINS, describe, preset_names
 
-    return {name: describe(name).what.rstrip(".") for name in preset_names()}
+    return {
+        name: f"{describe(name).what.rstrip('.')}{_from(PLUGINS, name.partition('/')[0])}"
+        for name in preset_names()
+    }
 
 
 def tasks() -> dict[str, str]:
@@ -60,35 +70,56 @@ def tasks() -> dict[str, str]:
     from manyparts.envs import registry
 
     rows = {}
-    for suite in registry.suite_names():
-        rows |= registry.listed(suite)
+    for suite in registry.working_suites():
+        origin = _from(registry.PLUGINS, suite)
+        rows |= {name: f"{what}{origin}" for name, what in registry.listed(suite).items()}
     return rows
 
 
 def studies() -> dict[str, str]:
     """Studies, with the first sentence of their descriptions."""
-    from manyparts.studies import STUDIES, find_study
+    from manyparts.studies import PLUGINS, STUDIES, find_study
 
-    return {name: _first_sentence(find_study(name).description) for name in STUDIES}
+    return {
+        name: f"{_first_sentence(find_study(name).description)}{_from(PLUGINS, name)}"
+        for name in [*STUDIES, *PLUGINS.load_all()]
+    }
 
 
 def methods() -> dict[str, str]:
     """Methods, with the first sentence on the module of each."""
-    from manyparts.methods import preset_names
+    from manyparts.methods import OWN_METHODS, PLUGINS
 
-    names = dict.fromkeys(name.partition("/")[0] for name in preset_names())
-    modules = {name: "transformer_dynamics" if name == "dynamics" else name for name in names}
-    return {
+    modules = {name: "transformer_dynamics" if name == "dynamics" else name for name in OWN_METHODS}
+    own = {
         name: _summary(importlib.import_module(f"manyparts.methods.{module}"))
-        for name, module in modules.items()
+        for name, module in sorted(modules.items())
+    }
+    return own | {
+        name: f"{_first_sentence(method.what)}{_from(PLUGINS, name)}"
+        for name, method in PLUGINS.load_all().items()
     }
 
 
 def planners() -> dict[str, str]:
     """Planners, with the first sentence on the module of each."""
-    from manyparts.planners import PLANNERS
+    from manyparts.planners import PLANNERS, PLUGINS
 
-    return {name: _summary(inspect.getmodule(kind)) for name, kind in PLANNERS.items()}
+    rows = {name: _summary(inspect.getmodule(kind)) for name, kind in PLANNERS.items()}
+    for name, planner in PLUGINS.load_all().items():
+        rows[name] = f"{_summary(inspect.getmodule(planner.config))}{_from(PLUGINS, name)}"
+    return rows
+
+
+def plugins() -> dict[str, str]:
+    """Plug-ins by group and name, with their distributions, versions and modules. None is
+    loaded."""
+    from manyparts.core.plugins import installed
+
+    rows: dict[str, list[str]] = {}
+    for plugin in installed():
+        rows.setdefault(plugin.key, []).append(f"{plugin.origin}, {plugin.value}")
+    return {key: " and ".join(origins) for key, origins in rows.items()}
 
 
 def benchmarks() -> dict[str, str]:
@@ -104,18 +135,26 @@ KINDS: Mapping[str, Callable[[], dict[str, str]]] = {
     "studies": studies,
     "methods": methods,
     "planners": planners,
+    "plugins": plugins,
     "benchmarks": benchmarks,
 }
 
 
 def _measured(preset: str) -> list[str]:
     """What a preset trains, and what was measured of it; empty where nothing was."""
-    from manyparts.methods import describe
+    from manyparts.methods import PLUGINS, describe
 
     facts = describe(preset)
+    what = f"{facts.what.rstrip('.')}{_from(PLUGINS, preset.partition('/')[0])}"
     parameters = "" if facts.parameters is None else f"{facts.parameters / 1e6:.2f} M"
     hours = "" if facts.hours is None else f"{facts.hours:g}"
-    return [facts.what.rstrip("."), parameters, hours, facts.score or ""]
+    return [what, parameters, hours, facts.score or ""]
+
+
+def _from(plugins: Plugins[Any], name: str) -> str:
+    """Which plug-in a name is of, as the end of a row; empty for names of this package."""
+    origin = plugins.origin(name)
+    return "" if origin is None else f" [{origin}]"
 
 
 def _summary(documented: object) -> str:

@@ -206,11 +206,11 @@ def _name_and_preset(options: Options) -> tuple[str, str]:
         raise UserError("missing NAME, the study to run; `manyparts list studies` shows all")
     matching = [
         name
-        for name in studies.STUDIES
+        for name in studies.study_names()
         if options.name == name or options.name.startswith(f"{name}-")
     ]
     if not matching:
-        near = closest(options.name, studies.STUDIES, command="manyparts list studies")
+        near = closest(options.name, studies.study_names(), command="manyparts list studies")
         raise UserError(f"unknown study {options.name!r}; {near}")
     name = max(matching, key=len)
     suffix = options.name.removeprefix(name).removeprefix("-")

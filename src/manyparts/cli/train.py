@@ -3,8 +3,10 @@ preset."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.trackers import track_field
 from manyparts.cli.views import views_of
-from manyparts.core.errors import UserError, closest
+from manyparts.core import plugins
+from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 from manyparts.embodiment.views.view import View
+from manyparts.models.run_files import CONFIG
 
 if TYPE_CHECKING:
     from manyparts.training.config import TrainConfig
@@ -66,7 +71,7 @@ class Options:
 
     track: Literal["wandb"] | None = None
     """Where metrics go, apart from metrics.jsonl and TensorBoard. wandb: into RUN/wandb, which
-    `wandb sync` uploads; with WANDB_MODE=online they are sent at once."""
+    `wandb sync` uploads; with WANDB_MODE=online they are sent at once. Plug-ins add others."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,14 +82,11 @@ def main(arguments: Sequence[str]) -> int:
         print("`manyparts list presets` shows the presets, such as dualmind/phase1-laptop.")
         print("`manyparts train PRESET --help` documents every flag, with the preset's values.")
         return 0
-    from manyparts.methods import preset, preset_names
+    from manyparts.methods import is_preset, preset
 
-    names = preset_names()
-    name, rest = _preset_of(arguments, names)
-    if name not in names:
-        raise UserError(
-            f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}"
-        )
+    name, rest = _preset_of(arguments)
+    if not is_preset(name):
+        _require_methods(rest, {name.partition("/")[0]})
     config = preset(name)
     if config.online is not None:
         from manyparts.cli.train_online import run as train_online
@@ -114,30 +116,54 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, list[str]]:
+def _preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The preset, wherever it stands, and the other arguments.
 
     Raises:
         UserError: there is no preset.
     """
+    from manyparts.methods import is_preset, preset_names
+
     if not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
     for position, argument in enumerate(arguments):
-        if argument in names:
+        if is_preset(argument):
             return argument, [*arguments[:position], *arguments[position + 1 :]]
+    names = preset_names()
     for argument in arguments:
         if difflib.get_close_matches(argument, names, n=1, cutoff=0.8):
             return argument, []  # a misspelt preset, which is then refused with the near names
+    _require_methods(arguments, None)
     raise UserError(
         "missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all"
     )
+
+
+def _require_methods(arguments: Sequence[str], methods: set[str] | None) -> None:
+    """Raise UserError if a run among the arguments is of a method that a plug-in has, which is not
+    installed.
+
+    Args:
+        arguments: the words of the command line, of which some may be folders of runs.
+        methods: names of methods that are unknown here; None: of all methods.
+    """
+    for word in arguments:
+        run = Path(word.rpartition("=")[2])
+        values: object = None
+        with contextlib.suppress(OSError, ValueError):
+            values = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        plugins.require(plugins.recorded(values), run, "methods", methods)
 
 
 def options_with(config: TrainConfig) -> type[Options]:
     """`Options` with one more field, `config`, its fields as flags with this config's values."""
     flags: Any = Annotated[type(config), tyro.conf.arg(name="")]
     field = ("config", flags, dataclasses.field(default=config))
-    described = {"__doc__": Options.__doc__}
     return dataclasses.make_dataclass(
-        "Options", [field], bases=(Options,), namespace=described, frozen=True, kw_only=True
+        "Options",
+        [track_field(), field],
+        bases=(Options,),
+        namespace={"__doc__": Options.__doc__},
+        frozen=True,
+        kw_only=True,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.trackers import track_field
 from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 from manyparts.envs.base import StateKind
@@ -79,7 +80,7 @@ class OnlineOptions:
 
     track: Literal["wandb"] | None = None
     """Where metrics go, apart from metrics.jsonl and TensorBoard. wandb: into RUN/wandb, which
-    `wandb sync` uploads; with WANDB_MODE=online they are sent at once."""
+    `wandb sync` uploads; with WANDB_MODE=online they are sent at once. Plug-ins add others."""
 
 
 def run(name: str, config: TrainConfig, arguments: Sequence[str]) -> Path:
@@ -168,7 +169,7 @@ def options_with(config: TrainConfig) -> type[OnlineOptions]:
     config's values."""
     assert config.online is not None
     parts = {"online": config.online, "config": replace(config, online=None)}
-    fields: list[Any] = []
+    fields: list[Any] = [track_field()]
     for name, part in parts.items():
         flags: Any = Annotated[type(part), tyro.conf.arg(name="")]
         fields.append((name, flags, dataclasses.field(default=part)))

@@ -13,6 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -90,6 +91,19 @@ def require_types(record: Any) -> None:
         _read(types_by_field[item.name], plain, item.name)
 
 
+def require_own_name(kind: type, base: type) -> None:
+    """Require that no other class below a base is called the same, since files have only the name.
+
+    Raises:
+        TypeError: A class of another module has the name.
+    """
+    below = [base]
+    for other in below:
+        below += other.__subclasses__()
+        if other.__name__ == kind.__name__ and other.__module__ != kind.__module__:
+            raise TypeError(f"{other.__module__} has a {kind.__name__}; choose another name")
+
+
 def content_hash(value: Any, *, defaults: bool = True) -> str:
     """Name a (nested) dataclass or JSON value by its content: equal content, equal hash.
 
@@ -157,8 +171,8 @@ def _read(kind: Any, values: Any, where: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         _require(isinstance(values, dict), where, values, "a mapping")
         return {key: _read(arguments[1], value, f"{where}.{key}") for key, value in values.items()}
-    if "declared_kinds" in vars(kind):  # a base class, of which any subclass may stand here
-        return _read_union(kind.declared_kinds(), values, where)
+    if _is_open(kind):
+        return _read_union((kind,), values, where)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, values, where)
     # JSON writes 1.0 as 1 in some programs. In Python a bool is an int, here it is not.
@@ -174,18 +188,40 @@ def _read_union(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
     if values is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if len(kinds) == 1:
+    if len(kinds) == 1 and not _is_open(kinds[0]):
         return _read(kinds[0], values, where)
+    name = _class_name(values)
+    kinds = tuple(chain.from_iterable(_declared(kind, name) for kind in kinds))
     kinds_by_name = {kind.__name__: kind for kind in kinds}
     kinds_by_any_name = {former_class(name): kind for name, kind in kinds_by_name.items()}
     kinds_by_any_name |= kinds_by_name
-    name = values.get("type") if isinstance(values, dict) else None
     if name not in kinds_by_any_name:
         raise UserError(
             f"{where} is {name or values!r}, which is none of this version's classes; "
-            f"{closest(str(name), kinds_by_name)}"
+            f"{closest(name, kinds_by_name)}"
         )
-    return _read(kinds_by_any_name[str(name)], values, where)
+    return _read(kinds_by_any_name[name], values, where)
+
+
+def _is_open(kind: Any) -> bool:
+    """Whether a type is a base class, which any of its subclasses may stand for."""
+    return "declared_kinds" in getattr(kind, "__dict__", ())
+
+
+def _declared(kind: Any, name: str) -> tuple[Any, ...]:
+    """The classes that may stand for a type.
+
+    Args:
+        kind: The type.
+        name: The class that is written, for which a plug-in may have to be loaded.
+    """
+    return kind.declared_kinds(name) if _is_open(kind) else (kind,)
+
+
+def _class_name(values: Any) -> str:
+    """What a dataclass's JSON entries call their class; empty for anything else."""
+    name = values.get("type") if isinstance(values, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _read_dataclass(kind: Any, values: Any, where: str) -> Any:

@@ -23,6 +23,7 @@ from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
+from manyparts.data.formats.plugins import plugins_of
 from manyparts.data.formats.reader import Reader, Remote, TextReader
 from manyparts.data.locations import open_location
 from manyparts.data.viewed import ViewedReader, through
@@ -180,13 +181,21 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, of the content and, where there are any, of the view and the
-        options behind the location."""
-        view = None if self.view is None else self.view.key
-        shown = [text for text in (self.reader.contents.options, view) if text]
-        if not shown:
+        """The sha256, in hexadecimal, of the content and, where there are any, of the view, of the
+        options behind the location and of the plug-in that reads it."""
+        view, contents = self.view, self.reader.contents
+        shown = [contents.options, "" if view is None else view.key]
+        shown += [f"{key} {origin}" for key, origin in contents.plugins.items()]
+        parts = [self.content, *filter(None, shown)]
+        if len(parts) == 1:
             return self.content
-        return hashlib.sha256(" ".join([self.content, *shown]).encode()).hexdigest()
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that it was recorded with or is read with: "suites/NAME" or "formats/NAME"
+        to distribution and version."""
+        return plugins_of(self.path, self.reader.contents)
 
     @cached_property
     def content(self) -> str:
@@ -380,26 +389,7 @@ class EpisodeDataset:
             "notes": list(contents.notes),
             "spec": self.spec.to_dict(),
             "environment": self.environment,
-            "tasks": [self._task_summary(number) for number in range(len(self.tasks))],
-        }
-
-    def _task_summary(self, number: int) -> dict[str, Any]:
-        contents, task = self.reader.contents, self.tasks[number]
-        episodes = np.flatnonzero(self.episode_task == number)
-        lengths = contents.lengths[episodes]
-        success = None
-        if len(episodes) and contents.succeeded is not None:
-            success = float(contents.succeeded[episodes].mean())
-        noisy = 0 if contents.noisy is None else int(contents.noisy[episodes].sum())
-        return {
-            "task": task.name,
-            "instruction": task.instruction,
-            "paraphrases": len(task.paraphrases),
-            "episodes": len(episodes),
-            "frames": int(lengths.sum()),
-            "mean_length": float(lengths.mean()) if len(episodes) else 0.0,
-            "success": success,
-            "noisy_episodes": noisy,
+            "tasks": [contents.summary_of(number) for number in range(len(self.tasks))],
         }
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
-from manyparts.data.formats.detect import open_reader
 from manyparts.data.formats.errors import Complain, refuse
 from manyparts.data.formats.options import split_options
+from manyparts.data.formats.plugins import open_reader
 from manyparts.data.formats.reader import Reader
 
 _HUB = "hf://"

@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from typing import Any
 
 from manyparts.core.arguments import explained, names_of
 from manyparts.core.errors import UserError, closest
-from manyparts.core.extras import install_command
+from manyparts.core.extras import in_a_line, install_command
+from manyparts.core.plugins import Plugins, instance_of
 from manyparts.core.printing import counted
 from manyparts.envs.base import (
     WITHOUT_EXPERT,
@@ -32,6 +34,27 @@ _SHOWN_TASKS = 3  # in an error
 _ID = re.compile(r"-v\d+$")  # what ids of Gymnasium end with
 
 _registered: dict[str, Suite] = {}
+
+
+def _own_names() -> list[str]:
+    """The names of the suites of this package."""
+    # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
+    package = importlib.import_module("manyparts.envs.suites")
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in modules if "_" not in name]
+
+
+def _checked(name: str, value: Any) -> Suite:
+    """What a plug-in's entry point gave, if it is a suite that can be listed."""
+    suite = instance_of(Suite)(name, value)
+    for task in chain(suite.tasks, *suite.splits.values()):
+        if not isinstance(suite.instructions.get(task), Instructions):
+            raise TypeError(f"its task {task!r} has no instructions")
+    return suite
+
+
+PLUGINS = Plugins("suites", _own_names, _checked)
+"""Suites of other distributions, entry points of the group `manyparts.suites`."""
 
 
 @explained(
@@ -68,7 +91,7 @@ def make(
             "share; choices: proprioception, full"
         )
     _require_packages(suite)
-    env = declared.make(name, config, split)
+    env = _made(suite, declared, name, config, split)
     if config.action_repeat > 1:
         env.hold_actions(config.action_repeat)
     return env
@@ -182,8 +205,7 @@ def listed(suite: str) -> dict[str, str]:
 def register_suite(name: str, suite: Suite) -> None:
     """Add a suite under a name, for this process.
 
-    Processes that act are others: they know the suites in this package, and those that a plug-in
-    registers when it is loaded.
+    Processes that act are others: they know the suites of this package and of plug-ins.
 
     Args:
         name: The suite's, of letters, digits and hyphens.
@@ -202,11 +224,14 @@ def register_suite(name: str, suite: Suite) -> None:
 
 @cache
 def suite_names() -> list[str]:
-    """The names of all suites, sorted."""
-    # A file with an underscore in its name, such as `walkers_models`, is a part of a suite.
-    package = importlib.import_module("manyparts.envs.suites")
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted([*(name for name in modules if "_" not in name), *_registered])
+    """The names of all suites, sorted. Those of plug-ins may not load."""
+    return sorted([*_own_names(), *PLUGINS.names(), *_registered])
+
+
+def working_suites() -> list[str]:
+    """The names of all suites without those of plug-ins that do not load; warnings name these."""
+    working = PLUGINS.load_all()
+    return [name for name in suite_names() if name in working or name not in PLUGINS.names()]
 
 
 def suite_of(task: str) -> str:
@@ -231,12 +256,14 @@ def suite_named(name: str) -> Suite:
     """The suite of a name.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or it is a plug-in's that does not load.
     """
     if name.startswith(PREFIX):
         return suite_by_id(name)
     if name in _registered:
         return _registered[name]
+    if name in PLUGINS.names():
+        return PLUGINS.load(name)
     if name not in suite_names():
         raise UserError(f"unknown suite {name!r}; {closest(name, suite_names())}")
     return importlib.import_module(f"manyparts.envs.suites.{name}").SUITE
@@ -251,7 +278,8 @@ def require_expert(tasks: Sequence[str]) -> None:
 
 
 def versions(task: str) -> dict[str, str]:
-    """Versions of a suite's simulator packages, and its renderer, for provenance.
+    """Versions of a suite's simulator packages and of its plug-in, and its renderer, for
+    provenance.
 
     Args:
         task: a task, or a suite's name.
@@ -263,6 +291,8 @@ def versions(task: str) -> dict[str, str]:
     _require_packages(suite)
     declared = suite_named(suite)
     facts = {package: _version(package) for package in declared.packages}
+    if origin := PLUGINS.origin(suite):
+        facts["plugin"] = origin
     if suite.startswith(PREFIX):  # a later version may guess something else
         facts["declaration"] = guess(suite).facts
     return {**facts, "renderer": declared.renderer()}
@@ -293,6 +323,20 @@ def suite_and_name(task: str) -> tuple[str, str]:
     return suite, name
 
 
+def _made(suite: str, declared: Suite, name: str, config: EnvConfig, split: Split) -> Environment:
+    """The environment of a task. What a plug-in's suite raises becomes one line."""
+    try:
+        return declared.make(name, config, split)
+    except UserError:
+        raise
+    except Exception as error:
+        if suite not in PLUGINS.names():
+            raise
+        raise UserError(
+            f"{PLUGINS.title(suite)} cannot make {suite}/{name} ({in_a_line(error)})"
+        ) from error
+
+
 def _require_packages(suite: str) -> None:
     declared = suite_named(suite)
     missing = [
@@ -311,8 +355,10 @@ def _suites_like(task: str) -> str:
     Suites of other projects' environments come after this library's own.
     """
     suite, _, name = task.partition("/")
-    own = [other for other in suite_names() if not isinstance(suite_named(other), GymSuite)]
-    others = [other for other in suite_names() if other not in own]
+    # Plug-ins are not loaded for a name that may be none of theirs.
+    known = [other for other in suite_names() if other not in PLUGINS.names()]
+    own = [other for other in known if not isinstance(suite_named(other), GymSuite)]
+    others = [other for other in known if other not in own]
     for names in (own, others) if not name else ():
         # A task without its suite.
         meant = [

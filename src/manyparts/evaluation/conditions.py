@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manyparts.agents.for_environment import learned_embodiment
 from manyparts.core.errors import UserError, closest
+from manyparts.core.plugins import require as require_plugins
+from manyparts.core.plugins import used as plugins_used
 from manyparts.core.printing import first_of
 from manyparts.core.provenance import code_commit, package_versions
 from manyparts.core.serialisation import from_jsonable, to_jsonable
@@ -20,6 +22,7 @@ from manyparts.evaluation.episodes import EvaluationConfig
 from manyparts.evaluation.prompt_kinds import is_instruction, kinds_for
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.configs import ControlTransformerConfig, ModelConfig
+from manyparts.planners import PlannerConfig, name_of
 
 _SHOWN_SUITES = 3  # in an error
 
@@ -46,12 +49,24 @@ def trained_tasks(info: CheckpointInfo, run: object, embodiment: str | None = No
         )
     suites = dict.fromkeys(registry.suite_of(name) for name in names)
     if unknown := [suite for suite in suites if not registry.is_known(suite)]:
+        require_suites(info, run, unknown)
         raise UserError(
             f"{run} was trained on data of your own: no suite here is called "
             f"{first_of(unknown, _SHOWN_SUITES)}, so there is no environment to evaluate in; "
-            f"{advice}, or add the suite (CONTRIBUTING.md, 'An environment')"
+            f"{advice}, or install the plug-in that has the suite"
         )
     return list(dict.fromkeys(names))
+
+
+def require_suites(info: CheckpointInfo, run: object, suites: Iterable[str]) -> None:
+    """Raise UserError if an agent was trained in a suite of a plug-in that is not installed.
+
+    Args:
+        info: the agent's checkpoint.
+        run: the agent's folder, for the message.
+        suites: the names of suites that are unknown here.
+    """
+    require_plugins(info.provenance.get("plugins"), run, "suites", set(suites))
 
 
 def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
@@ -98,7 +113,6 @@ def conditions_of(
     suites = dict.fromkeys(registry.suite_of(task) for task in tasks)
     simulators = {suite: registry.versions(suite) for suite in suites}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
-    planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}
     return {
         "environment": shared_value(config.environments, to_jsonable),
         "seeds": {"evaluation": config.seed, "training": training_seed},
@@ -112,8 +126,25 @@ def conditions_of(
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
-        **planned,
+        **planner_and_plugins(config.planner, suites),
     }
+
+
+def planner_and_plugins(planner: PlannerConfig | None, suites: Iterable[str]) -> dict[str, Any]:
+    """The conditions "planner" and "plugins"; without those that there are not.
+
+    Args:
+        planner: what a dynamics model acts with.
+        suites: the names of the suites of all tasks.
+    """
+    named: dict[str, Iterable[str]] = {"suites": suites}
+    conditions: dict[str, Any] = {}
+    if planner is not None:
+        conditions["planner"] = to_jsonable(planner)
+        named["planners"] = filter(None, [name_of(type(planner).__name__)])
+    if plugins := plugins_used(named):
+        conditions["plugins"] = plugins
+    return conditions
 
 
 def shared_value(items: Mapping[str, Any], value_of: Callable[[Any], Any]) -> Any:

@@ -26,6 +26,7 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions
 from manyparts.evaluation.conditions import (
     origin_of_agent,
     origin_without_training,
+    planner_and_plugins,
     require_trained_on,
     shared_value,
 )
@@ -333,7 +334,6 @@ def _conditions(
     suites = {registry.suite_of(task) for task in environments if not _is_own(task)}
     simulators = {suite: registry.versions(suite) for suite in sorted(suites)}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
-    planned = {} if evaluated.planner is None else {"planner": to_jsonable(evaluated.planner)}
     return {
         "environment": shared_value(environments, lambda env: _shown(env, settings.max_steps)),
         "seeds": {"evaluation": settings.seed, "training": training.get("seed")},
@@ -347,7 +347,7 @@ def _conditions(
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
-        **planned,
+        **planner_and_plugins(evaluated.planner, sorted(suites)),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from manyparts.agents.base import Agent
 from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
-from manyparts.core.arguments import explained, path_of, whole
+from manyparts.core.arguments import explained, names_of, path_of, whole
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError, closest
 from manyparts.core.host.cores import cores
@@ -26,6 +26,7 @@ from manyparts.evaluation.conditions import (
     environments_of,
     origin_of_agent,
     origin_without_training,
+    require_suites,
     require_trained_on,
     shows_attention,
     trained_tasks,
@@ -129,6 +130,8 @@ def evaluate(
     origin = origin_of(run, device, precision, planner)  # type: ignore[arg-type]
     info = load_info(origin.checkpoint)
     require_fitting_planner(origin.run, info, origin.planner)
+    suites = map(registry.suite_of, names_of(tasks or (), "tasks"))
+    require_suites(info, origin.run, [each for each in suites if not registry.is_known(each)])
     chosen = _unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
     preflight(chosen)

@@ -1,18 +1,20 @@
 """Complete training configs by name: "method/phase-size".
 
 A preset is a function that returns a config. Its method's module also has `FACTS`: what was
-measured of each preset.
+measured of each preset. Plug-ins add methods, see `facts.Method`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from manyparts.core.errors import UserError, closest
-from manyparts.methods.facts import PresetFacts
+from manyparts.core.extras import in_a_line
+from manyparts.core.plugins import Plugins, instance_of
+from manyparts.methods.facts import Method, PresetFacts
 
 if TYPE_CHECKING:
     from manyparts.training.config import TrainConfig
@@ -27,9 +29,42 @@ class _Preset:
     arguments: tuple[str, ...] = ()
 
 
+def _checked(name: str, value: Any) -> Method:
+    """What a plug-in's entry point gave, if it is a method that can be listed."""
+    method = instance_of(Method)(name, value)
+    if method.facts.keys() != method.presets.keys():
+        raise TypeError(f"its facts are of {sorted(method.facts)}, not {sorted(method.presets)}")
+    for facts in method.facts.values():
+        instance_of(PresetFacts)(name, facts)
+    return method
+
+
+PLUGINS = Plugins("methods", lambda: OWN_METHODS, _checked)
+"""Methods of other distributions, entry points of the group `manyparts.methods`."""
+
+
 def preset_names() -> list[str]:
-    """Return the names of all presets, without importing their modules."""
-    return sorted(_PRESETS)
+    """Return the names of all presets. Modules of this package are not imported for that, and those
+    of plug-ins are; one that does not load is left out with a warning."""
+    of_plugins = [
+        f"{method}/{name}"
+        for method, declared in PLUGINS.load_all().items()
+        for name in declared.presets
+    ]
+    return sorted([*_PRESETS, *of_plugins])
+
+
+def is_preset(name: str) -> bool:
+    """Return whether there is a preset of that name. The only plug-in that is loaded for that is
+    the one whose method it names.
+
+    Raises:
+        UserError: That plug-in does not load.
+    """
+    method, _, own_name = name.partition("/")
+    if name in _PRESETS or method not in PLUGINS.names():
+        return name in _PRESETS
+    return own_name in PLUGINS.load(method).presets
 
 
 def preset(name: str) -> TrainConfig:
@@ -39,7 +74,20 @@ def preset(name: str) -> TrainConfig:
         UserError: There is no such preset.
     """
     function, arguments = preset_function(name)
-    return function(*arguments)
+    method = name.partition("/")[0]
+    return function(*arguments) if method not in PLUGINS.names() else _made(name, function)
+
+
+def _made(name: str, function: Callable[[], TrainConfig]) -> TrainConfig:
+    """The preset that a plug-in's function makes."""
+    method = name.partition("/")[0]
+    try:
+        # The name under which a run records which plug-in it is of.
+        return replace(function(), method=method)
+    except Exception as error:
+        raise UserError(
+            f"{PLUGINS.title(method)} cannot make the preset {name} ({in_a_line(error)})"
+        ) from error
 
 
 def preset_function(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, ...]]:
@@ -48,7 +96,11 @@ def preset_function(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, .
     Raises:
         UserError: There is no such preset.
     """
-    entry = _entry(name)
+    _require_preset(name)
+    if name not in _PRESETS:
+        method, _, own_name = name.partition("/")
+        return PLUGINS.load(method).presets[own_name], ()
+    entry = _PRESETS[name]
     module = importlib.import_module(f"{__name__}.{entry.module}")
     return getattr(module, entry.function), entry.arguments
 
@@ -59,16 +111,17 @@ def describe(name: str) -> PresetFacts:
     Raises:
         UserError: There is no such preset.
     """
-    module = importlib.import_module(f"{__name__}.{_entry(name).module}")
-    _, _, own_name = name.partition("/")
-    return module.FACTS[own_name]
+    _require_preset(name)
+    method, _, own_name = name.partition("/")
+    if name not in _PRESETS:
+        return PLUGINS.load(method).facts[own_name]
+    return importlib.import_module(f"{__name__}.{_PRESETS[name].module}").FACTS[own_name]
 
 
-def _entry(name: str) -> _Preset:
-    if not isinstance(name, str) or name not in _PRESETS:
+def _require_preset(name: str) -> None:
+    if not isinstance(name, str) or not is_preset(name):
         choices = closest(str(name), preset_names(), command="manyparts list presets")
         raise UserError(f"unknown preset {name!r}; {choices}")
-    return _PRESETS[name]
 
 
 def _presets() -> dict[str, _Preset]:
@@ -153,3 +206,5 @@ def _vid2act() -> dict[str, _Preset]:
 
 
 _PRESETS = _presets()
+OWN_METHODS = tuple(dict.fromkeys(name.partition("/")[0] for name in _PRESETS))
+"""The methods of this package."""

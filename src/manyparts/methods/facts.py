@@ -1,8 +1,13 @@
-"""What was measured of presets: a record for docs and for `manyparts list presets`."""
+"""What was measured of presets, and the presets of plug-ins: records for docs and lists."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from manyparts.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -18,3 +23,18 @@ class PresetFacts:
     """Core hours of the training run, processes added up."""
     score: str | None = None
     """What the trained agent scores, on which tasks, with the 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a plug-in."""
+
+    what: str
+    """What it is, in a sentence."""
+
+    presets: Mapping[str, Callable[[], TrainConfig]]
+    """Name to the function that makes the preset. "small" of the method "crawl" is the preset
+    "crawl/small"."""
+
+    facts: Mapping[str, PresetFacts]
+    """The name of each preset to what it trains."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.core.plugins import Plugins
+from manyparts.core.printing import short
 from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
@@ -125,10 +127,42 @@ class Objective(nn.Module):
 _DECLARED: dict[type[ObjectiveConfig], type[Objective]] = {}
 
 
-def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
-    """Config class to objective, for this package's files and all other declarations so far."""
+def every_objective(named: Iterable[str] = ()) -> Mapping[type[ObjectiveConfig], type[Objective]]:
+    """Config class to objective, for this package's files and all other declarations so far.
+
+    Args:
+        named: Names of config classes. Plug-ins of these names are loaded first.
+
+    Raises:
+        UserError: Such a plug-in does not load.
+    """
     _import_all()
+    for name in named:
+        if name in PLUGINS.names():
+            PLUGINS.load(name)
     return dict(_DECLARED)
+
+
+def _own_names() -> list[str]:
+    """The names of the config classes of this package."""
+    _import_all()
+    package = __name__.partition(".")[0]
+    return [kind.__name__ for kind in _DECLARED if kind.__module__.startswith(f"{package}.")]
+
+
+def _checked(name: str, value: Any) -> type[Objective]:
+    """What a plug-in's entry point gave, if it is the objective of the config of that name."""
+    if not (isinstance(value, type) and issubclass(value, Objective)):
+        raise TypeError(f"it is {short(value)}, not a subclass of Objective")
+    configs = [config.__name__ for config, kind in _DECLARED.items() if kind is value]
+    if name not in configs:
+        raise TypeError(f"{value.__name__} has the config {', '.join(configs)}, not {name}")
+    return value
+
+
+PLUGINS = Plugins("objectives", _own_names, _checked)
+"""Objectives of other distributions by their config's class, entry points of the group
+`manyparts.objectives`."""
 
 
 @functools.cache
@@ -143,9 +177,19 @@ def _import_all() -> None:
         importlib.import_module(module.name)
 
 
-def objectives_for(model: type[nn.Module]) -> dict[type[ObjectiveConfig], type[Objective]]:
-    """The objectives that train a class of models, by config class."""
-    declared = every_objective().items()
+def objectives_for(
+    model: type[nn.Module], named: Iterable[str] = ()
+) -> dict[type[ObjectiveConfig], type[Objective]]:
+    """The objectives that train a class of models, by config class.
+
+    Args:
+        model: The class.
+        named: See `every_objective`.
+
+    Raises:
+        UserError: See `every_objective`.
+    """
+    declared = every_objective(named).items()
     return {config: kind for config, kind in declared if issubclass(model, kind.model_class)}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from manyparts.core.errors import UserError
+from manyparts.core.serialisation import require_own_name
 from manyparts.nn.patterns import AttentionPattern
 
 
@@ -22,11 +23,19 @@ class ObjectiveConfig:
     weight: float = 1.0
     """Factor of this loss in the sum that training minimises."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        require_own_name(cls, ObjectiveConfig)
+
     @classmethod
-    def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:
-        """The config classes of all objectives, from which JSON's "type" chooses one."""
+    def declared_kinds(cls, name: str) -> tuple[type[ObjectiveConfig], ...]:
+        """The config classes of all objectives, from which JSON's "type" chooses one.
+
+        Args:
+            name: That "type". A plug-in is loaded if it adds this one.
+        """
         # By name and on call: `base` imports this module, and torch, which configs do without.
-        return tuple(importlib.import_module("manyparts.objectives.base").every_objective())
+        return tuple(importlib.import_module("manyparts.objectives.base").every_objective([name]))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,8 @@ class System(nn.Module):
         # The model is built before the objectives: weights are drawn from one generator, so the
         # order decides them. A model's weights do not depend on what it is trained with.
         new_model = MODELS[type(model)].model(model, embodiments, **sizes)
-        classes = objectives_for(type(new_model))
+        names = [type(config).__name__ for config in objectives.values()]
+        classes = objectives_for(type(new_model), names)
         for name, config in objectives.items():
             if type(config) not in classes:
                 raise UserError(

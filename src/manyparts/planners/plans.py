@@ -5,6 +5,7 @@ Dimensions: n plans, t steps, a actions, s numbers of the state, p proposals.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.core.errors import UserError
+from manyparts.core.serialisation import require_own_name
 from manyparts.models.dynamics.world_model import Context, ImaginesInParallel, step_by_step
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -40,6 +42,20 @@ class SearchConfig:
 
     The defaults are those of TDM (Schubert et al. 2023, arXiv 2305.10912).
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        require_own_name(cls, SearchConfig)
+
+    @classmethod
+    def declared_kinds(cls, name: str) -> tuple[type[SearchConfig], ...]:
+        """The config classes of all planners that search, from which JSON's "type" chooses one.
+
+        Args:
+            name: That "type". If it is none of this package's, plug-ins are loaded.
+        """
+        # By name and on call: the package imports this module.
+        return importlib.import_module("manyparts.planners").searches(name)
 
     candidates: int = 128
     """Number of plans that are tried at a time; at least 2."""

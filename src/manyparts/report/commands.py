@@ -14,7 +14,7 @@ from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.results import EVALUATION, Result
 from manyparts.models.run_files import results_folder
-from manyparts.planners import PLANNERS
+from manyparts.planners import name_of, planner_config
 from manyparts.report.evidence import Evidence, Phase
 from manyparts.report.flags import fields_in, flags_of
 from manyparts.rollout.recorded_tries import EXPERT
@@ -31,6 +31,7 @@ def reproduction(evidence: Evidence) -> str:
             lines.append(f"# at this commit {NAME} is still called {FORMER_NAME}")
         if str(commit).endswith("+changes"):
             lines.append("# the working tree had changes beyond this commit")
+    lines += [f"# with plug-in {key} of {origin}" for key, origin in _plugins(evidence).items()]
     for data in evidence.datasets:
         if data.collection:
             lines.append(_collect(program, data.collection, shown_path(data.path)))
@@ -51,9 +52,21 @@ def shown_path(path: str | Path) -> str:
 
 
 def planner_name(recorded: Mapping[str, Any]) -> str:
-    """The planner of an evaluation's provenance, as the command line calls it."""
-    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == recorded["type"])
-    return name
+    """The planner of an evaluation's provenance, as the command line calls it; the class of its
+    settings where the plug-in that has it is not here."""
+    return name_of(recorded["type"]) or recorded["type"]
+
+
+def _plugins(evidence: Evidence) -> dict[str, str]:
+    """The plug-ins that the data, the phases and the evaluation were made with."""
+    records = [each.collection for each in evidence.datasets]
+    records += [phase.config.get("provenance", {}) for phase in evidence.phases]
+    if evidence.result is not None:
+        records.append(evidence.result.provenance)
+    plugins: dict[str, str] = {}
+    for record in records:
+        plugins |= record.get("plugins", {})
+    return plugins
 
 
 def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
@@ -131,8 +144,10 @@ def _elsewhere(evidence: Evidence) -> bool:
 
 def _planner_flags(recorded: Mapping[str, Any]) -> list[str]:
     """The planner's name, and those of its settings that are not the usual ones."""
-    name = planner_name(recorded)
-    kind = PLANNERS[name]
+    name = name_of(recorded["type"])
+    if name is None:
+        return ["--planner", recorded["type"]]
+    kind = planner_config(name)
     settings = flags_of(fields_in(kind, recorded), prefix="planner.", usual=to_jsonable(kind()))
     return ["--planner", name, *settings]
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from multiprocessing.connection import Connection, wait
 from textwrap import shorten
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 from manyparts.core.errors import UserError
 from manyparts.core.host.processes import ending
+from manyparts.core.plugins import PluginWarning
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -172,6 +174,7 @@ class _Worker:
 def serve(descriptor: int) -> None:
     """Run jobs from a socket, in the worker, until None comes instead or the parent is gone."""
     connection = Connection(descriptor)
+    warnings.simplefilter("ignore", PluginWarning)  # the parent has said it
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
     function = pickle.loads(messages.get())

@@ -118,6 +118,14 @@ class Sources:
         return [dataset.location for dataset in self.datasets]
 
     @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins of all datasets, see `EpisodeDataset.plugins`."""
+        plugins: dict[str, str] = {}
+        for dataset in self.datasets:
+            plugins |= dataset.plugins
+        return plugins
+
+    @property
     def views(self) -> list[View | None]:
         """Through which view each dataset is seen; empty if there is none."""
         views = [dataset.view for dataset in self.datasets]

@@ -11,7 +11,7 @@ from typing import Any
 
 from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.training.trackers import Track, Trackers
+from manyparts.training.trackers import Trackers
 
 
 class Metrics:
@@ -21,7 +21,7 @@ class Metrics:
         path: of metrics.jsonl.
     """
 
-    def __init__(self, run: Path, step: int, track: Track | None = None) -> None:
+    def __init__(self, run: Path, step: int, track: str | None = None) -> None:
         """Open the metrics in the folder `run`, of which `step` steps are done. Rows of later
         steps, left by a run that was killed, are removed. TensorBoard gets each row, too, if it is
         installed, and so does `track`."""

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from manyparts.core.errors import UserError
+from manyparts.core.plugins import used as plugins_used
 from manyparts.core.printing import say
 from manyparts.core.provenance import code_commit, command_line, package_versions
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import content_hash, to_jsonable
+from manyparts.envs.registry import suite_of
 from manyparts.models.checkpoint import (
     CheckpointInfo,
     load_info,
@@ -111,15 +113,26 @@ def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> Chec
     )
 
 
-def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> dict[str, Any]:
+def provenance(
+    config: TrainConfig, sources: Sources, origin: Path | None, *, acts_in: str | None = None
+) -> dict[str, Any]:
     """Where a run's weights come from, as JSON values.
 
     Args:
         config: the run's.
         sources: the datasets to train on.
         origin: the checkpoint that the run starts from; None for its own initial weights.
+        acts_in: the task that the run acts in while it learns; None: it learns from datasets alone.
     """
+    plugins = sources.plugins | plugins_used(
+        {
+            "objectives": [type(each).__name__ for each in config.objectives.values()],
+            "methods": [config.method],
+            "suites": [] if acts_in is None else [suite_of(acts_in)],
+        }
+    )
     return {
+        **({"plugins": plugins} if plugins else {}),
         "commit": code_commit(),
         "versions": package_versions(),
         "python": platform.python_version(),

@@ -15,7 +15,6 @@ from manyparts.training import checkpoint
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.inputs import Sources
-from manyparts.training.trackers import Track
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Run:
     ranks: Ranks
     """This process's rank among those that share each batch."""
 
-    track: Track | None = None
+    track: str | None = None
     """What rank 0 sends its metrics to, apart from TensorBoard."""
 
     def last_checkpoint(self) -> Path | None:

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from manyparts.core import plugins
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.printing import say
@@ -98,7 +99,10 @@ def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> No
 
 
 def facts_of(
-    sources: Sources, start_from: str | Path | None, info: CheckpointInfo
+    sources: Sources,
+    start_from: str | Path | None,
+    info: CheckpointInfo,
+    track: str | None = None,
 ) -> dict[str, Any]:
     """What config.json holds next to the config.
 
@@ -106,6 +110,7 @@ def facts_of(
         sources: the datasets, with their weights and the names that the user gave to robots.
         start_from: the run or checkpoint that the weights come from; None for none.
         info: the description of the run's checkpoints, with its provenance.
+        track: the tracker that the user chose.
 
     Returns:
         JSON values: data, weights (of a mixture), embodiment (if the user named any), views (if
@@ -120,7 +125,11 @@ def facts_of(
     if sources.views:
         facts["views"] = [view and view.to_dict() for view in sources.views]
     facts["start_from"] = None if start_from is None else str(Path(start_from).resolve())
-    return facts | {"provenance": dict(info.provenance)}
+    provenance = dict(info.provenance)
+    # Weights do not depend on a tracker, so that checkpoints do not name it.
+    if tracker := plugins.used({"trackers": [track] if track else []}):
+        provenance["plugins"] = provenance.get("plugins", {}) | tracker
+    return facts | {"provenance": provenance}
 
 
 def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
@@ -134,6 +143,7 @@ def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
+    plugins.require(plugins.recorded(values), run, "objectives")
     names = {item.name for item in fields(TrainConfig)} | {"type"}
     own = {name: value for name, value in values.items() if name in names}
     facts = {name: value for name, value in values.items() if name not in names}

@@ -1,4 +1,4 @@
-"""Where rows of metrics go apart from metrics.jsonl: TensorBoard, and Weights & Biases."""
+"""Where rows of metrics go apart from metrics.jsonl: TensorBoard, Weights & Biases, plug-ins."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from manyparts.core.errors import SurroundingsWarning, UserError
+from manyparts.core.errors import SurroundingsWarning, UserError, closest
 from manyparts.core.extras import in_a_line, install_command, load_package
 from manyparts.core.naming import NAME
+from manyparts.core.plugins import Plugins
+from manyparts.core.storage.atomic import is_full
 
-Track = Literal["wandb"]
+TRACKERS = ("wandb",)
+"""The trackers of this package that `track` chooses. TensorBoard needs no choice."""
 
 
 class Tracker(Protocol):
@@ -41,7 +44,7 @@ class Trackers:
     """Those trackers that work here. One that fails is left out with a warning, and training
     continues; a full disk is not a tracker's failure."""
 
-    def __init__(self, run: Path, step: int, track: Track | None) -> None:
+    def __init__(self, run: Path, step: int, track: str | None) -> None:
         """Start the trackers of the run in the folder `run`, of which `step` steps are done."""
         self._trackers: list[Tracker] = []
         with _warning("TensorBoard"), contextlib.suppress(ModuleNotFoundError):
@@ -49,6 +52,9 @@ class Trackers:
         if track == "wandb":
             with _warning("wandb"):
                 self._trackers.append(Wandb(run))
+        elif track is not None:
+            with _warning(track):
+                self._trackers.append(PluginTracker(track, run, step))
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
         """Add the numbers of a step to each tracker. One that fails is left out from then on.
@@ -121,13 +127,65 @@ class Wandb:
         self._run.finish()
 
 
+def _checked(name: str, value: Any) -> Callable[..., Any]:
+    if not callable(value):
+        raise TypeError(f"it is of type {type(value).__name__}; expected a class of trackers")
+    return value
+
+
+PLUGINS = Plugins("trackers", lambda: ("tensorboard", *TRACKERS), _checked)
+"""Trackers of other distributions, entry points of the group `manyparts.trackers`: a class, or a
+function, that takes the run's folder and how many steps are done, and returns a `Tracker`."""
+
+
+class PluginTracker:
+    """A tracker of a plug-in. What it raises, also if a network is down, is its own affair."""
+
+    def __init__(self, name: str, run: Path, step: int) -> None:
+        self.name = name
+        with _contained():
+            self._inner = PLUGINS.load(name)(run, step)
+
+    def write(self, step: int, numbers: Mapping[str, Any]) -> None:
+        with _contained():
+            self._inner.write(step, numbers)
+
+    def close(self) -> None:
+        with _contained():
+            self._inner.close()
+
+
+class _FailedTrackerError(Exception):
+    """What a plug-in raised, in a line."""
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
+        raise _FailedTrackerError(in_a_line(error)) from error
+
+
+def tracker_names() -> list[str]:
+    """The names that `track` takes. Those of plug-ins, which come last, may not load."""
+    return [*TRACKERS, *PLUGINS.names()]
+
+
 def require_tracker(track: str | None) -> None:
-    """Raise UserError if a tracker is unknown, or is not installed."""
+    """Raise UserError if a tracker is unknown, is not installed, or does not load."""
     if track is None:
         return
-    if track != "wandb":
-        raise UserError(f"track is {track!r}; choices: wandb")
-    _wandb()
+    if track not in tracker_names():
+        raise UserError(f"track is {track!r}; {closest(str(track), tracker_names())}")
+    if track in TRACKERS:
+        _wandb()
+    else:
+        PLUGINS.load(track)
 
 
 def _wandb() -> Any:

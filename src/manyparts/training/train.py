@@ -34,7 +34,7 @@ from manyparts.training.metrics import Meter
 from manyparts.training.precision import reproducible
 from manyparts.training.preparation import prepare, with_sources
 from manyparts.training.run import Run
-from manyparts.training.trackers import Track, require_tracker
+from manyparts.training.trackers import require_tracker
 from manyparts.training.update import Learner
 from manyparts.training.windows import features_of, fill_caches, open_windows
 
@@ -55,7 +55,7 @@ def train(
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device = "auto",
-    track: Track | None = None,
+    track: str | None = None,
 ) -> Path:
     """Train `config` on one dataset, or on a mixture of several.
 
@@ -73,8 +73,8 @@ def train(
         resume: continue the run in `output` from its last checkpoint. On a CPU its losses equal
             those of a run that was never stopped, to the bit.
         device: "auto" (cuda, else mps, else cpu) or a torch device.
-        track: "wandb" writes the metrics for Weights & Biases, too. TensorBoard gets them
-            wherever it is installed.
+        track: "wandb" writes the metrics for Weights & Biases, too, and the name of a plug-in's
+            tracker for that. TensorBoard gets them wherever it is installed.
 
     Returns:
         The run's folder.
@@ -196,7 +196,7 @@ def _report_and_record(
         return
     preconditions.require_distinct_tasks(run.config, system, info)
     preconditions.report_scales(info, joint_embodiments(run.sources, origin)[1])
-    facts = run_folder.facts_of(run.sources, start_from, info)
+    facts = run_folder.facts_of(run.sources, start_from, info, run.track)
     run_folder.write_config(run.output, run.config, facts)
 
 

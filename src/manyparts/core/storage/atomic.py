@@ -136,6 +136,11 @@ def replace_folder(folder: Path, path: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_full(error: OSError) -> bool:
+    """Return whether an error says that the disk is full."""
+    return error.errno == errno.ENOSPC or "No space left on device" in str(error)
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
     """Return a UserError if the disk is full, else the error itself.
 
@@ -143,7 +148,7 @@ def disk_error(error: OSError, path: Path) -> Exception:
         error: The error that writing raised.
         path: What was written, for the UserError.
     """
-    if error.errno == errno.ENOSPC or "No space left on device" in str(error):
+    if is_full(error):
         return UserError(f"disk full while writing {path}{cache_advice(path)}")
     return error
 

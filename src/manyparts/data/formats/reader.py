@@ -61,10 +61,30 @@ class Contents:
     """The options behind the location that change what is read, such as "@jpeg=rgb"."""
     notes: tuple[str, ...] = ()
     """What else a user has to know, one line each: splits that were joined, texts dropped."""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """The plug-ins that it is of, as `core.plugins.used` returns them."""
 
     def name_of(self, index: int) -> str:
         """The dataset's name of one of the n episodes."""
         return self.episode_names[index] if self.episode_names else str(index)
+
+    def summary_of(self, number: int) -> dict[str, Any]:
+        """What `manyparts data info` prints of a task, as JSON values. number: the task's index."""
+        task, episodes = self.tasks[number], np.flatnonzero(self.episode_task == number)
+        lengths = self.lengths[episodes]
+        success = None
+        if len(episodes) and self.succeeded is not None:
+            success = float(self.succeeded[episodes].mean())
+        return {
+            "task": task.name,
+            "instruction": task.instruction,
+            "paraphrases": len(task.paraphrases),
+            "episodes": len(episodes),
+            "frames": int(lengths.sum()),
+            "mean_length": float(lengths.mean()) if len(episodes) else 0.0,
+            "success": success,
+            "noisy_episodes": 0 if self.noisy is None else int(self.noisy[episodes].sum()),
+        }
 
     def warnings(self) -> list[str]:
         """A line for everything in the files that is not read, or not read as one may expect."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.plugins import used as plugins_used
 from manyparts.core.provenance import code_commit, package_versions
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.results import Result, provenance_mismatches
@@ -359,12 +360,15 @@ def _provenance(
     """
     commits: set[str] = set()
     mismatches: set[str] = set()
+    plugins = plugins_used({"studies": [study.name]})
     for cells_by_method in cells.values():
         for cell in cells_by_method.values():
             for result in cell.results:
                 commits.add(str(result.provenance.get("commit")))
+                plugins |= result.provenance.get("plugins", {})
                 if training := result.provenance["training"]:
                     commits.add(str(training.get("commit")))
+                    plugins |= training.get("plugins", {})
         conditions = [_conditions(cell.results) for cell in cells_by_method.values()]
         for other in conditions[1:]:
             mismatches |= set(provenance_mismatches(conditions[0], other))
@@ -378,6 +382,7 @@ def _provenance(
         "mismatches": sorted(mismatches),
         "versions": package_versions(),
         "notes": list(study.notes),
+        **({"plugins": plugins} if plugins else {}),
     }
 
 

@@ -61,7 +61,7 @@ from manyparts.training.precision import reproducible
 from manyparts.training.preconditions import require_nothing_left_random
 from manyparts.training.preparation import load_origin, provenance
 from manyparts.training.run import Run
-from manyparts.training.trackers import Track, require_tracker
+from manyparts.training.trackers import require_tracker
 from manyparts.training.update import Learner
 
 
@@ -78,7 +78,7 @@ def train_online(
     prefill: str | Path = RANDOM,
     resume: bool = False,
     device: str | torch.device = "auto",
-    track: Track | None = None,
+    track: str | None = None,
 ) -> Path:
     """Train `config` by acting in an environment, and evaluate the agent at the end.
 
@@ -201,7 +201,7 @@ def _begun(
         states = [episode.state for _, episode in collector.replay.read()]
         info = _described(run, job, spec, scales_of(states))
     facts = {
-        **run_folder.facts_of(run.sources, run.origin, info),
+        **run_folder.facts_of(run.sources, run.origin, info, run.track),
         **job.facts(),
     }
     run_folder.write_config(run.output, run.config, facts)
@@ -253,7 +253,9 @@ def _described(run: Run, job: Job, spec: Spec, statistics: Statistics) -> Checkp
         model=to_jsonable(run.config.model),
         objectives=to_jsonable(run.config.objectives),
         window=to_jsonable(run.config.window),
-        provenance=provenance(run.config, run.sources, run.origin) | own | job.facts(),
+        provenance=provenance(run.config, run.sources, run.origin, acts_in=job.environment)
+        | own
+        | job.facts(),
     )
 
 
