@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 
 from manyparts.core.arguments import whole
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
-from manyparts.core.errors import DatasetWarning, UserError, closest
+from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import counted, html_table
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -106,18 +105,8 @@ class EpisodeDataset:
         dataset = dataset if view is None else dataset.through(view)
         # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
-            dataset.warn(str(location), stacklevel=3)
+            dataset.reader.contents.warn(str(location), stacklevel=3)
         return dataset
-
-    def warn(self, location: str, *, stacklevel: int = 2) -> None:
-        """Issue a `DatasetWarning` for everything that is not read, or not as one may expect.
-
-        Args:
-            location: what the warnings begin with.
-            stacklevel: see `warnings.warn`.
-        """
-        for text in self.reader.contents.warnings():
-            warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
 
     def through(self, view: View | Mapping[str, Any] | str | Path) -> EpisodeDataset:
         """The same dataset through a view.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from manyparts.core.errors import DatasetWarning
 from manyparts.core.printing import first_of, shown_short
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.embodiment.statistics import Statistics
@@ -94,6 +96,16 @@ class Contents:
         if self.left_out:
             lines.append(f"left out {_with_reasons(self.left_out)}")
         return [*lines, *self.notes]
+
+    def warn(self, location: str, *, stacklevel: int) -> None:
+        """Issue a `DatasetWarning` for each of `warnings`.
+
+        Args:
+            location: the dataset, as it was typed.
+            stacklevel: see `warnings.warn`.
+        """
+        for text in self.warnings():
+            warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
 
 
 def notes_of_files(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def _open(
     parsed, values = read_mapping(path_of(mapping, "mapping"))
     dataset = EpisodeDataset(BagReader(path_of(source, "source"), parsed))
     dataset = dataset if view is None else dataset.through(view)
-    dataset.warn(str(source), stacklevel=4)
+    dataset.reader.contents.warn(str(source), stacklevel=4)
     return dataset, values
 
 
