@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -245,8 +246,13 @@ def _quiet(*descriptors: int) -> Iterator[None]:
     try:
         for number in descriptors:
             os.dup2(nowhere, number)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as hidden:
             warnings.simplefilter("ignore")
+            # Python's own streams may lead elsewhere, such as into a notebook.
+            if _STDOUT in descriptors:
+                hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            if _STDERR in descriptors:
+                hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))
             yield
     finally:
         _flush()
