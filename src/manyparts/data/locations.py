@@ -19,14 +19,15 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")
 
 def short_name(location: str | Path) -> str:
     """The name of a dataset's folder, file or repository, to name files that are made from it."""
-    text = split_options(str(location))[0].rstrip("/")
+    whole = split_options(str(location))[0]
+    text = whole.rstrip("/")
     if text.startswith(_HUB):
         parts = text.removeprefix(_HUB).removeprefix("datasets/").split("/")
         name = parts[min(1, len(parts) - 1)].partition("@")[0]
     elif "://" in text:
         name = text.rpartition("/")[2]
     else:
-        path = path_of(text, "dataset").resolve()
+        path = path_of(whole, "dataset").resolve()
         name = path.stem if path.is_file() else path.name
     plain = "".join(letter if letter.isprintable() else "_" for letter in name)
     return plain.lstrip(".") or "dataset"
