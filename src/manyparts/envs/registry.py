@@ -368,7 +368,7 @@ def _suites_like(task: str) -> str:
         ]
         if meant:
             return f"did you mean {' or '.join(meant[:_SHOWN_TASKS])}?"
-    is_near = bool(difflib.get_close_matches(suite, others, n=1))
+    is_near = bool(difflib.get_close_matches(suite, [*others, *PLUGINS.names()], n=1))
     return closest(suite, suite_names() if is_near else own)
 
 
