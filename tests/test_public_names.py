@@ -34,6 +34,7 @@ NAMES = {
     "RandomShootingConfig",
     "TaskEntry",
     "UserError",
+    "View",
     "Comparison",
     "EpisodeResult",
     "Forecast",

@@ -133,7 +133,9 @@ def test_contributing_says_what_tests_cover(monkeypatch: pytest.MonkeyPatch) -> 
 def command_lines() -> list[str]:
     texts = (path.read_text().replace("\\\n", " ") for path in DOCUMENTS)
     lines = (line.partition("#")[0].strip() for text in texts for line in text.splitlines())
-    return sorted({line for line in lines if re.match(r"manyparts [a-z]+( |$)", line)})
+    lines = {line for line in lines if re.match(r"manyparts [a-z]+( |$)", line)}
+    # The example of a plug-in is not installed here; tests/plugins runs its commands.
+    return sorted(line for line in lines if "state-change/" not in line)
 
 
 @pytest.mark.parametrize("line", command_lines())

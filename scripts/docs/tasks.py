@@ -43,8 +43,9 @@ manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
 
 A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as
 `metaworld/mt10`. Every task has an instruction and paraphrases of it, or its episodes bring one
-each. Tasks have a scripted or planning expert where nothing else is said. The images are `env.render()` of the episode with seed 0: its first step, or in the kitchen and
-in navigation its last under the expert.
+each. Tasks have a scripted or planning expert where nothing else is said. The images are
+`env.render()` of the episode with seed 0: its first step, or in the kitchen and in navigation its
+last under the expert.
 """
 
 

@@ -26,6 +26,7 @@ from manyparts.studies.engine.stages import (
 from manyparts.studies.engine.study import Measurement, methods_of, stages_of
 from manyparts.studies.library import (
     dualmind_second_phase,
+    new_embodiment,
     planning_from_pixels,
     planning_walkers,
     vid2act,
@@ -37,6 +38,7 @@ PRIMARY_SETTING = {
     "planning-walkers": planning_walkers.ZERO_SHOT_EMBODIMENTS,
     "vid2act": vid2act.BOTH,
     "planning-from-pixels": planning_from_pixels.BOTH,
+    "new-embodiment": new_embodiment.all_robots(10),
 }
 PRIMARY_CLAIMS = {"vid2act": 4}  # of the others, the first claim is the primary one
 _HEAD = re.compile(r"```json\n(.*?)```", re.DOTALL)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from heads import PRIMARY_CLAIMS
+from heads import PRIMARY_CLAIMS, PRIMARY_SETTING
 from scipy.special import stdtrit
 
 from manyparts.evaluation.results import Result
@@ -25,7 +26,6 @@ from manyparts.studies.engine.stages import Evaluate, facts, is_done, product
 from manyparts.studies.engine.study import Measurement, Study, stages_of
 from manyparts.studies.library import (
     dualmind_second_phase,
-    planning_from_pixels,
     planning_walkers,
     vid2act,
 )
@@ -174,20 +174,21 @@ def _difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) ->
     return Interval(difference.mean, difference.low, difference.high)
 
 
-def _pixels(output: Path, preset: str) -> None:
-    study = find_study("planning-from-pixels")
+def _compared(output: Path, preset: str, name: str) -> None:
+    """Print the comparisons in a study's primary setting, the first claim's as the primary one."""
+    study = find_study(name)
     measured = study.measurements(preset, study.seeds)
     _print_spent(measured, output)
     result = gather(study, preset, measured, output)
     for each in result.verdicts:
         compared = result.comparison(each.better, each.worse, each.setting)
-        if each.setting != planning_from_pixels.BOTH or compared is None:
+        if each.setting != PRIMARY_SETTING[name] or compared is None:
             continue
         less = compared.difference
         kind = "" if each.words == study.claims[0].words else "secondary: "
         interval = f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]"
         print(f"{kind}{each.better} minus {each.worse}: {interval}: {each.verdict}")
-    for row in result.in_setting(planning_from_pixels.BOTH):
+    for row in result.in_setting(PRIMARY_SETTING[name]):
         print(f"  {row.method}: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]", row.seeds)
 
 
@@ -211,7 +212,8 @@ def main(arguments: Sequence[str]) -> None:
         "dualmind-second-phase": _dualmind,
         "planning-walkers": _walkers,
         "vid2act": _vid2act,
-        "planning-from-pixels": _pixels,
+        "planning-from-pixels": partial(_compared, name="planning-from-pixels"),
+        "new-embodiment": partial(_compared, name="new-embodiment"),
     }
     functions[name](Path(folder), *(preset or ["laptop"]))
 

@@ -46,6 +46,26 @@ REFUSED = {
         ["list", "presets", "phase9"],
         ["no name has 'phase9' in it", "dualmind/phase"],
     ),
+    "no environment of this id": (
+        ["evaluate", "random", "--tasks", "gym:CartPole-v7", "--output", "x"],
+        ["no environment is called 'CartPole-v7'", "did you mean CartPole-v"],
+    ),
+    "no expert": (
+        ["collect", "gym:CartPole-v1", "--output", "x"],
+        ["gym:CartPole-v1 has no expert; choices: --policy random, or --policy RUN"],
+    ),
+    "noise of no expert": (
+        ["collect", "pointmass/reach", "--output", "x", "--policy", "random", "--noise-std", "0.2"],
+        ["noise is added to experts' actions; policy 'random' acts without"],
+    ),
+    "no such policy": (
+        ["collect", "pointmass/reach", "--output", "x", "--policy", "randum"],
+        ["policy: no run or checkpoint at randum; choices: expert, random, or a run's folder"],
+    ),
+    "no suite to check": (
+        ["doctor", "--suite", "poinmass"],
+        ["unknown suite 'poinmass'", "did you mean pointmass"],
+    ),
     "not a number": (
         ["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"],
         ["--episodes", "'ten'"],

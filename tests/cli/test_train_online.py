@@ -36,6 +36,7 @@ def test_schedule_and_sight_are_flags() -> None:
     } <= set(flags(kind))
 
 
+@pytest.mark.slow
 def test_a_preset_acts_from_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,14 +98,17 @@ def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
 
 
 class Info:
-    """`manyparts data info LOCATION --json` in a process of its own, since the client reads its
-    settings once."""
+    """Commands such as `manyparts data info LOCATION --json` in a process of their own, since the
+    client reads its settings once."""
 
     def __init__(self, endpoint: str, cache: Path) -> None:
         self._environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
 
     def __call__(self, location: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "manyparts", "data", "info", location, "--json"]
+        return self.run("data", "info", location, "--json")
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "manyparts", *words]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
 
@@ -166,3 +169,17 @@ def test_missing_hub_dataset_is_named(location: str, expected: str, info: Info) 
 def test_what_is_no_name_is_refused(location: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         EpisodeDataset.open(location)
+
+
+def test_dataset_of_the_hub_is_edited_as_a_copy(
+    info: Info, source: EpisodeDataset, tmp_path: Path
+) -> None:
+    """The Hub's cache has links to files that must not change."""
+    words = ["data", "delete", "hf://someone/pushes", "--episodes", "0"]
+    done = info.run(*words, "--output", str(tmp_path / "copy"))
+    assert done.returncode == 0, done.stderr
+    assert not any(file.is_symlink() for file in (tmp_path / "copy").rglob("*"))
+    copied = EpisodeDataset.open(tmp_path / "copy")
+    assert [copied.seed(index) for index in range(len(copied))] == [1, 2]
+    refused = info.run(*words, "--in-place")
+    assert refused.returncode == 2 and "which is not changed" in refused.stderr, refused.stderr

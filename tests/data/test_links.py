@@ -123,10 +123,8 @@ def test_fingerprints_without_links_stay(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
     reader = SimpleNamespace(files=lambda: files_below(tmp_path))
-    fingerprint = EpisodeDataset.__dict__["fingerprint"].func(
-        SimpleNamespace(reader=reader, path=tmp_path)
-    )
-    assert fingerprint == "b11921af253854e303b2f2010e7e12c14c4343eed1ce9ff41e600e5d5df4499b"
+    content = EpisodeDataset.__dict__["content"].func(SimpleNamespace(reader=reader, path=tmp_path))
+    assert content == "b11921af253854e303b2f2010e7e12c14c4343eed1ce9ff41e600e5d5df4499b"
     folder = write_v3(tmp_path / "set")
     whole = hashlib.sha256()
     for file in sorted(

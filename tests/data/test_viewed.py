@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.formats.lerobot_texts import CHANGE, LIFT, REACH, by_index
 from data.synthetic import assert_equal, make_episode, make_spec, write
 from scipy.spatial.transform import Rotation
 
@@ -153,3 +154,32 @@ def test_an_outlier_does_not_set_the_scale(tmp_path: Path) -> None:
     contract = raw.through({"scale": "quantile"}).spec.action
     assert np.abs([contract.low, contract.high]).max() < 0.51
     assert not replace(contract, measured=False).measured
+
+
+def test_an_episode_is_cut_where_its_subtask_changes(tmp_path: Path) -> None:
+    raw = EpisodeDataset.open(by_index(tmp_path / "set"))
+    seen = raw.through({"instruction_column": "subtask"})
+    assert [episode.instruction for episode in seen] == [REACH, LIFT] * len(raw)
+    assert [len(seen.episode(index)) for index in range(2)] == [
+        CHANGE,
+        len(raw.episode(0)) - CHANGE,
+    ]
+    assert seen.source_episodes.tolist() == [0, 0, 1, 1, 2, 2]
+    assert np.array_equal(seen.episode(3).state, raw.episode(1).state[CHANGE:])
+    assert seen.reader.contents.name_of(1) == f"0[{CHANGE}:{len(raw.episode(0))}]"
+
+
+def test_rows_without_a_text_are_left_out_with_a_word(tmp_path: Path) -> None:
+    folder = by_index(tmp_path / "set", lambda episode, row: -1 if episode == 2 or row == 0 else 0)
+    seen = EpisodeDataset.open(folder).through({"instruction_column": "subtask"})
+    contents = seen.reader.contents
+    assert len(seen) == 2 and contents.episodes_left_out == {"2": "no subtask in any row"}
+    assert contents.notes[-1] == "2 rows without a subtask left out"
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path, recorded: EpisodeDataset) -> None:
+    with pytest.raises(UserError, match="no column of texts; there are none"):
+        recorded.through({"instruction_column": "subtask"})
+    with pytest.raises(UserError, match="did you mean subtask"):
+        raw = EpisodeDataset.open(by_index(tmp_path / "set"))
+        raw.through({"instruction_column": "subtsk"})

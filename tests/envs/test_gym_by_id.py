@@ -13,6 +13,7 @@ from envs import gym_worlds
 from manyparts.core.errors import EnvironmentWarning, UserError
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
+from manyparts.envs.gym import preflight as preflighting
 from manyparts.envs.gym.guess import guess, words_of
 from manyparts.envs.gym.opening import resolve
 from manyparts.envs.gym.preflight import findings, preflight
@@ -136,6 +137,9 @@ def test_sound_environment_passes_every_check() -> None:
     assert {"camera pixels_top", "instruction", "horizon"} <= names
     for sound in (named("Dot"), named("Silent"), named("Choices"), named("Global")):
         assert wrong(sound) == {}
+        notable = [each.detail for each in findings(sound) if each.notable]
+        assert bool(notable) is (sound == named("Global"))
+        assert all(detail.startswith("reset(seed=...) alone gives other") for detail in notable)
     assert wrong("pointmass/reach") == {}, "this library's own environments keep their promises"
 
 
@@ -190,10 +194,12 @@ def test_checks_leave_the_callers_generator_alone() -> None:
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
-def test_preflight_says_the_guess_and_warns(capsys) -> None:
+def test_preflight_says_the_guess_once_and_warns(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(preflighting, "_said", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         preflight([named("Dot"), named("Forgetful"), "pointmass/reach"])
+        preflight([named("Dot")])
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in said] == [named("Dot"), named("Forgetful")]
     texts = [str(each.message) for each in caught if each.category is EnvironmentWarning]

@@ -205,6 +205,7 @@ def test_untrained_prompts_are_refused(slider: Path) -> None:
 
 
 @pytest.mark.parametrize("prompts", ["goal_image", "instruction+demonstration", "half_goal_image"])
+@pytest.mark.slow
 def test_image_prompts_are_those_of_tasks(prompts: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", window=ANY_PROMPT)
     settings: dict[str, Any] = {"episodes": 1, "prompts": prompts}

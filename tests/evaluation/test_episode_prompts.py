@@ -87,6 +87,7 @@ def test_instructions_are_of_prompt_task(env: Environment) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(Prompts))
+@pytest.mark.slow
 def test_agent_is_evaluated_under_every_kind(kind: Prompts, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", window=ANY_PROMPT)
     result = evaluate(run, tasks=TASKS[:1], episodes=1, prompts=kind, max_steps=4, workers=1)

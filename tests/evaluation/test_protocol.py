@@ -85,6 +85,7 @@ def test_agents_workers_cannot_load_are_refused(run: Path, tmp_path: Path) -> No
     assert not (tmp_path / "evaluation").exists()
 
 
+@pytest.mark.slow
 def test_own_instruction_applies_to_all_tasks(run: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 1, "workers": 1, "max_steps": 3}
     instructed = evaluate(
@@ -100,6 +101,7 @@ def test_own_instruction_applies_to_all_tasks(run: Path, tmp_path: Path) -> None
         compare(instructed, evaluate(run, output=tmp_path / "usual", **settings))
 
 
+@pytest.mark.slow
 def test_results_folder_ignores_worker_count(run: Path, reference: Path, tmp_path: Path) -> None:
     evaluate_small(run, tmp_path / "evaluation", workers=2, videos=1)
     assert contents(tmp_path / "evaluation") == contents(reference)
@@ -340,6 +342,7 @@ def wait_for_episodes(
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_references_are_ceiling_and_floor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

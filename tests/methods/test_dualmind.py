@@ -44,6 +44,7 @@ def learned(system: System) -> dict[str, int]:
     return {name: count for name, count in names.items() if "prompt_encoder.text" not in name}
 
 
+@pytest.mark.slow
 def test_base_has_the_papers_size() -> None:
     first = learned(build("dualmind/phase1-base", 224))
     second = learned(build("dualmind/phase2-base", 224))

@@ -139,6 +139,7 @@ def test_batch_size_changes_no_transformer_plan(name: str) -> None:
 
 @every_planner
 @pytest.mark.parametrize("drawing", ["parallel", "sequential", "ts1", "tsinf"])
+@pytest.mark.slow
 def test_batch_size_changes_no_sampled_plan(name: str, drawing: str) -> None:
     """All that is drawn comes from the plan's generator, which draws the plans as it did before."""
     context, config = (

@@ -14,6 +14,8 @@ from rollout.collecting import SMALL, TASKS, assert_replayed, digest
 from manyparts.agents.expert import Noise
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.check import repair
+from manyparts.data.tools.convert import convert
 from manyparts.envs import registry
 from manyparts.methods import preset
 from manyparts.rollout.collect import collect
@@ -107,6 +109,10 @@ def test_unknown_success_is_no_column(tmp_path: Path, capsys) -> None:
     assert [row["success"] for row in dataset.summary()["tasks"]] == [None] * len(dataset.tasks)
     assert not dataset.episode(0).success.any()
     assert "failed" not in capsys.readouterr().err
+    for copied, copy in ((tmp_path / "converted", convert), (tmp_path / "repaired", repair)):
+        copy(output, copied)
+        assert not EpisodeDataset.open(copied).knows_success, "a copy knows no more"
+    assert not dataset.knows_success
 
 
 def test_each_instruction_is_a_task_of_the_dataset(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from manyparts.studies.library.new_embodiment import SCRATCH, TRUNK, scale_of
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
 def test_methods_differ_in_the_trunk_alone(preset: str) -> None:
     measured = find_study("new-embodiment").measurements(preset, 1)
-    for trunk, scratch in zip(measured[::2], measured[1::2], strict=True):
-        assert (trunk.method, scratch.method) == (TRUNK, SCRATCH)
+    by_method = {(each.method, each.setting): each for each in measured}
+    for setting in {each.setting for each in measured}:
+        trunk, scratch = by_method[TRUNK, setting], by_method[SCRATCH, setting]
         one, other = (each.evaluations[0].run for each in (trunk, scratch))  # type: ignore[union-attr]
         assert isinstance(one, Train) and isinstance(other, Train)
         assert one.data == other.data and one.config.new_embodiment

@@ -1,4 +1,4 @@
-"""`manyparts data`: look at a dataset, check it, convert it."""
+"""`manyparts data`: look at a dataset, check it, convert it, edit it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from manyparts.cli import data_editing
 from manyparts.cli.parsing import parse
 from manyparts.cli.views import views_of
 from manyparts.core.errors import UserError, closest
@@ -23,6 +24,10 @@ ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
     "check": "find what is wrong with a dataset, and write a repaired copy",
     "convert": "write a dataset in another format",
+    "merge": "write several datasets as one",
+    "split": "write parts of a dataset, each as a dataset of its own",
+    "delete": "write a dataset without some episodes, or take them out of it",
+    "relabel": "give episodes or tasks other instructions",
     "export": "write the replay of a run that learned by acting as a dataset",
     "view": "write a page with its episodes, actions and states, for a browser",
 }
@@ -52,9 +57,10 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset in another format.
 
-    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
-    .npz files. If the command is killed, call it again: it continues where it stopped. The target
-    appears when it is complete.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, HDF5 of robomimic, LIBERO, ALOHA and D4RL,
+    Minari, RLDS, OGBench's .npz, replay buffers in zarr, folders of .npz files, and with a mapping
+    ROS recordings. If the command is killed, call it again: it continues where it stopped. The
+    target appears when it is complete.
     """
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -83,6 +89,10 @@ class ConvertOptions:
     """What the column `action` holds. executed: the action that was taken; the expert's own is in
     `expert_action`. expert: the expert's action before noise was added, for programs that imitate
     `action`."""
+
+    mapping: Path | None = None
+    """For a ROS recording (rosbag2, MCAP, or a folder of bags, one per episode): the JSON file that
+    says how its topics become rows. Without it, the topics and an example are shown."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +177,18 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}"
         )
-    return {"info": _info, "check": _check, "convert": _convert, "export": _export, "view": _view}[
-        action
-    ](rest)
+    runs = {
+        "info": _info,
+        "check": _check,
+        "convert": _convert,
+        "merge": data_editing.merge,
+        "split": data_editing.split,
+        "delete": data_editing.delete,
+        "relabel": data_editing.relabel,
+        "export": _export,
+        "view": _view,
+    }
+    return runs[action](rest)
 
 
 def _info(arguments: Sequence[str]) -> int:
@@ -233,6 +252,7 @@ def _convert(arguments: Sequence[str]) -> int:
         images=options.images,
         embodiment=options.embodiment,
         actions=options.actions,
+        mapping=options.mapping,
         view=views[0] if views else None,
     )
     return 0
@@ -288,11 +308,15 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
         heads = [key.replace("_", " ") for key in rows[0]]
-        print_table(heads, [[_text(value) for value in row.values()] for row in rows])
+        print_table(heads, [[_cell(value) for value in row.values()] for row in rows])
 
 
 def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping)
+
+
+def _cell(value: Any) -> str:
+    return "unknown" if value is None else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from manyparts.core.extras import EXTRA_OF
 from manyparts.core.printing import counted, say
 
 if TYPE_CHECKING:
@@ -17,12 +18,8 @@ SIMULATORS = {
     "dm_control": "dmc",
     "mujoco": "walkers",
     "miniworld": "navigation",
+    **EXTRA_OF,
     "gymnasium_robotics": "kitchen",
-    "gym_pusht": "pusht",
-    "gym_aloha": "aloha",
-    "minigrid": "minigrid",
-    "panda_gym": "panda",
-    "ogbench": "ogbench",
 }
 
 

@@ -14,6 +14,16 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 
+# Modules of simulators by other projects, and the extra that installs each.
+EXTRA_OF = {
+    "gym_pusht": "pusht",
+    "gym_aloha": "aloha",
+    "gymnasium_robotics": "fetch",
+    "minigrid": "minigrid",
+    "panda_gym": "panda",
+    "ogbench": "ogbench",
+}
+
 
 class PackageError(UserError):
     """A package is missing, or is installed and does not load."""

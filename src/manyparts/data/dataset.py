@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 
 from manyparts.core.arguments import whole
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
-from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import counted, html_table
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -24,7 +23,7 @@ from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.plugins import plugins_of
-from manyparts.data.formats.reader import Reader, Remote
+from manyparts.data.formats.reader import Reader, Remote, TextReader
 from manyparts.data.locations import open_location
 from manyparts.data.viewed import ViewedReader, through
 from manyparts.embodiment.views.source import Source
@@ -89,7 +88,8 @@ class EpisodeDataset:
 
         Args:
             location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or
-                a dataset that is already open, which is returned as it is.
+                a dataset that is already open, which is returned as it is. Behind a path or id may
+                stand what the files do not say: "data/aloha@jpeg=rgb".
             view: what to show of it: a `View`, its fields, or a JSON file with them; None: all.
 
         Returns:
@@ -105,8 +105,7 @@ class EpisodeDataset:
         dataset = dataset if view is None else dataset.through(view)
         # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
-            for text in dataset.reader.contents.warnings():
-                warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=2)
+            dataset.reader.contents.warn(str(location), stacklevel=3)
         return dataset
 
     def through(self, view: View | Mapping[str, Any] | str | Path) -> EpisodeDataset:
@@ -152,12 +151,17 @@ class EpisodeDataset:
 
     @property
     def location(self) -> str:
-        """The absolute path or URL, which `open` takes in any working directory."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+        """The absolute path or URL with its options, which `open` takes in any working
+        directory."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path.resolve()}{self.reader.contents.options}"
 
     def _url_or_path(self) -> str:
-        """The URL, or the path as it was typed."""
-        return self.reader.url if isinstance(self.reader, Remote) else str(self.path)
+        """The URL, or the path as it was typed, with its options."""
+        if isinstance(self.reader, Remote):
+            return self.reader.url
+        return f"{self.path}{self.reader.contents.options}"
 
     @property
     def is_remote(self) -> bool:
@@ -166,12 +170,12 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256, in hexadecimal, of the content and, where there is one, of the view and of
-        the plug-in that reads it."""
-        parts = [self.content]
-        if self.view is not None:
-            parts.append(self.view.key)
-        parts += [f"{key} {origin}" for key, origin in self.reader.contents.plugins.items()]
+        """The sha256, in hexadecimal, of the content and, where there are any, of the view, of the
+        options behind the location and of the plug-in that reads it."""
+        view, contents = self.view, self.reader.contents
+        shown = [contents.options, "" if view is None else view.key]
+        shown += [f"{key} {origin}" for key, origin in contents.plugins.items()]
+        parts = [self.content, *filter(None, shown)]
         if len(parts) == 1:
             return self.content
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
@@ -270,6 +274,11 @@ class EpisodeDataset:
         """Whether the first episode has rewards."""
         return bool(self.num_episodes) and REWARD in self.columns(0)
 
+    @cached_property
+    def knows_success(self) -> bool:
+        """Whether steps of the first episode say if the task is solved."""
+        return bool(self.num_episodes) and SUCCESS in self.columns(0)
+
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """One episode's rewards; zeros where the dataset has none.
 
@@ -317,6 +326,25 @@ class EpisodeDataset:
             )
         return frames
 
+    def texts(self, index: int, column: str) -> list[str | None]:
+        """One episode's texts of a text column, such as the subtask of each row.
+
+        Args:
+            index: the episode.
+            column: the column's name; `reader.contents.text_columns` has all.
+
+        Returns:
+            T texts; None for a row that has none.
+
+        Raises:
+            UserError: there is no such text column, or it contradicts itself.
+        """
+        index, columns = self._positive(index), self.reader.contents.text_columns
+        if column not in columns or not isinstance(self.reader, TextReader):
+            which = closest(column, columns) if columns else "it has none"
+            raise UserError(f"{self._url_or_path()} has no text column {column!r}; {which}")
+        return self.reader.texts(index, column)
+
     def _positive(self, index: int) -> int:
         """The episode's index counted from 0; a negative index counts from the end."""
         number, count = whole("episode", index), self.num_episodes
@@ -344,31 +372,13 @@ class EpisodeDataset:
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
             "images": contents.images,
+            "text_columns": list(contents.text_columns),
             "left_out": dict(contents.left_out),
             "episodes_left_out": dict(contents.episodes_left_out),
             "notes": list(contents.notes),
             "spec": self.spec.to_dict(),
             "environment": self.environment,
-            "tasks": [self._task_summary(number) for number in range(len(self.tasks))],
-        }
-
-    def _task_summary(self, number: int) -> dict[str, Any]:
-        contents, task = self.reader.contents, self.tasks[number]
-        episodes = np.flatnonzero(self.episode_task == number)
-        lengths = contents.lengths[episodes]
-        success = None
-        if len(episodes) and contents.succeeded is not None:
-            success = float(contents.succeeded[episodes].mean())
-        noisy = 0 if contents.noisy is None else int(contents.noisy[episodes].sum())
-        return {
-            "task": task.name,
-            "instruction": task.instruction,
-            "paraphrases": len(task.paraphrases),
-            "episodes": len(episodes),
-            "frames": int(lengths.sum()),
-            "mean_length": float(lengths.mean()) if len(episodes) else 0.0,
-            "success": success,
-            "noisy_episodes": noisy,
+            "tasks": [contents.summary_of(number) for number in range(len(self.tasks))],
         }
 
 

@@ -33,7 +33,9 @@ def encode_video(frames: np.ndarray, fps: float) -> bytes:
     os.environ.setdefault("SVT_LOG", "1")  # errors only; else the encoder fills stderr
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
+        stream = container.add_stream(
+            "libsvtav1", rate=frame_rate(fps), options={"g": "2", "crf": "30"}
+        )
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         with _ordinary_priority():
@@ -102,7 +104,7 @@ class VideoWriter:
             if self._stream is None:
                 self._stream = self._container.add_stream_from_template(stream, opaque=True)
             assert stream.time_base is not None
-            offset = round(Fraction(self.frames) / _rate(self._fps) / stream.time_base)
+            offset = round(Fraction(self.frames) / frame_rate(self._fps) / stream.time_base)
             for packet in source.demux(stream):
                 if packet.pts is not None and packet.dts is not None:
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
@@ -116,6 +118,11 @@ class VideoWriter:
     def close(self) -> None:
         """Finish the file."""
         self._container.close()
+
+
+def frame_rate(fps: float) -> Fraction:
+    """Frames per second as a fraction, in which 29.97 has no rounding error that adds up."""
+    return Fraction(fps).limit_denominator(10_000)
 
 
 @dataclass(frozen=True)
@@ -233,12 +240,11 @@ def _opened(path: Path | BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStr
     """A video file and its stream; what goes wrong becomes a UserError that names the file."""
     try:
         with av.open(os.path.abspath(path) if isinstance(path, Path) else path, "r") as container:
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if not isinstance(stream.codec_context, av.VideoCodecContext):
+                raise UserError(f"{path} cannot be read as video: its codec is unknown")
+            yield container, stream
     except UserError:
         raise
     except (FFmpegError, IndexError, ValueError, StopIteration) as error:
         raise UserError(f"{path} cannot be read as video: {error}") from error
-
-
-def _rate(fps: float) -> Fraction:
-    return Fraction(fps).limit_denominator(10_000)

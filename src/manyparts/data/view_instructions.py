@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 
 from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import counted
 from manyparts.core.spec import TaskEntry
 from manyparts.data.formats.arrays import UNKNOWN
-from manyparts.data.formats.reader import Contents, Reader
+from manyparts.data.formats.reader import Contents, Reader, TextReader
 from manyparts.embodiment.views.view import View
 
 
@@ -70,6 +71,8 @@ def worded(reader: Reader, view: View) -> Worded:
     if view.instructions:
         table = {name: text.split("\n") for name, text in view.instructions.items()}
         return _by_table(own, contents, table)
+    if view.instruction_column is not None:
+        return _by_column(own, reader, view.instruction_column)
     return own
 
 
@@ -90,6 +93,45 @@ def _by_table(own: Worded, contents: Contents, table: Mapping[str, Sequence[str]
     for index, texts in by_episode.items():
         episode_task[index] = task_with(tasks, texts)
     return _without_unused(replace(own, tasks=tuple(tasks), episode_task=episode_task))
+
+
+def _by_column(own: Worded, reader: Reader, column: str) -> Worded:
+    """Episodes cut where the text of a column changes, each part with its text."""
+    contents = reader.contents
+    if column not in contents.text_columns or not isinstance(reader, TextReader):
+        columns = contents.text_columns
+        known = closest(column, columns) if columns else "there are none"
+        raise UserError(
+            f"view.instruction_column is {column!r}, which is no column of texts; {known}"
+        )
+    cuts: list[Cut] = []
+    numbers: list[int] = []
+    tasks = list(own.tasks)
+    left_out: dict[str, str] = {}
+    rows = 0
+    for whole in own.cuts:
+        texts = [(text or "").strip() for text in reader.texts(whole.episode, column)]
+        parts = [part for part in _runs(texts) if texts[part.start]]
+        if not parts:
+            left_out[contents.name_of(whole.episode)] = f"no {column} in any row"
+        else:
+            rows += len(texts) - sum(map(len, parts))
+        for part in parts:
+            cuts.append(Cut(whole.episode, part.start, part.stop))
+            numbers.append(task_with(tasks, [texts[part.start]]))
+    if not cuts:
+        raise UserError(f"view.instruction_column is {column!r}, which has no text in any row")
+    notes = (f"{counted(rows, 'row')} without a {column} left out",) if rows else ()
+    return _without_unused(
+        Worded(tuple(cuts), tuple(tasks), np.array(numbers, np.int64), left_out, notes)
+    )
+
+
+def _runs(texts: Sequence[str]) -> list[range]:
+    """The ranges of rows with equal texts next to each other."""
+    changes = [row for row in range(1, len(texts)) if texts[row] != texts[row - 1]]
+    bounds = [0, *changes, len(texts)]
+    return [range(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
 def _is_episode(name: str, episodes: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
-from manyparts.data.formats.reader import Contents, Reader, Remote
+from manyparts.data.formats.reader import Contents, Reader, Remote, TextReader
 from manyparts.data.view_instructions import Cut, worded
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 from manyparts.embodiment.views.source import Source
@@ -87,6 +87,12 @@ class ViewedReader:
         chosen = cut.start + np.asarray(rows) * self.source.view.every
         theirs = self.source.cameras[camera]
         return self.source.images(camera, self.inner.frames(cut.episode, theirs, chosen))
+
+    def texts(self, index: int, column: str) -> list[str | None]:
+        """One episode's texts of a text column; see `TextReader`."""
+        cut = self._worded.cuts[index]
+        assert isinstance(self.inner, TextReader)
+        return self.inner.texts(cut.episode, column)[cut.start : cut.stop : self.source.view.every]
 
     def files(self) -> Iterator[Path] | Sequence[Path]:
         """All files; see `Reader`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -27,7 +28,7 @@ from manyparts.envs.base import (
 )
 from manyparts.envs.gym.guess import guess
 from manyparts.envs.gym.opening import PREFIX
-from manyparts.envs.gym.suite import suite_by_id
+from manyparts.envs.gym.suite import GymSuite, suite_by_id
 
 _SHOWN_TASKS = 3  # in an error
 _ID = re.compile(r"-v\d+$")  # what ids of Gymnasium end with
@@ -345,24 +346,33 @@ def _require_packages(suite: str) -> None:
         package for package in declared.packages if importlib.util.find_spec(package) is None
     ]
     if missing:
-        advice = install_command(declared.extra) if declared.extra else "install them first"
+        advice = "install them first"
+        if declared.extra:
+            advice = f"{install_command(declared.extra)} (the extra {declared.extra})"
         raise UserError(f"{suite} needs {', '.join(missing)}: {advice}")
 
 
 def _suites_like(task: str) -> str:
-    """What a task of an unknown suite may mean, for an error message."""
+    """What a task of an unknown suite may mean, for an error message.
+
+    Suites of other projects' environments come after this library's own.
+    """
     suite, _, name = task.partition("/")
-    if not name:
-        # A task without its suite. Plug-ins are not loaded for a name that may be none of theirs.
+    # Plug-ins are not loaded for a name that may be none of theirs.
+    known = [other for other in suite_names() if other not in PLUGINS.names()]
+    own = [other for other in known if not isinstance(suite_named(other), GymSuite)]
+    others = [other for other in known if other not in own]
+    for names in (own, others) if not name else ():
+        # A task without its suite.
         meant = [
             f"{other}/{task}"
-            for other in suite_names()
-            if other not in PLUGINS.names()
+            for other in names
             if task in suite_named(other).tasks or task in suite_named(other).splits
         ]
         if meant:
             return f"did you mean {' or '.join(meant[:_SHOWN_TASKS])}?"
-    return closest(suite, suite_names())
+    is_near = bool(difflib.get_close_matches(suite, [*others, *PLUGINS.names()], n=1))
+    return closest(suite, suite_names() if is_near else own)
 
 
 def _nearest(task: str, suite: str, names: Sequence[str]) -> str:

@@ -43,9 +43,9 @@ def _require_environment(env: Any) -> None:
             "env.unwrapped"
         )
     advice = (
-        "expected a manyparts.Environment, as make() returns or a subclass of yours is. Any other "
-        "environment is evaluated by a loop of your own: agent.act(carry, observation, prompt, "
-        "explore=False), then env.step(action)"
+        "expected a manyparts.Environment, as make() returns or a subclass of yours is. A "
+        "Gymnasium environment is evaluated by its id, tasks='gym:MODULE:ID', any other by a loop "
+        "of your own: agent.act(carry, observation, prompt, explore=False), then env.step(action)"
     )
     if isinstance(env, gymnasium.Env):
         raise UserError(

@@ -17,6 +17,7 @@ from manyparts.models.run_files import results_folder
 from manyparts.planners import name_of, planner_config
 from manyparts.report.evidence import Evidence, Phase
 from manyparts.report.flags import fields_in, flags_of
+from manyparts.rollout.recorded_tries import EXPERT
 
 
 def reproduction(evidence: Evidence) -> str:
@@ -75,8 +76,12 @@ def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
         *flags_of({"episodes": collection["episodes"]}),
         # Collections of earlier commits know no such flag.
         *flags_of(environment, usual={"action_repeat": 1}),
-        *flags_of(fields_in(Noise, collection["noise"]), prefix="noise-"),
     ]
+    policy = collection.get("policy", EXPERT)
+    if policy == EXPERT:
+        flags += flags_of(fields_in(Noise, collection["noise"]), prefix="noise-")
+    else:
+        flags += flags_of({"policy": policy if isinstance(policy, str) else policy["checkpoint"]})
     names = ("images", "seed", "steps_after_success", "keep_failures")
     flags += flags_of({name: collection[name] for name in names})
     flags += flags_of({"output": output})

@@ -148,7 +148,8 @@ class Collector:
         """Go on from `state`.
 
         The replay is cut back to that moment, and each environment is brought to where its running
-        episode is, by its recorded actions.
+        episode is, by its recorded actions. An environment that does not reproduce begins another
+        episode.
 
         Args:
             state: Of `state`.
@@ -157,7 +158,10 @@ class Collector:
         self.replay.truncate(state["episodes"])
         self.environment_steps, self.began = state["environment_steps"], state["began"]
         self.running = [values and _running(values, carry_of) for values in state["running"]]
-        for env, running in zip(self.environments, self.running, strict=True):
+        for number, env in enumerate(self.environments):
+            if not env.reproduces:  # nothing leads back to where its episode was
+                self.running[number] = None
+            running = self.running[number]
             if running is None:
                 continue
             env.begin(running.seed)

@@ -11,4 +11,4 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Files of these tests are not torn; tests of the probe call it themselves.
     """
-    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
+    monkeypatch.setattr("manyparts.data.formats.hdf5.faults_of", lambda _: {})

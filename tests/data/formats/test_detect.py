@@ -52,6 +52,13 @@ def folder_of(make: Callable[[Path], Path], folder: Path, names: tuple[str, ...]
     return folder
 
 
+def both(folder: Path, first: Callable[[Path], Path], name: str, second, other: str) -> Path:
+    """A folder with one file each of two kinds."""
+    folder_of(first, folder, (name,))
+    second(folder / other)
+    return folder
+
+
 def put(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -134,8 +141,6 @@ def rlds_parent(folder: Path) -> Path:
 
 Case = tuple[Callable[[Path], Path], str, str]
 FILES: dict[str, Case] = {
-    "ALOHA's episode": (lambda p: aloha(p / "episode_0.hdf5"), "ALOHA", "LeRobotDataset"),
-    "D4RL": (lambda p: d4rl(p / "hopper.hdf5"), "D4RL", "Minari"),
     "raw robosuite": (
         lambda p: raw_robosuite(p / "demo.hdf5"),
         "no observations",
@@ -165,7 +170,7 @@ FILES: dict[str, Case] = {
     "one npy": (lambda p: one_npy(p / "a.npy"), "a single array", "one .npz per episode"),
     "zarr in a zip": (
         lambda p: zipped(p / "d.zarr.zip", ".zgroup", "data/.zgroup"),
-        "a zarr store in a zip",
+        "a zarr store without meta/episode_ends",
         "convert",
     ),
     "zip": (lambda p: zipped(p / "set.zip", "meta/info.json"), "an archive", "unpack it"),
@@ -181,7 +186,7 @@ FILES: dict[str, Case] = {
         "topics",
     ),
     "ROS 1 bag": (lambda p: put(p / "a.bag", "#ROSBAG V2.0\n"), "a ROS recording", "topics"),
-    "ROS 2 database": (lambda p: database(p / "a.db3"), "a ROS 2 bag's .db3", "topics"),
+    "ROS 2 database": (lambda p: database(p / "a.db3"), "a ROS recording", "topics"),
     "pickle": (
         lambda p: put(p / "a.pkl", pickle.dumps({})),
         "a pickle, which is never read",
@@ -207,14 +212,41 @@ FILES: dict[str, Case] = {
     "notes": (
         lambda p: put(p / "notes.txt", "hello"),
         "no known dataset",
-        "robomimic HDF5",
+        "HDF5 of robomimic",
     ),
 }
 FOLDERS: dict[str, Case] = {
-    "ALOHA": (
-        lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")),
-        "a.hdf5 is .*ALOHA",
-        "LeRobotDataset",
+    "ALOHA and D4RL": (
+        lambda p: both(p, aloha, "episode_0.hdf5", d4rl, "hopper.hdf5"),
+        r"several formats: ALOHA \(episode_0.hdf5\), D4RL \(hopper.hdf5\)",
+        "a folder of their own",
+    ),
+    "ALOHA and npz": (
+        lambda p: both(p, aloha, "episode_0.hdf5", one_npz, "ep_1.npz"),
+        "several formats, such as ep_1.npz and episode_0.hdf5",
+        "a folder of their own",
+    ),
+    "two of D4RL": (
+        lambda p: both(p, d4rl, "hopper-medium-v2.hdf5", d4rl, "walker2d-medium-v2.hdf5"),
+        "2 datasets, by the names of their files: hopper-medium-v2.hdf5, walker2d",
+        "such as .*hopper-medium-v2.hdf5",
+    ),
+    "unknown HDF5": (
+        lambda p: hdf5(p / "x.h5", a=np.ones(2)).parent,
+        "one HDF5 file in no layout that can be read",
+        "data info .*x.h5",
+    ),
+    "episodes of RoboTwin": (
+        lambda p: (
+            hdf5(p / "x.h5", joint_action__vector=np.ones(2), observation__a=np.ones(2)).parent
+        ),
+        "one HDF5 file; x.h5 is an episode of RoboTwin",
+        "RoboTwin's own scripts",
+    ),
+    "tasks below": (
+        lambda p: aloha(p / "task_1" / "episode_0.hdf5").parents[1],
+        "a folder of datasets",
+        "set/task_1",
     ),
     "HDF5": (
         lambda p: folder_of(foreign.robomimic, p, ("a.hdf5", "b.hdf5")),
@@ -227,10 +259,10 @@ FOLDERS: dict[str, Case] = {
         "replay_buffer.zarr",
         "convert",
     ),
-    "bag": (lambda p: put(p / "a_0.db3", "").parent, "a ROS recording", "topics"),
+    "bag": (lambda p: database(made(p) / "a_0.db3").parent, "a ROS recording", "topics"),
     "bags": (
         lambda p: put(p / "episode_0/a_0.mcap", "").parents[1],
-        "a folder of 1 bags",
+        "a ROS recording",
         "topics",
     ),
     "RLDS parent": (rlds_parent, "an RLDS dataset's versions", "give"),
@@ -290,7 +322,7 @@ FOLDERS: dict[str, Case] = {
     "nothing": (
         lambda p: put(p / "x.txt", "").parent,
         "meta/info.json is missing",
-        "can be read: .*robomimic HDF5",
+        "can be read: .*HDF5 of robomimic",
     ),
 }
 

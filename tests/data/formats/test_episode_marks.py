@@ -17,36 +17,25 @@ from manyparts.data.tools.check import check
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 
-def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
-    """Several episodes end to end, as OGBench's files and its loader give them."""
-    ends = np.concatenate([np.arange(count) == count - 1 for count in rows]).astype(np.float32)
-    plain = {
-        "observations": np.ones((len(ends), 4), np.float32),
-        "actions": np.ones((len(ends), 2), np.float32),
+def end_to_end(rows: tuple[int, ...], kind: str) -> Arrays:
+    """Several episodes end to end, with marks that OGBench's and D4RL's files do not have."""
+    count = sum(rows)
+    marks = {
+        "first steps": {"is_first": np.isin(np.arange(count), np.cumsum(rows) - rows)},
+        "ends": {"episode_ends": np.cumsum(rows)},
+        "lengths": {"ep_len": np.array(rows)},
+        "numbers": {"episode_index": np.repeat(np.arange(len(rows)), rows)},
     }
-    if kind == "compact":
-        following = np.append(ends[1:], 1)
-        return plain | {"terminals": np.minimum(ends + following, 1), "valids": 1 - ends}
-    lists = {"ends": {"episode_ends": np.cumsum(rows)}, "lengths": {"ep_len": np.array(rows)}}
-    lists["numbers"] = {"episode_index": np.repeat(np.arange(len(rows)), rows)}
-    if kind in lists:
-        return plain | lists[kind]
-    names = {"first steps": "is_first", "time limits": "timeouts"}
-    flags = np.roll(ends, 1) if kind == "first steps" else ends
-    return plain | {
-        names.get(kind, "terminals"): flags,
-        "next_observations": plain["observations"] + 1,
-    }
+    plain = {"observations": np.ones((count, 4), np.float32), "actions": np.ones((count, 2))}
+    return plain | marks[kind]
 
 
-@pytest.mark.parametrize(
-    "kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"]
-)
+@pytest.mark.parametrize("kind", ["first steps", "ends", "lengths", "numbers"])
 def test_many_episodes_per_file_are_refused(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
-    np.savez(folder / "cube.npz", **ogbench((7, 6, 5), kind))
-    np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
+    np.savez(folder / "cube.npz", **end_to_end((7, 6, 5), kind))
+    np.savez(folder / "cube-val.npz", **end_to_end((4, 3), kind))
     for path in (folder, folder / "cube.npz"):
         (finding,) = check(path)
         assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith(

@@ -136,14 +136,6 @@ def _write(path: Path, *names: str) -> Path:
 
 
 KINDS = {
-    "ALOHA": (
-        ("action", "observations/qpos", "observations/images/top"),
-        "convert_aloha_data_to_lerobot.py",
-    ),
-    "D4RL": (
-        ("observations", "actions", "rewards", "terminals", "timeouts"),
-        "take the dataset of Minari that holds the same",
-    ),
     "Minari": (("episode_0/rewards", "episode_0/actions"), "main_data.hdf5"),
     "ManiSkill": (("traj_0/actions", "traj_0/obs/x"), "traj_0"),
     "RoboTwin": (("joint_action/vector", "observation/head_camera/rgb"), "RoboTwin"),

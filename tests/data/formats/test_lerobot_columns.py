@@ -39,14 +39,22 @@ PERSISTENT = {
     "camera": None,
 }
 EXTRA: dict[str, tuple[dict[str, Any], Callable[[int, int], Any], str]] = {
-    "language_persistent": (feature("language", 1), lambda *_: [PERSISTENT], "language"),
+    "language_persistent": (
+        feature("language", 1),
+        lambda *_: [PERSISTENT],
+        "the text column subtask",
+    ),
     "language_events": (
         feature("language", 1),
         lambda _, row: [PERSISTENT] if row == 2 else [],
         "language",
     ),
     "language_instruction": (feature("string", 1), lambda *_: "do it", "text"),
-    "subtask_index": (feature("int64", 1), lambda _, row: row // 3 - 1, "int64"),
+    "subtask_index": (
+        feature("int64", 1),
+        lambda _, row: row // 3 - 1,
+        "subtasks.parquet is missing",
+    ),
     "observation.effort": (feature("float32", 3), lambda _, row: [1.0 * row] * 3, "float32"),
     "observation.environment_state": (
         feature("float32", 2),

@@ -350,3 +350,11 @@ def test_a_sound_dataset_says_nothing(tmp_path: Path) -> None:
             folder = write(tmp_path / str(number))
             assert_own_rows(EpisodeDataset.open(folder), range(3))
             assert check(folder) == []
+
+
+def test_gap_of_a_trillion_numbers(tmp_path: Path) -> None:
+    """A torn number of an episode: its rows have the right one."""
+    folder = write_v3(tmp_path / "set")
+    change_table(folder / EPISODES, lambda columns: {**columns, "episode_index": [0, 1, 2**42]})
+    with pytest.warns(DatasetWarning, match="its rows are in none of the data files"):
+        assert_own_rows(EpisodeDataset.open(folder), [0, 1])

@@ -58,6 +58,7 @@ def test_errors_of_trained_models_grow(data: EpisodeDataset, decoding: str, tmp_
     np.testing.assert_allclose(np.mean(list(rows[1].dimensions.values())), rows[1].error, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_command_writes_its_files(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:

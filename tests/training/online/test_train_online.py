@@ -59,6 +59,7 @@ def test_steps_and_ratio_are_exact(tmp_path: Path) -> None:
     assert last["gradient/world"] > 0 and last["gradient/actor_critic"] > 0
 
 
+@pytest.mark.slow
 def test_agent_is_evaluated_at_the_end(tmp_path: Path) -> None:
     run = run_tiny(tmp_path / "run", config=tiny(final_episodes=2))
     result = Result.load(run)
@@ -107,6 +108,7 @@ def test_a_killed_run_continues_to_the_bit(tmp_path: Path, task: str) -> None:
         assert np.array_equal(episode.action, twin.action)
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_beyond_its_end(tmp_path: Path) -> None:
     longer = run_tiny(tmp_path / "longer", config=tiny(environment_steps=160))
     short = run_tiny(tmp_path / "short")

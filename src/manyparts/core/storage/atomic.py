@@ -125,7 +125,8 @@ def rename_into_place(folder: Path, path: Path) -> bool:
 def replace_folder(folder: Path, path: Path) -> None:
     """Rename a folder and remove what had its new name.
 
-    At every moment both names hold a whole folder.
+    At every moment both names hold a whole folder. Where the system cannot exchange two names, a
+    kill between two renames leaves the former folder as `NAME.before-XXXX`, which nothing removes.
 
     Args:
         folder: The folder.
@@ -156,7 +157,8 @@ def _exchange(first: Path, second: Path) -> None:
     """Give two folders each other's name."""
     if _exchange_by_system(os.fsencode(first), os.fsencode(second)):
         return
-    aside = first.with_name(f"{first.name}.old")
+    # No name of `temporary_folder`, which removes what killed processes left.
+    aside = second.with_name(f"{second.name}.before-{secrets.token_hex(4)}")
     second.rename(aside)
     first.rename(second)
     aside.rename(first)

@@ -57,6 +57,16 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copy2(source, target)
 
 
+def copy_content(source: str | Path, target: str | Path) -> None:
+    """Copy a file's content, and not its permissions, which may be read-only.
+
+    Args:
+        source: The file.
+        target: The file to write.
+    """
+    shutil.copyfile(source, target)
+
+
 def symlink_or_copy(source: str | Path, target: Path) -> None:
     """Link to a file, or copy it if the file system has no links.
 

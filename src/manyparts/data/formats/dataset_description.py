@@ -4,7 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,10 @@ class DatasetDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON values."""
-        tasks = [
-            {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
-            for task in self.tasks
-        ]
         values: dict[str, Any] = {
             "spec": self.spec.to_dict(),
             "fps": self.fps,
-            "tasks": tasks,
+            "tasks": tasks_to_json(self.tasks),
             "environment": json.loads(json.dumps(dict(self.environment))),
         }
         return values | ({"terminates": True} if self.terminates else {})
@@ -77,3 +73,11 @@ def read_tasks(values: Sequence[Mapping[str, Any]]) -> tuple[TaskEntry, ...]:
     return tuple(
         TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in values
     )
+
+
+def tasks_to_json(tasks: Iterable[TaskEntry]) -> list[dict[str, Any]]:
+    """The inverse of `read_tasks`."""
+    return [
+        {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
+        for task in tasks
+    ]

@@ -6,7 +6,6 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command
 from manyparts.core.storage.locks import can_be_locked
 from manyparts.data.formats.errors import one_line
-from manyparts.data.formats.hdf5_probe import probe
+from manyparts.data.formats.hdf5_nodes import Array, Group, holds_bytes, node_of
+from manyparts.data.formats.hdf5_probe import faults_of
 
 _ARRAY_BYTES = 4 * 2**30
 _ATTRIBUTE_BYTES = 2**24
@@ -36,46 +36,12 @@ _ERRORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A group of an opened file."""
-
-    id: Any
-    """h5py's low-level object, several times faster than `h5py.Group`."""
-    name: str
-    """The group's path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """An array of an opened file that is not read yet."""
-
-    id: Any
-    """h5py's low-level object."""
-    name: str
-    """The array's path."""
-    shape: tuple[int, ...]
-    """The array's shape."""
-    dtype: np.dtype
-    """The array's dtype; object for what numpy has no type for."""
-
-    @property
-    def external(self) -> str:
-        """Why its numbers are not in this file, so that it is not read; "" if they are."""
-        import h5py
-
-        settings = self.id.get_create_plist()
-        if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
-            return "lies in other files, which are not read"
-        return ""
-
-
 class Hdf5File:
     """An opened file. It can be pickled to another process, which opens it again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._max_bytes = min(_ARRAY_BYTES, _MAX_COMPRESSION * path.stat().st_size)
+        self._max_bytes = _MAX_COMPRESSION * path.stat().st_size
         self._file: Any = None
         self._opened_root: Any = None
 
@@ -169,7 +135,7 @@ class Hdf5File:
         import h5py
 
         with self.naming_errors(array.name):
-            self._check(array)
+            self._check(array, rows)
             if rows is not None:
                 return np.asarray(h5py.Dataset(array.id)[rows])
             values = np.zeros(array.shape, array.dtype)
@@ -192,7 +158,7 @@ class Hdf5File:
         if not holds_bytes(array):
             raise UserError(f"{self.path}: {array.name} is {array.dtype} {array.shape}, not bytes")
         with self.naming_errors(array.name):
-            self._check(array, lengths_vary=True)
+            self._check(array, rows, lengths_vary=True)
             values = h5py.Dataset(array.id)[() if rows is None else rows]
             if values.dtype.kind in "SV":
                 return [bytes(value) for value in values.tolist()]
@@ -232,7 +198,14 @@ class Hdf5File:
                 which = f"{self.path} cannot be read as HDF5"
             raise UserError(f"{which}: {one_line(error)}") from error
 
-    def _check(self, array: Array, *, lengths_vary: bool = False) -> None:
+    def _check(
+        self,
+        array: Array,
+        rows: slice | np.ndarray | None = None,
+        *,
+        lengths_vary: bool = False,
+    ) -> None:
+        """Raise UserError for an array that is not read, or too large. rows: see `read`."""
         if array.dtype.hasobject and not lengths_vary:
             raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
         if array.external:
@@ -240,8 +213,14 @@ class Hdf5File:
         size = math.prod(array.shape) * array.dtype.itemsize
         if size > self._max_bytes:
             raise UserError(
+                f"{self.path}: {array.name} claims {size} bytes; "
+                f"the file can hold {self._max_bytes}"
+            )
+        size = _count(array, rows) * math.prod(array.shape[1:]) * array.dtype.itemsize
+        if size > _ARRAY_BYTES:
+            raise UserError(
                 f"{self.path}: {array.name} has {size} bytes; "
-                f"at most {self._max_bytes} are read at once"
+                f"at most {_ARRAY_BYTES} are read at once"
             )
 
     def _collect(
@@ -281,7 +260,7 @@ class Hdf5File:
             return None
         kind = links.get_info(key).type
         if kind == h5l.TYPE_HARD:
-            return _node(h5o.open(group.id, key), _join(group, name))
+            return node_of(h5o.open(group.id, key), _join(group, name))
         where = f"{self.path}: {_join(group, name)}"
         if kind != h5l.TYPE_SOFT:
             raise UserError(
@@ -305,22 +284,20 @@ class Hdf5File:
             self._opened_root = Group(self._file["/"].id, "")
         return self._opened_root
 
+    def close(self) -> None:
+        """Close the file. Its groups and arrays cannot be read after that; it may be read again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = self._opened_root = None
+
+    def __enter__(self) -> Hdf5File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_file": None, "_opened_root": None}
-
-
-def holds_bytes(array: Array) -> bool:
-    """Whether each row of an array is a string of bytes, as encoded images are stored."""
-    if len(array.shape) == 2:
-        return array.dtype == np.uint8
-    if len(array.shape) != 1:
-        return False
-    if array.dtype.kind == "O":
-        import h5py
-
-        kind = h5py.check_vlen_dtype(array.dtype)
-        return kind is not None and np.dtype(kind) == np.uint8
-    return array.dtype.kind == "S" or (array.dtype.kind == "V" and array.dtype.names is None)
 
 
 def require_h5py(path: Path) -> None:
@@ -336,29 +313,45 @@ def open_hdf5(path: Path) -> Hdf5File:
         UserError: without h5py, or if the file is not HDF5, or so torn that libhdf5 would hang or
             crash.
     """
-    require_h5py(path)
+    opened = open_several([path])[path]
+    if isinstance(opened, str):
+        raise UserError(opened)
+    return opened
+
+
+def open_several(paths: Sequence[Path]) -> dict[Path, Hdf5File | str]:
+    """Open files, which one process walks first.
+
+    Returns:
+        Each file opened, or why it cannot be: it is not HDF5, or so torn that libhdf5 would hang or
+        crash.
+
+    Raises:
+        UserError: without h5py.
+    """
+    if not paths:
+        return {}
+    require_h5py(paths[0])
     import h5py
 
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    if not h5py.is_hdf5(path):
-        raise UserError(f"{path} is not an HDF5 file, or is torn")
-    probe(path)
-    return Hdf5File(path)
+    opened: dict[Path, Hdf5File | str] = {}
+    for path in paths:
+        opened[path] = f"{path} is missing"
+        if path.is_file():
+            opened[path] = f"{path} is not an HDF5 file, or is torn"
+            if h5py.is_hdf5(path):
+                opened[path] = Hdf5File(path)
+    faults = faults_of([path for path, file in opened.items() if isinstance(file, Hdf5File)])
+    return opened | faults
 
 
-def _node(id: Any, name: str) -> Group | Array | None:
-    """h5py's low-level object as a group or an array; None for other kinds."""
-    import h5py
-
-    if isinstance(id, h5py.h5g.GroupID):
-        return Group(id, name)
-    if not isinstance(id, h5py.h5d.DatasetID):
-        return None
-    try:
-        return Array(id, name, tuple(id.shape or ()), id.dtype)
-    except TypeError:  # no numpy type for it
-        return Array(id, name, tuple(id.shape or ()), np.dtype("O"))
+def _count(array: Array, rows: slice | np.ndarray | None) -> int:
+    """How many of an array's rows are read; see `Hdf5File.read`."""
+    if not array.shape:
+        return 1
+    if isinstance(rows, slice):
+        return len(range(*rows.indices(array.shape[0])))
+    return array.shape[0] if rows is None else len(rows)
 
 
 def _link_target(links: Any, key: bytes, kind: int) -> str:

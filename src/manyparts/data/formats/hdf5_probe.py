@@ -1,10 +1,11 @@
-"""Read an HDF5 file in a separate process first, since a torn one can make libhdf5 hang or crash.
+"""Read HDF5 files in a separate process first, since a torn one can make libhdf5 hang or crash.
 
-    python -m manyparts.data.formats.hdf5_probe FILE
+    python -m manyparts.data.formats.hdf5_probe FILE [FILE ...]
 
-walks all groups and attributes, reads all arrays of variable length, prints a dot now and then, and
-exits with 0. Errors that libhdf5 raises are passed over: the reader gets them again, and loses only
-one episode.
+walks all groups and attributes of each file, reads all arrays of variable length, prints a NUL now
+and then, a line "!" and the reason for a file that cannot be opened, and an empty line after each
+file. Errors that libhdf5 raises further down are passed over: the reader gets them again, and loses
+only one episode.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from manyparts.core.storage.locks import can_be_locked
 _TIMEOUT_SECONDS = 10.0
 _ROWS = 64  # read at once
 _MAX_DEPTH = 8
-_DOT_SECONDS = 0.1
+_FILES = 256  # walked by one process
+_ALIVE, _ALIVE_SECONDS = b"\0", 0.1  # what is printed while a file is walked
 
 
 def probe(path: Path, *, seconds: float = _TIMEOUT_SECONDS) -> None:
@@ -36,24 +39,62 @@ def probe(path: Path, *, seconds: float = _TIMEOUT_SECONDS) -> None:
     Raises:
         UserError: the file crashes libhdf5, or makes no progress for so long.
     """
-    command = [sys.executable, "-m", __spec__.name, str(path)]
+    for why in faults_of([path], seconds=seconds).values():
+        raise UserError(why)
+
+
+def faults_of(paths: Sequence[Path], *, seconds: float = _TIMEOUT_SECONDS) -> dict[Path, str]:
+    """Read files in a separate process, to see which of them libhdf5 survives.
+
+    Args:
+        paths: the HDF5 files.
+        seconds: how long libhdf5 may make no progress.
+
+    Returns:
+        Those that crash libhdf5, that it makes no progress with, or that it cannot open, and why.
+    """
+    faults: dict[Path, str] = {}
+    left = list(paths)
+    while left:
+        lines, why = _walk_all(left[:_FILES], seconds)
+        walked = left[: len(lines)]
+        for path, line in zip(walked, lines, strict=True):
+            if line.startswith("!"):
+                faults[path] = f"{path} cannot be read as HDF5: {line[1:]}"
+        left = left[len(walked) :]
+        if why:
+            faults[left[0]] = f"{left[0]} cannot be read as HDF5: {why}"
+            left = left[1:]
+    return faults
+
+
+def _walk_all(paths: Sequence[Path], seconds: float) -> tuple[list[str], str]:
+    """Walk files in a process of its own.
+
+    Returns:
+        What it says of each file that it came through, and why it did not come through the next
+        one; "" if there is no next one.
+    """
+    command = [sys.executable, "-m", __spec__.name, *map(str, paths)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
-        pipe, stuck = process.stdout.fileno(), False
+        pipe, stuck, printed = process.stdout.fileno(), False, b""
         while not stuck:
             stuck = not select.select([pipe], [], [], seconds)[0]
-            if not stuck and not os.read(pipe, 4096):
-                break
+            if not stuck:
+                block = os.read(pipe, 4096)
+                if not block:
+                    break
+                printed += block.replace(_ALIVE, b"")
         if stuck:
             process.kill()
-        lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        errors = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    lines = printed.decode("utf-8", "replace").split("\n")[:-1][: len(paths)]
+    if len(lines) == len(paths):
+        return lines, ""
     if stuck:
-        raise UserError(
-            f"{path} cannot be read as HDF5: libhdf5 made no progress for {seconds:g} s"
-        )
-    if process.returncode:
-        why = lines[-1] if lines else f"libhdf5 ended with signal {-process.returncode}"
-        raise UserError(f"{path} cannot be read as HDF5: {why}")
+        return lines, f"libhdf5 made no progress for {seconds:g} s"
+    return lines, errors[-1] if errors else f"libhdf5 ended with signal {-process.returncode}"
 
 
 class _Walk:
@@ -62,7 +103,7 @@ class _Walk:
     def __init__(self) -> None:
         # Groups by their hashes, which stand for addresses in the file: open groups cost memory.
         self._visited: set[int] = set()
-        self._last_dot = time.monotonic()
+        self._last_sign = time.monotonic()
 
     def visit(self, node: Any, depth: int = 0) -> None:
         """Visit a group and all below it.
@@ -80,7 +121,7 @@ class _Walk:
             return
         self._visited.add(hash(node))
         for name in list(node):
-            self._dot()
+            self._show_life()
             try:
                 if node.links.get_info(name).type != h5l.TYPE_HARD:
                     continue
@@ -116,16 +157,16 @@ class _Walk:
         if not array.dtype.hasobject or array.is_virtual or array.external:
             return
         for row in range(0, len(array) if array.ndim else 0, _ROWS):
-            self._dot()
+            self._show_life()
             try:
                 array[row : row + _ROWS]
             except Exception:  # the rows after these may still hang
                 continue
 
-    def _dot(self) -> None:
-        if time.monotonic() - self._last_dot > _DOT_SECONDS:
-            self._last_dot = time.monotonic()
-            sys.stdout.write(".")
+    def _show_life(self) -> None:
+        if time.monotonic() - self._last_sign > _ALIVE_SECONDS:
+            self._last_sign = time.monotonic()
+            sys.stdout.write(_ALIVE.decode())
             sys.stdout.flush()
 
 
@@ -136,17 +177,20 @@ def _lengths_vary() -> tuple[int, ...]:
     return (h5py.h5t.VLEN, h5py.h5t.STRING, h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.REFERENCE)
 
 
-def _main(path: str) -> None:
+def _main(path: str) -> str:
+    """Walk a file, and return why it cannot be opened; "" if it can."""
     import h5py
 
-    with h5py.File(path, "r", locking=can_be_locked(Path(path))) as file:
-        walk, root = _Walk(), file["/"].id
-        walk.read_attributes(root)
-        walk.visit(root)
+    try:
+        with h5py.File(path, "r", locking=can_be_locked(Path(path))) as file:
+            walk, root = _Walk(), file["/"].id
+            walk.read_attributes(root)
+            walk.visit(root)
+    except Exception as error:  # whatever it is, the caller says it in one line
+        return f"!{type(error).__name__}: {error}".splitlines()[0]
+    return ""
 
 
 if __name__ == "__main__":
-    try:
-        _main(sys.argv[1])
-    except Exception as error:  # whatever it is, the caller says it in one line
-        sys.exit(f"{type(error).__name__}: {error}".splitlines()[0])
+    for argument in sys.argv[1:]:
+        print(_main(argument), flush=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manyparts.data.formats.hdf5 import Array, Group, Hdf5File
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Array, Group
 from manyparts.data.formats.kinds import NUMBERS
 from manyparts.data.formats.texts import decode_texts, distinct_texts, instruction_names
 

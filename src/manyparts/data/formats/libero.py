@@ -5,17 +5,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from manyparts.data.formats.hdf5 import Group, Hdf5File
+from manyparts.core.errors import UserError
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Group
+from manyparts.data.formats.instructions import json_object
 
 BY_ATTRIBUTES = "LIBERO's, or opengl"
 BY_NAMES = "LIBERO's, by the names of the arrays: no attribute says so"
 _ATTRIBUTES = {"problem_info", "bddl_file_name", "bddl_file_content"}
+_CONVENTION = "macros_image_convention"
 _CAMERAS = {"agentview_rgb", "eye_in_hand_rgb"}
 _STATES = {"ee_ori", "ee_pos", "ee_states", "gripper_states", "joint_states"}
 _FILE = re.compile(r"(?:(?:[A-Z]+_)+SCENE\d+_)?(?P<instruction>[^_]+(?:_[^_]+)+)_demo")
+
+
+def is_libero(file: Hdf5File) -> bool:
+    """Whether a file of robomimic's layout is LIBERO's, by its attributes, or else by the names of
+    its observations."""
+    data = file.group("data")
+    if not (_ATTRIBUTES | {_CONVENTION}).isdisjoint(file.attributes(data)):
+        return True
+    environment = json_object(file.attribute(data, "env_args"))
+    if environment:
+        return "bddl_file" in environment
+    for demo in file.names(data):
+        with suppress(UserError):  # the reader reports broken links
+            if isinstance(observations := file.find(f"data/{demo}/obs"), Group):
+                return _are_libero_names(file.names(observations))
+    return False
 
 
 def bottom_first(
@@ -33,7 +54,7 @@ def bottom_first(
     Returns:
         What says so: BY_ATTRIBUTES or BY_NAMES; "" if images are upright.
     """
-    convention = file.attribute(data, "macros_image_convention")
+    convention = file.attribute(data, _CONVENTION)
     if isinstance(convention, str):
         return BY_ATTRIBUTES if convention.strip().lower() == "opengl" else ""
     if "bddl_file" in environment or not _ATTRIBUTES.isdisjoint(file.attributes(data)):

@@ -15,7 +15,8 @@ import pyarrow.dataset as arrow_dataset
 from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import ARROW_ERRORS, one_line, read_json
-from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Array, Group, holds_bytes
 
 METADATA = "metadata.json"
 _LABELS = ("seed", "task")

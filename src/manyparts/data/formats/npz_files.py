@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,17 +12,17 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.episode_marks import marked_episodes, may_mark_episodes
-from manyparts.data.formats.errors import UnsupportedFormatError, one_line
+from manyparts.data.formats.errors import UnsupportedFormatError
 from manyparts.data.formats.kinds import ArrayInfo, snake_case
+from manyparts.data.formats.npz_members import npz_errors, read_header
 from manyparts.embodiment.statistics import sample_rows
 
 ACTIONS = ("action", "actions")
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLITS |= {"test": "test", "testing": "test", "eval": "eval", "evaluation": "eval"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLITS |= {"test": "test", "testing": "test", "eval": "eval", "evaluation": "eval"}
 _CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
 _SAMPLE_FILES = 32  # files that decide what most files are like
 _ARRAY_BYTES = 4 * 2**30
-_TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 Headers = Mapping[str, ArrayInfo]
 
@@ -40,25 +39,15 @@ def read_headers(file: Path) -> dict[str, ArrayInfo]:
         UserError: if the file is torn, or claims to hold more than it does.
     """
     infos = {}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                with archive.open(member) as content:
-                    if np.lib.format.read_magic(content) == (1, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_1_0(content)
-                    else:
-                        shape, _, dtype = np.lib.format.read_array_header_2_0(content)
-                size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-                if not dtype.hasobject and (size > _ARRAY_BYTES or size > member.file_size):
-                    raise UserError(
-                        f"{file}: {name} claims {size} bytes; the file holds {member.file_size}"
-                    )
-                infos[name] = ArrayInfo(tuple(shape), dtype)
-    except UserError:
-        raise
-    except _TORN as error:
-        raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
+    with npz_errors(file), zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            header = read_header(archive, member)
+            if header.size > min(_ARRAY_BYTES, member.file_size):
+                raise UserError(
+                    f"{file}: {name} claims {header.size} bytes; the file holds {member.file_size}"
+                )
+            infos[name] = ArrayInfo(header.shape, header.dtype)
     return infos
 
 
@@ -72,11 +61,8 @@ def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is torn, or lacks one of the arrays.
     """
-    try:
-        with np.load(file, allow_pickle=False) as opened:
-            return {name: opened[name] for name in names}
-    except (*_TORN, KeyError) as error:
-        raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
+    with npz_errors(file), np.load(file, allow_pickle=False) as opened:
+        return {name: opened[name] for name in names}
 
 
 def read_sampled(files: Mapping[Path, Headers], name: str) -> Iterator[tuple[Path, np.ndarray]]:
@@ -134,7 +120,7 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> UnsupportedFormatError:
     """
     name, count = marks
     held_out = [
-        other.name for other in episode_files(file.parent) if _split_of(other) not in ("", "train")
+        other.name for other in episode_files(file.parent) if split_of(other) not in ("", "train")
     ]
     apart = ""
     if held_out:
@@ -185,7 +171,7 @@ def episode_files(folder: Path) -> list[Path]:
 
 def splits_note(files: Sequence[Path]) -> list[str]:
     """A note for users if the names of the files begin or end with different splits."""
-    counts = Counter(map(_split_of, files))
+    counts = Counter(map(split_of, files))
     if not counts.keys() - {"", "train"} or len(counts) < 2:
         return []
     splits = ", ".join(
@@ -198,9 +184,11 @@ def splits_note(files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _split_of(file: Path) -> str:
+def split_of(file: Path) -> str:
+    """The split that a file is of by the last or first word of its name: "train", "val", "test" or
+    "eval"; "" if none."""
     words = [word for word in snake_case(file.stem).split("_") if not word.isdigit()]
-    return next((_SPLITS[word] for word in (*words[-1:], *words[:1]) if word in _SPLITS), "")
+    return next((SPLITS[word] for word in (*words[-1:], *words[:1]) if word in SPLITS), "")
 
 
 def _are_single_steps(files: Sequence[Headers], action: str) -> bool:

@@ -18,6 +18,7 @@ from manyparts.core.plugins import Plugins, PluginWarning, instance_of, used
 from manyparts.core.printing import first_of
 from manyparts.data.formats import detect
 from manyparts.data.formats.errors import Complain, UnsupportedFormatError, read_json, refuse
+from manyparts.data.formats.options import ReadOptions
 from manyparts.data.formats.reader import Contents, Reader
 
 _COLLECTION = "meta/collection.json"  # how a dataset was recorded, see `rollout.collect`
@@ -99,19 +100,22 @@ class PluginReader:
             ) from error
 
 
-def open_reader(path: Path, complain: Complain = refuse) -> Reader:
+def open_reader(
+    path: Path, complain: Complain = refuse, options: ReadOptions | None = None
+) -> Reader:
     """Open the reader of the dataset at a path, of this package's formats or a plug-in's.
 
     Args:
         path: a file or folder.
         complain: see `detect.open_reader`.
+        options: see `detect.open_reader`. Plug-ins take none.
 
     Raises:
         UserError: if there is no dataset that can be read, or two plug-ins would read it.
         UnsupportedFormatError: for data that are recognised and not read.
     """
     try:
-        return detect.open_reader(path, complain)
+        return detect.open_reader(path, complain, options)
     except UnsupportedFormatError:
         names = [name for name, each in PLUGINS.load_all().items() if _recognises(name, each, path)]
         if not names:
@@ -119,6 +123,8 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
     if len(names) > 1:
         titles = first_of(map(PLUGINS.title, names), _SHOWN)
         raise UserError(f"{path} is recognised by {titles}; uninstall all but one")
+    if options is not None and str(options):
+        raise UserError(f"{path} is read by a plug-in, which takes no options; leave {options} out")
     return PluginReader(names[0], path, complain)
 
 

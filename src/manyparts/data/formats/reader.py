@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from manyparts.core.errors import DatasetWarning
 from manyparts.core.printing import first_of, shown_short
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.embodiment.statistics import Statistics
@@ -51,10 +53,14 @@ class Contents:
     """bool (n,), whether each episode ended for good; None where the dataset does not store it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Features that are not read, and why: {"observation.images.depth": "16-bit depth"}."""
+    text_columns: tuple[str, ...] = ()
+    """Columns with a text per row, which are read where they are asked for, see `TextReader`."""
     episodes_left_out: Mapping[str, str] = field(default_factory=dict)
     """Episodes that are not among the n, by the dataset's names for them, and why."""
     episode_names: tuple[str, ...] = ()
     """The dataset's names of the n episodes, such as "demo_3"; empty: they are 0 to n - 1."""
+    options: str = ""
+    """The options behind the location that change what is read, such as "@jpeg=rgb"."""
     notes: tuple[str, ...] = ()
     """What else a user has to know, one line each: splits that were joined, texts dropped."""
     plugins: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +70,24 @@ class Contents:
         """The dataset's name of one of the n episodes."""
         return self.episode_names[index] if self.episode_names else str(index)
 
+    def summary_of(self, number: int) -> dict[str, Any]:
+        """What `manyparts data info` prints of a task, as JSON values. number: the task's index."""
+        task, episodes = self.tasks[number], np.flatnonzero(self.episode_task == number)
+        lengths = self.lengths[episodes]
+        success = None
+        if len(episodes) and self.succeeded is not None:
+            success = float(self.succeeded[episodes].mean())
+        return {
+            "task": task.name,
+            "instruction": task.instruction,
+            "paraphrases": len(task.paraphrases),
+            "episodes": len(episodes),
+            "frames": int(lengths.sum()),
+            "mean_length": float(lengths.mean()) if len(episodes) else 0.0,
+            "success": success,
+            "noisy_episodes": 0 if self.noisy is None else int(self.noisy[episodes].sum()),
+        }
+
     def warnings(self) -> list[str]:
         """A line for everything in the files that is not read, or not read as one may expect."""
         lines = []
@@ -72,6 +96,32 @@ class Contents:
         if self.left_out:
             lines.append(f"left out {_with_reasons(self.left_out)}")
         return [*lines, *self.notes]
+
+    def warn(self, location: str, *, stacklevel: int) -> None:
+        """Issue a `DatasetWarning` for each of `warnings`.
+
+        Args:
+            location: the dataset, as it was typed.
+            stacklevel: see `warnings.warn`.
+        """
+        for text in self.warnings():
+            warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=stacklevel)
+
+
+def notes_of_files(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The notes of several files, each once; one that not all files have begins with their names.
+
+    Args:
+        notes: the notes of each file, by its name.
+    """
+    files_with: dict[str, list[str]] = {}
+    for file, of_file in notes.items():
+        for note in of_file:
+            files_with.setdefault(note, []).append(file)
+    return tuple(
+        note if len(files) == len(notes) else f"{first_of(files, _MAX_SHOWN)}: {note}"
+        for note, files in files_with.items()
+    )
 
 
 def _with_reasons(reasons: Mapping[str, str]) -> str:
@@ -121,6 +171,26 @@ class Reader(Protocol):
 
     def files(self) -> Iterator[Path] | Sequence[Path]:
         """All files that hold the dataset's content."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """A reader of a dataset that may have a text per row, such as the subtask."""
+
+    def texts(self, index: int, column: str) -> list[str | None]:
+        """Read the text of each row of one episode.
+
+        Args:
+            index: the episode.
+            column: one of `Contents.text_columns`.
+
+        Returns:
+            T texts; None for a row that has none.
+
+        Raises:
+            UserError: naming the file that is torn, or the row that contradicts itself.
+        """
         ...
 
 

@@ -17,14 +17,15 @@ from manyparts.core.naming import NAMES
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Plan
 from manyparts.data.formats.dataset_description import DatasetDescription
-from manyparts.data.formats.encoded_images import decode_images
 from manyparts.data.formats.errors import (
     Complain,
     UnsupportedFormatError,
     format_errors,
     refuse,
 )
-from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Array, Group, holds_bytes
+from manyparts.data.formats.hdf5_rows import read_images
 from manyparts.data.formats.instructions import instruction_of, json_object
 from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.libero import bottom_first, instruction_from_name
@@ -115,12 +116,8 @@ class RobomimicReader:
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         key, _, _ = self._plan.cameras[camera]
-        where = f"data/{self._demos[index]}/obs/{key}"
-        array = self._file.array(where)
-        if holds_bytes(array):
-            frames = decode_images(self._file.blobs(array, rows), rows, f"{self.path}: {where}")
-        else:
-            frames = arrays.colour(self._file.read(array, rows))
+        array = self._file.array(f"data/{self._demos[index]}/obs/{key}")
+        frames = read_images(self._file, array, rows)
         return frames[:, ::-1] if self._upside_down else frames
 
     def files(self) -> Sequence[Path]:

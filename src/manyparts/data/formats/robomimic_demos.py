@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,9 +12,11 @@ from manyparts.core.columns import DONE, REWARD, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.printing import first_of
 from manyparts.data.formats.arrays import Plan
-from manyparts.data.formats.encoded_images import decoded_image_info, encoding_of
-from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Array, Group
+from manyparts.data.formats.hdf5_rows import row_info
 from manyparts.data.formats.kinds import ArrayInfo
+from manyparts.data.formats.numbering import missing_numbers
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 
 # Arrays with one number per step, by the column that they are read as.
@@ -107,7 +108,7 @@ def open_demo(file: Hdf5File, name: str, action_names: Sequence[str]) -> Demo:
     observed = file.leaves(file.group("obs", group))
     infos, faults = {}, {}
     for key, array in observed.items():
-        info = _info(file, array, length)
+        info = row_info(file, array, length)
         if isinstance(info, str):
             faults[key] = info
         else:
@@ -153,14 +154,8 @@ def notes_of_counts(
         lengths: the number of steps of those that are read, by name.
     """
     numbers = [int(name[5:]) for name in names]
-    first = 1 if numbers[0] == 1 else 0  # some count from 1
-    missing = [
-        f"demo_{before + 1}" + (f" to demo_{after - 1}" if after - before > 2 else "")
-        for before, after in pairwise([first - 1, *numbers])
-        if after - before > 1
-    ]
-    if missing:
-        yield f"missing demonstrations: {first_names(missing)}; the others keep their names"
+    if missing := missing_numbers(numbers, "demo_"):
+        yield f"missing demonstrations: {missing}; the others keep their names"
     counted = {name: _count(file, file.group(f"data/{name}"), "num_samples") for name in lengths}
     wrong = [
         f"{name} ({counted[name]}, not {rows})"
@@ -183,18 +178,3 @@ def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
     """A number among a group's attributes; None if it has none."""
     value = file.attribute(group, name)
     return value.item() if isinstance(value, np.ndarray | np.number) and value.size == 1 else None
-
-
-def _info(file: Hdf5File, array: Array, length: int) -> ArrayInfo | str:
-    """Shape and dtype of an observation, or why it cannot be read."""
-    if array.external:
-        return array.external
-    if not array.shape:
-        return "a single value"
-    extra_rows = array.shape[0] - length
-    if extra_rows not in (0, 1):
-        return f"{array.shape[0]} rows for {length} actions"
-    if holds_bytes(array) and encoding_of(content := file.blobs(array, slice(0, 1))[0]):
-        info = decoded_image_info(content)
-        return info if isinstance(info, str) else replace(info, extra_rows=extra_rows)
-    return ArrayInfo(array.shape[1:], array.dtype, extra_rows)

@@ -9,30 +9,19 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import UnsupportedFormat
-from manyparts.data.formats.hdf5 import open_hdf5
+from manyparts.data.formats.hdf5_layouts import hdf5_files
 from manyparts.data.formats.npz_files import (
     episode_files,
     episode_marks_in,
     many_episodes,
     read_headers,
 )
-from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 
-HDF5_NAMES = (".hdf5", ".h5", ".hdf")
-_CONVERT = "convert it to a LeRobotDataset first"
 _DECOMPRESS = "decompress it, and unpack it if it is an archive"
 _BEGIN_BYTES = 512
 _MAX_LISTED = 10_000  # names of a folder that are looked at
 
 
-_ZARR = UnsupportedFormat(
-    "a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet",
-    _CONVERT,
-)
-_BAG = UnsupportedFormat(
-    "a ROS recording, which is not read yet",
-    "convert it to a LeRobotDataset, with one row per time step made of its topics",
-)
 _LANCE = UnsupportedFormat(
     "a dataset in Lance storage, which is not read yet",
     "write it again with LeRobot's parquet storage",
@@ -45,17 +34,11 @@ _PICKLE = UnsupportedFormat(
 _ONE_NPZ = UnsupportedFormat("a single .npz", "give the folder, in which each .npz is one episode")
 _PARTS = "a file of a dataset"
 
-_DATABASE = UnsupportedFormat(
-    "a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy
-)
 _LFS_POINTER = UnsupportedFormat(
     "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"
 )
 # By the first bytes of a file.
 _SIGNATURES = (
-    (b"\x89MCAP0\r\n", _BAG),
-    (b"#ROSBAG", _BAG),
-    (b"SQLite format 3\0", _DATABASE),
     (b"PAR1", UnsupportedFormat(f"{_PARTS} in parquet", "give the dataset's folder")),
     (b"ARROW1", UnsupportedFormat(f"{_PARTS} in Arrow", "give the dataset's folder")),
     (
@@ -123,18 +106,8 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     """The kind of a folder that no reader takes, by the names in it; None if unknown."""
     children = list(islice(path.iterdir(), _MAX_LISTED))
     names = {child.name for child in children if not child.name.startswith("._")}
-    if names & {".zgroup", ".zarray", "zarr.json"}:
-        return _ZARR
-    for ending, kind in ((".zarr", _ZARR), (".zarr.zip", _ZARR), (".lance", _LANCE)):
-        if matches := _ending(names, (ending,)):
-            return UnsupportedFormat(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
-    if _is_bag(names):
-        return _BAG
-    bags = 0
-    for folder in _folders_in(path):
-        bags += _is_bag(child.name for child in islice(folder.iterdir(), _MAX_LISTED))
-    if bags:
-        return UnsupportedFormat(f"a folder of {bags} bags, {_BAG.what}", _BAG.remedy)
+    if matches := _ending(names, (".lance",)):
+        return UnsupportedFormat(f"a folder with {matches[0]}: {_LANCE.what}", _LANCE.remedy)
     return _nearly_supported_folder(path, names) or _folder_of_files(names)
 
 
@@ -145,8 +118,6 @@ def _nearly_supported_folder(path: Path, names: set[str]) -> UnsupportedFormat |
             "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
             "convert it to 2.0 with LeRobot's convert_dataset_v1_to_v2.py",
         )
-    if matches := _ending(names, HDF5_NAMES):
-        return _folder_of_hdf5(path, matches)
     if matches := [name for name in sorted(names) if ".tfrecord" in name]:
         return UnsupportedFormat(
             f"a folder of TFRecord files ({matches[0]}) without features.json",
@@ -181,7 +152,7 @@ def datasets_below(path: Path, markers: Sequence[str]) -> list[Path]:
     Args:
         path: a folder.
         markers: paths in a dataset by which it is recognised, such as "meta/info.json". If no
-            folder has any of them, folders of .npz episodes are returned.
+            folder has any of them, folders of .npz or HDF5 files are returned.
     """
     children = _folders_in(path)
     grandchildren: list[Path] = []
@@ -195,7 +166,7 @@ def datasets_below(path: Path, markers: Sequence[str]) -> list[Path]:
         if matches:
             return matches
     for level in levels:
-        if matches := [folder for folder in level if episode_files(folder)]:
+        if matches := [folder for folder in level if _has_files(folder)]:
             return matches
     return []
 
@@ -204,11 +175,8 @@ def _unsupported_zip(path: Path) -> UnsupportedFormat | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is a torn archive: {error}") from error
-    if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
-        what = _ZARR.what.replace("a zarr store", "a zarr store in a zip", 1)
-        return UnsupportedFormat(what, _ZARR.remedy)
     if names and all(name.endswith(".npy") for name in names):
         if ends := episode_marks_in(path, read_headers(path)):
             raise many_episodes(path, ends)
@@ -221,27 +189,15 @@ def _unsupported_zip(path: Path) -> UnsupportedFormat | None:
     return _ARCHIVE
 
 
-def _folder_of_hdf5(path: Path, names: Sequence[str]) -> UnsupportedFormat:
-    file = path / names[0]
-    count = "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files"
-    if is_hdf5(file) and (kind := unsupported_hdf5(open_hdf5(file))):
-        return UnsupportedFormat(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
-    several = "" if len(names) == 1 else ", or several to training's --data"
-    return UnsupportedFormat(
-        f"a folder with {count}, and HDF5 is read a file at a time",
-        f"give a file such as {file}{several}",
-    )
-
-
-def _is_bag(names: Iterable[str]) -> bool:
-    return bool(_ending(names, (".mcap", ".bag", ".db3")))
-
-
 def _folders_in(path: Path) -> list[Path]:
     try:
         return sorted(child for child in islice(path.iterdir(), _MAX_LISTED) if child.is_dir())
     except OSError:
         return []
+
+
+def _has_files(folder: Path) -> bool:
+    return bool(episode_files(folder) or hdf5_files(folder))
 
 
 def _ending(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:

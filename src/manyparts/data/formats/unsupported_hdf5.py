@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import UnsupportedFormat
-from manyparts.data.formats.hdf5 import Group, Hdf5File
+from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.hdf5_nodes import Group
 
 _CONVERT = "convert it to a LeRobotDataset first"
-_ALOHA = UnsupportedFormat(
-    "one episode of ALOHA's layout (observations/qpos, action), which is not read yet",
-    "convert the folder of such files to a LeRobotDataset first, as openpi's "
-    "convert_aloha_data_to_lerobot.py does",
-)
-_D4RL = UnsupportedFormat(
-    "D4RL's layout, many episodes in one file, which is not read yet",
-    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per "
-    "episode after each row where terminals or timeouts is true",
-)
 _MINARI = UnsupportedFormat(
     "the data of a Minari dataset under another name",
     "call it main_data.hdf5, and give the folder that it lies in",
@@ -34,15 +25,10 @@ _END_TO_END = UnsupportedFormat(
 
 
 def unsupported_hdf5(file: Hdf5File) -> UnsupportedFormat | None:
-    """The unsupported layout of an HDF5 file; None if robomimic or Minari, or an unknown program,
-    wrote it."""
+    """The unsupported layout of an HDF5 file; None if it can be read, or is unknown."""
     names = set(file.names(file.group("")))
     if "data" in names:
         return None
-    if "action" in names and _has(file, "observations", ("qpos", "images")):
-        return _ALOHA
-    if {"observations", "actions"} <= names and {"terminals", "timeouts"} & names:
-        return _D4RL
     if any(name.startswith("episode_") and _has(file, name, ("rewards",)) for name in names):
         return _MINARI
     if any(name.startswith("traj_") for name in names):

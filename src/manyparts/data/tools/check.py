@@ -20,7 +20,7 @@ from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.data.formats.errors import UnsupportedFormatError
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.writer import Images
-from manyparts.data.locations import open_location
+from manyparts.data.locations import location_exists, open_location
 from manyparts.data.tools.alignment import response_lag
 from manyparts.data.tools.bounds import measured_bounds
 from manyparts.data.tools.check_episode import check_episode
@@ -87,6 +87,7 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
         environment=dataset.environment,
         images=images,
         terminates=dataset.terminated is not None,
+        knows_success=dataset.knows_success,
     )
     with writer:
         for index in kept:
@@ -106,7 +107,7 @@ def require_free(output: str | Path) -> None:
 def _inspect(path: str | Path, *, every_frame: bool) -> tuple[Inspection, EpisodeDataset | None]:
     """All findings, and the dataset if it can be opened."""
     inspection = Inspection(str(path))
-    if "://" not in str(path) and not path_of(path, "dataset").exists():
+    if "://" not in str(path) and not location_exists(path):
         raise UserError(f"no dataset at {path}")
     try:
         dataset = EpisodeDataset(open_location(path, inspection.complain))

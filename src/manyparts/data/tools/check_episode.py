@@ -40,6 +40,7 @@ def check_episode(
     _check_indices(dataset, index, columns, inspection)
     _check_actions(dataset, index, columns, inspection)
     _collect(index, columns, length, inspection)
+    _check_texts(dataset, index, inspection)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOTION_EPISODES) == 0:
         state, action = (
             columns[name].reshape(length, -1)[:_MOTION_ROWS].copy() for name in (STATE, ACTION)
@@ -191,6 +192,16 @@ def _check_actions(
             bounds = f"[{low[dimension]:g}, {high[dimension]:g}]"
             what = f"{name} {contract.names[dimension]} leaves {bounds}"
             inspection.report("action bounds", severity, what, remedy, inspection.where(index))
+
+
+def _check_texts(dataset: EpisodeDataset, index: int, inspection: Inspection) -> None:
+    """Report text columns that contradict themselves. The episode can be read without them."""
+    for column in dataset.reader.contents.text_columns:
+        try:
+            dataset.texts(index, column)
+        except UserError as error:
+            remedy = "correct it, or do not take instructions from it"
+            inspection.report("texts", "warning", str(error), remedy, inspection.where(index))
 
 
 def _check_frames(

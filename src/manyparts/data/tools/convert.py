@@ -22,6 +22,8 @@ from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.atomic import disk_error, make_folder, write_atomically
 from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+from manyparts.data.formats.bags.mapping import read_mapping
+from manyparts.data.formats.bags.reader import BagReader
 from manyparts.data.formats.hdf5 import require_h5py
 from manyparts.data.formats.lerobot.writer import Images
 from manyparts.data.formats.minari_writer import MinariWriter
@@ -47,6 +49,7 @@ def convert(
     images: Images = "png",
     embodiment: str | None = None,
     actions: Actions = "executed",
+    mapping: str | Path | None = None,
     view: View | None = None,
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
@@ -65,6 +68,7 @@ def convert(
         embodiment: the robot's name to write; None: the source's.
         actions: "executed" writes the executed actions, and the expert's next to them; "expert"
             writes the expert's as the only ones, for programs that imitate `action`.
+        mapping: for a ROS recording, the JSON file that says how its topics become rows.
         view: what to write of the source; None: all of it.
         seal_seconds: progress is saved every so many seconds.
 
@@ -83,7 +87,7 @@ def convert(
         require_h5py(target)
     if embodiment is not None and not embodiment.strip():
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
-    dataset = EpisodeDataset.open(source, view)
+    dataset, mapping_values = _open(source, mapping, view)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
     description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
@@ -98,6 +102,7 @@ def convert(
     }
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
     manifest |= {} if actions == "executed" else {"actions": actions}
+    manifest |= {} if mapping is None else {"mapping": mapping_values}
     manifest |= {"terminates": True} if description.terminates else {}
     manifest |= {"reading": FORMAT}
     try:
@@ -112,6 +117,21 @@ def convert(
     except OSError as error:
         raise disk_error(error, target) from error
     shutil.rmtree(staging, ignore_errors=True)
+
+
+def _open(
+    source: str | Path | EpisodeDataset, mapping: str | Path | None, view: View | None
+) -> tuple[EpisodeDataset, dict[str, Any]]:
+    """The source, and the JSON values of the mapping that it is read with."""
+    if mapping is None:
+        return EpisodeDataset.open(source, view), {}
+    if isinstance(source, EpisodeDataset):
+        raise UserError("a mapping is for the path of a ROS recording, not for an opened dataset")
+    parsed, values = read_mapping(path_of(mapping, "mapping"))
+    dataset = EpisodeDataset(BagReader(path_of(source, "source"), parsed))
+    dataset = dataset if view is None else dataset.through(view)
+    dataset.reader.contents.warn(str(source), stacklevel=4)
+    return dataset, values
 
 
 @dataclass(frozen=True)
@@ -130,6 +150,8 @@ class _Description:
     """Whether the expert's actions are written next to the executed ones."""
     terminates: bool
     """Whether episodes say if they ended for good."""
+    knows_success: bool
+    """Whether steps say if the task is solved."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -145,6 +167,7 @@ def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
         dataset.environment,
         expert=actions == "executed",
         terminates=dataset.terminated is not None,
+        knows_success=dataset.knows_success,
     )
 
 
@@ -219,6 +242,7 @@ class _LeRobotOutput:
             images=self._images,
             expert=description.expert,
             terminates=description.terminates,
+            knows_success=description.knows_success,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:

@@ -19,7 +19,7 @@ from manyparts.envs.gym.environment import contract_of
 from manyparts.envs.gym.mujoco import MujocoCameras
 from manyparts.envs.gym.opening import reset, sampled, spaces, step
 from manyparts.envs.gym.spaces import outside
-from manyparts.envs.gym.task import MUJOCO, RENDER, GymTask
+from manyparts.envs.gym.task import MUJOCO, RENDER, GymTask, Seeding
 from manyparts.envs.gym.values import (
     INFO,
     Moment,
@@ -48,6 +48,9 @@ class Finding:
 
     detail: str
     """What is so, or what is wrong."""
+
+    notable: bool = False
+    """Whether it is worth a line although it works."""
 
 
 @dataclass
@@ -185,15 +188,19 @@ def _seeds(
     if task.seeding == "none":
         return Finding("seeds", True, "as declared, none reproduces an episode")
     if not differing:
-        how = " and numpy's generator" if task.seeding == "numpy" else ""
+        if task.seeding == "numpy" and not _starts_again(env, space, task, "reset"):
+            detail = (
+                "reset(seed=...) alone gives other starts; with numpy's generator seeded, too, "
+            )
+            return Finding("seeds", True, f"{detail}they come again", notable=True)
         others = [one for one, _ in pairs[1:]]
         equal = others and not any(_difference(pairs[0][0], one, 0, task) for one in others)
         remark = "; all seeds have one start, which an agent can learn by heart" if equal else ""
-        return Finding("seeds", True, f"reset(seed=...){how} gives the same start again{remark}")
+        return Finding("seeds", True, f"reset(seed=...) gives the same start again{remark}")
     one, other = next(pair for pair in pairs if pair[0].seed == differing[0])
     named = "seed" if len(differing) == 1 else "seeds"
     advice = 'declare seeding="none", or seed its generator in reset'
-    if task.seeding == "reset" and _starts_again(env, space, task, differing[0]):
+    if task.seeding == "reset" and _starts_again(env, space, task, "numpy"):
         advice = 'it draws from numpy\'s global generator: declare seeding="numpy"'
     return Finding(
         "seeds",
@@ -203,10 +210,12 @@ def _seeds(
     )
 
 
-def _starts_again(env: gymnasium.Env, space: gymnasium.Space, task: GymTask, seed: int) -> bool:
-    """Whether a start comes again if numpy's global generator is seeded, too."""
-    both = replace(task, seeding="numpy")
-    one, other = (_played(env, space, both, seed, 0) for _ in range(2))
+def _starts_again(
+    env: gymnasium.Env, space: gymnasium.Space, task: GymTask, seeding: Seeding
+) -> bool:
+    """Whether a start comes again with another way to seed."""
+    changed = replace(task, seeding=seeding)
+    one, other = (_played(env, space, changed, SEEDS[0], 0) for _ in range(2))
     return not (one.error or other.error or _difference(one, other, 0, task))
 
 

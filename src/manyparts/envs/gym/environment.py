@@ -88,8 +88,8 @@ class GymEnvironment(Environment):
         task = self.declaration
         self.task = name
         _, self._space = opening.spaces(self.gym)
-        self._cameras = MujocoCameras(self.gym, self.config, _mujoco_cameras(task, cameras))
         self._reset(task.seed_of(split, 0))
+        self._cameras = MujocoCameras(self.gym, self.config, _mujoco_cameras(task))
         shown = (*task.state, *(task.full_state if self.config.state == "full" else ()))
         self._paths = [path for each in shown for path in self.moment.expanded(each)]
         names: list[str] = []
@@ -104,7 +104,10 @@ class GymEnvironment(Environment):
         _require_fitting(action, self._space)
         spec = Spec(task.embodiment_name, cameras, tuple(names), action)
         super().__init__(name, spec, split=split, max_steps=self.config.max_steps or self._steps())
-        self.observe()
+        self._state()
+        for camera, path in task.cameras.items():  # others are drawn when somebody looks
+            if camera in cameras and path != RENDER and not _is_mujoco(path):
+                self._image(camera, self.config.image_size)
 
     def _begin(self, seed: int) -> None:
         with self._explained(f"{self.task} failed at the reset of seed {seed}"):
@@ -159,7 +162,7 @@ class GymEnvironment(Environment):
     def render(self) -> np.ndarray:
         with self._explained(f"{self.task} cannot be drawn"):
             for name, camera in self.declaration.cameras.items():
-                if _is_mujoco(camera) and self.embodiment_spec.cameras:
+                if _is_mujoco(camera):
                     return self._cameras.image(name, _SHOWN_PIXELS)
             return resized(self._drawn(), (_SHOWN_PIXELS, _SHOWN_PIXELS))
 
@@ -322,10 +325,10 @@ def _is_mujoco(camera: str | FreeCamera) -> bool:
     return isinstance(camera, FreeCamera) or camera.startswith(MUJOCO)
 
 
-def _mujoco_cameras(task: GymTask, shown: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """The cameras of the MuJoCo model among those that are shown."""
+def _mujoco_cameras(task: GymTask) -> dict[str, str | FreeCamera]:
+    """The cameras that show the MuJoCo model."""
     return {
         name: camera.removeprefix(MUJOCO) if isinstance(camera, str) else camera
         for name, camera in task.cameras.items()
-        if name in shown and _is_mujoco(camera)
+        if _is_mujoco(camera)
     }

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from manyparts.core.errors import UserError, closest
-from manyparts.core.extras import in_a_line
+from manyparts.core.extras import EXTRA_OF, in_a_line, install_command
 from manyparts.core.host.renderer import NoRendererError, choose_backend
 from manyparts.core.printing import short
 from manyparts.envs.gym.task import GymTask
@@ -155,6 +156,8 @@ def _module_of(id_: str, name: str) -> str:
     missing = []
     for module in [*modules, *TRIED]:
         if importlib.util.find_spec(module.partition(".")[0]) is None:
+            if module in EXTRA_OF and module == namespace:
+                raise _missing(module, name)
             missing.append(module)
             continue
         _import(module, name)
@@ -182,11 +185,20 @@ def _import(module: str, name: str) -> None:
             importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         if isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name)):
-            raise UserError(
-                f"{name} needs the module {error.name}, which is not installed; install its "
-                "package, or for a file of yours add its folder: PYTHONPATH=FOLDER"
-            ) from error
+            raise _missing(str(error.name), name) from error
         raise UserError(f"{name}: {module} does not load ({in_a_line(error)})") from error
+
+
+def _missing(module: str, name: str) -> UserError:
+    """The error for a module that is not installed."""
+    advice = (
+        "which is not installed; install its package, or for a file of yours add its folder: "
+        "PYTHONPATH=FOLDER"
+    )
+    if module in EXTRA_OF:
+        extra = EXTRA_OF[module]
+        advice = f"of the extra {extra}: {install_command(extra)}"
+    return UserError(f"{name} needs the module {module}, {advice}")
 
 
 def _near(id_: str) -> str:
@@ -234,8 +246,13 @@ def _quiet(*descriptors: int) -> Iterator[None]:
     try:
         for number in descriptors:
             os.dup2(nowhere, number)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as hidden:
             warnings.simplefilter("ignore")
+            # Python's own streams may lead elsewhere, such as into a notebook.
+            if _STDOUT in descriptors:
+                hidden.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            if _STDERR in descriptors:
+                hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))
             yield
     finally:
         _flush()

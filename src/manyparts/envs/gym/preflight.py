@@ -21,9 +21,12 @@ from manyparts.envs.gym.task import GymTask
 # What goes wrong there, an evaluation survives; all else would end it later.
 _SURVIVED = ("seeds", "steps", "spaces", "horizon")
 
+# Tasks of which this process has said what was guessed.
+_said: set[str] = set()
+
 
 def preflight(tasks: Sequence[str]) -> None:
-    """Say what was guessed of tasks that are named by id, and check them.
+    """Say once what was guessed of tasks that are named by id, and check them.
 
     Seeds that do not reproduce and spaces that lie are warnings.
 
@@ -34,14 +37,16 @@ def preflight(tasks: Sequence[str]) -> None:
         UserError: An environment is not as it has to be; the message names it.
     """
     for name in tasks:
-        if not name.startswith(PREFIX):
+        if not isinstance(name, str) or not name.startswith(PREFIX):
             continue
-        say(guess(name))
+        if name not in _said:
+            say(guess(name))
+            _said.add(name)
         for finding in findings(name, seeds=SEEDS[:2]):
-            if finding.works:
+            if finding.works and not finding.notable:
                 continue
             text = f"{name}: {finding.detail}"
-            if finding.name not in _SURVIVED:
+            if not finding.works and finding.name not in _SURVIVED:
                 raise UserError(text)
             warnings.warn(EnvironmentWarning(text), stacklevel=2)
 

@@ -113,7 +113,7 @@ def config_of(scale: Scale, seed: int, *, has_trunk: bool) -> TrainConfig:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Measure both methods on each robot, for each number of demonstrations, seed by seed.
+    """Measure both methods, first with the fewest demonstrations, seed by seed.
 
     Args:
         preset: "debug" or "laptop".
@@ -126,34 +126,44 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     if seeds > len(scale.seeds):
         raise UserError(f"seeds is {seeds}; the plan of this study has {len(scale.seeds)}")
     measured: list[Measurement] = []
-    for number in range(seeds):
-        for robot in scale.robots:
-            for shots in scale.shots:
-                measured += _measured(scale, robot, shots, number)
+    for shots in scale.shots:
+        for number in range(seeds):
+            measured += _measured(scale, shots, number)
     return measured
 
 
-def _measured(scale: Scale, robot: Robot, shots: int, number: int) -> Iterator[Measurement]:
-    seed = scale.seeds[number]
-    data = Collect(robot.tasks, shots, seed=scale.data_seed + number, environment=robot.environment)
+def all_robots(shots: int) -> str:
+    """Return the name of the setting with the tasks of all robots."""
+    return f"all robots, {demonstrations(shots)}"
+
+
+def _measured(scale: Scale, shots: int, number: int) -> Iterator[Measurement]:
+    """Measure both methods on all robots together, and on each."""
     for method in (TRUNK, SCRATCH):
-        run = Train(config_of(scale, seed, has_trunk=method == TRUNK), data)
-        if method == TRUNK:
-            run = replace(run, agent=scale.agent, start_from=_trained_first(scale))
-        evaluated = Evaluate(
-            run,
-            robot.tasks,
-            scale.episodes,
-            seed=scale.evaluation_seed,
-            max_steps=scale.max_steps,
-        )
-        yield Measurement(
-            method,
-            f"{robot.name}, {demonstrations(shots)}",
-            seed,
-            (evaluated,),
-            demonstrations=shots,
-        )
+        stages = {
+            robot.name: _evaluated(scale, robot, shots, number, has_trunk=method == TRUNK)
+            for robot in scale.robots
+        }
+        seed = scale.seeds[number]
+        together = tuple(stages.values())
+        yield Measurement(method, all_robots(shots), seed, together, demonstrations=shots)
+        for name, stage in stages.items():
+            setting = f"{name}, {demonstrations(shots)}"
+            yield Measurement(method, setting, seed, (stage,), demonstrations=shots)
+
+
+def _evaluated(scale: Scale, robot: Robot, shots: int, number: int, *, has_trunk: bool) -> Evaluate:
+    data = Collect(robot.tasks, shots, seed=scale.data_seed + number, environment=robot.environment)
+    run = Train(config_of(scale, scale.seeds[number], has_trunk=has_trunk), data)
+    if has_trunk:
+        run = replace(run, agent=scale.agent, start_from=_trained_first(scale))
+    return Evaluate(
+        run,
+        robot.tasks,
+        scale.episodes,
+        seed=scale.evaluation_seed,
+        max_steps=scale.max_steps,
+    )
 
 
 def _trained_first(scale: Scale) -> Train | None:

@@ -30,6 +30,7 @@ from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.statistics import Statistics
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
+from manyparts.envs.gym.preflight import preflight
 from manyparts.evaluation.protocol import evaluate
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.configs import sees_images
@@ -118,6 +119,7 @@ def train_online(
     job = Job.of(config, environment, environment_config, str(prefill), opened, runs, origin)
     require_matching(runs, opened.datasets, replays=job.replays_actions)
     run_folder.require_free(output, resume=resume)
+    preflight([environment])
     with reproducible(chosen), run_folder.hold(output):
         run = Run(job.config, opened, output, origin, chosen, Ranks(), track)
         if (output / run_folder.CONFIG).exists():

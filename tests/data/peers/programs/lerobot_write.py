@@ -1,11 +1,12 @@
 """A dataset by LeRobot's own writer: lerobot_write.py EPISODES.npz DATASET image|video
 
-EPISODES.npz: state (n, d), action (n, a), images (n, h, w, 3), episode (n,), and an instruction for
-each episode in `task`.
+A dataset that exists gets the episodes in addition. EPISODES.npz: state (n, d), action (n, a),
+images (n, h, w, 3), episode (n,), and an instruction for each episode in `task`.
 """
 
 import inspect
 import sys
+from pathlib import Path
 
 import numpy as np
 import operators  # noqa: F401
@@ -26,14 +27,17 @@ features = {
         "names": names,
     },
 }
-dataset = LeRobotDataset.create(
-    "local/set",
-    fps=20,
-    root=sys.argv[2],
-    features=features,
-    use_videos=kind == "video",
-    video_backend="torchcodec",
-)
+if Path(sys.argv[2]).exists():
+    dataset = LeRobotDataset("local/set", root=sys.argv[2], video_backend="torchcodec")
+else:
+    dataset = LeRobotDataset.create(
+        "local/set",
+        fps=20,
+        root=sys.argv[2],
+        features=features,
+        use_videos=kind == "video",
+        video_backend="torchcodec",
+    )
 separate_task = "task" in inspect.signature(LeRobotDataset.add_frame).parameters  # as before v3.0
 for number, instruction in enumerate(episodes["task"].tolist()):
     for row in np.flatnonzero(episodes["episode"] == number):

@@ -188,6 +188,15 @@ def names_of(feature: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
     return tuple(f"{prefix}_{number}" for number in range(count))
 
 
+def number_dtype(feature: Mapping[str, Any]) -> np.dtype | None:
+    """The dtype of a feature of numbers; None for others."""
+    try:
+        dtype = np.dtype(feature.get("dtype", ""))
+    except TypeError:
+        return None
+    return dtype if dtype.kind in "biuf" else None
+
+
 def state_names(features: Mapping[str, Any], state: tuple[str, ...]) -> tuple[str, ...]:
     """A name for each dimension of the features that are concatenated to the state.
 
@@ -245,7 +254,7 @@ def _state(described: Mapping[str, Any], *, own: bool) -> tuple[tuple[str, ...],
 
 def _unlike(expert: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
     """Why a feature cannot be the expert's actions, though it has their name; None if it can."""
-    if _dtype(expert) is not None and expert.get("shape") == action.get("shape"):
+    if number_dtype(expert) is not None and expert.get("shape") == action.get("shape"):
         return None
     return f"{expert.get('dtype')} {expert.get('shape')}, unlike the action's {action.get('shape')}"
 
@@ -253,18 +262,9 @@ def _unlike(expert: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
 def _width(feature: Mapping[str, Any]) -> int | None:
     """How many numbers a row has; None if the feature is no row of numbers."""
     shape = feature.get("shape")
-    if _dtype(feature) is None or not isinstance(shape, list | tuple) or len(shape) > 1:
+    if number_dtype(feature) is None or not isinstance(shape, list | tuple) or len(shape) > 1:
         return None
     return int(np.prod(shape))
-
-
-def _dtype(feature: Mapping[str, Any]) -> np.dtype | None:
-    """The dtype of a feature of numbers; None for others."""
-    try:
-        dtype = np.dtype(feature.get("dtype", ""))
-    except TypeError:
-        return None
-    return dtype if dtype.kind in "biuf" else None
 
 
 def _why_no_camera(
@@ -296,7 +296,7 @@ def _why_no_camera(
 def _why_not(feature: Mapping[str, Any]) -> str:
     """Why a feature that is no camera is not read."""
     name = str(feature.get("dtype"))
-    if name in _WITHOUT_NUMBERS or _dtype(feature) is None:
+    if name in _WITHOUT_NUMBERS or number_dtype(feature) is None:
         return _WITHOUT_NUMBERS.get(name, f"of dtype {name}")
     shape = tuple(feature.get("shape") or ())
     what = "an array" if len(shape) > 1 else "not a state, action, reward or success"

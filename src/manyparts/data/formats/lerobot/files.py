@@ -20,18 +20,84 @@ from manyparts.data.video import VideoWriter, encode_video
 _EPISODES_PER_FLUSH = 100
 
 
-class FrameFiles:
-    """data/: one row per frame, one row group per episode.
+class TableFiles:
+    """data/: tables of rows, each in a row group of its own.
+
+    A new file begins where the size limit would be passed, or the next table has another schema.
 
     Attributes:
         file_index: the (chunk, file) numbers of the current file.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self._folder, self._schema = folder, schema
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        megabytes: float | None = None,
+        files_per_chunk: int | None = None,
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            folder: the dataset's folder.
+            megabytes: the size limit of a file, of its content in memory; None: LeRobot's default.
+            files_per_chunk: how many files a chunk folder holds; None: LeRobot's default.
+        """
+        self._folder, self._files_per_chunk = folder, files_per_chunk
+        self._limit = 2**20 * (layout.DATA_FILE_MEGABYTES if megabytes is None else megabytes)
         self.file_index: tuple[int, int] = (0, -1)
+        self._schema = pa.schema([])
         self._writer: pq.ParquetWriter | None = None
         self._bytes = 0
+
+    def add(self, table: pa.Table) -> tuple[int, int]:
+        """Write a table.
+
+        Returns:
+            The (chunk, file) numbers of its file.
+        """
+        is_full = self._bytes + table.nbytes > self._limit
+        if self._writer is None or is_full or not table.schema.equals(self._schema):
+            self._open_next(table.schema)
+        assert self._writer is not None
+        self._writer.write_table(table, row_group_size=table.num_rows)
+        self._bytes += table.nbytes
+        return self.file_index
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open_next(self, schema: pa.Schema) -> None:
+        self.close()
+        self.file_index = layout.next_file(*self.file_index, files_per_chunk=self._files_per_chunk)
+        path = self._folder / layout.DATA.format(
+            chunk_index=self.file_index[0], file_index=self.file_index[1]
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Statistics of images would be copies of images.
+        statistics: Any = [name for name in layout.STANDARD if name in schema.names]
+        self._writer = pq.ParquetWriter(
+            arrow_path(path),
+            schema,
+            compression="snappy",
+            use_dictionary=False,
+            write_statistics=statistics,
+        )
+        self._schema, self._bytes = schema, 0
+
+
+class FrameFiles:
+    """data/: one row per frame, one row group per episode.
+
+    Attributes:
+        files: the files.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self.files = TableFiles(folder)
 
     def add(
         self, columns: Mapping[str, np.ndarray], images: Mapping[str, Sequence[bytes]]
@@ -45,37 +111,11 @@ class FrameFiles:
         Returns:
             The (chunk, file) numbers of its file.
         """
-        table = pa.Table.from_arrays(
-            [self._array(field, columns, images) for field in self._schema], schema=self._schema
-        )
-        if self._writer is None or self._bytes + table.nbytes > layout.DATA_FILE_MEGABYTES * 2**20:
-            self._open_next()
-        assert self._writer is not None
-        self._writer.write_table(table, row_group_size=table.num_rows)
-        self._bytes += table.nbytes
-        return self.file_index
+        arrays = [self._array(field, columns, images) for field in self._schema]
+        return self.files.add(pa.Table.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _open_next(self) -> None:
-        self.close()
-        self.file_index = layout.next_file(*self.file_index)
-        path = self._folder / layout.DATA.format(
-            chunk_index=self.file_index[0], file_index=self.file_index[1]
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        statistics: Any = list(layout.STANDARD)  # those of images would be copies of images
-        self._writer = pq.ParquetWriter(
-            arrow_path(path),
-            self._schema,
-            compression="snappy",
-            use_dictionary=False,
-            write_statistics=statistics,
-        )
-        self._bytes = 0
+        self.files.close()
 
     def _array(
         self,

@@ -24,6 +24,7 @@ VERSION = "v3.0"
 INFO = "meta/info.json"
 STATS = "meta/stats.json"
 TASKS = "meta/tasks.parquet"
+EPISODES_FOLDER = "meta/episodes"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -40,14 +41,17 @@ STANDARD = {
 }
 
 
-def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
-    """The (chunk, file) numbers after these: a chunk folder holds 1000 files.
+def next_file(
+    chunk_index: int, file_index: int, *, files_per_chunk: int | None = None
+) -> tuple[int, int]:
+    """The (chunk, file) numbers after these.
 
     Args:
         chunk_index: the number of the chunk folder.
-        file_index: the number of the file in it, 0 to 999.
+        file_index: the number of the file in it, from 0.
+        files_per_chunk: how many files a chunk folder holds; None: LeRobot's default.
     """
-    if file_index + 1 < FILES_PER_CHUNK:
+    if file_index + 1 < (FILES_PER_CHUNK if files_per_chunk is None else files_per_chunk):
         return chunk_index, file_index + 1
     return chunk_index + 1, 0
 
@@ -97,16 +101,30 @@ def frame_schema(columns: Mapping[str, Any]) -> pa.Schema:
     )
 
 
-def tasks_table(instructions: Sequence[str]) -> pa.Table:
-    """tasks.parquet. The instructions are the pandas index, named `task`: else LeRobot loses
-    them."""
-    table = pa.table(
-        {
-            "task_index": pa.array(range(len(instructions)), pa.int64()),
-            "task": pa.array(instructions),
-        }
-    )
-    return table.replace_schema_metadata({"pandas": json.dumps(_PANDAS)})
+def texts_table(
+    texts: Sequence[str], kind: str = "task", *, further: pa.Table | None = None
+) -> pa.Table:
+    """The table of tasks.parquet, or of subtasks.parquet.
+
+    The texts are the pandas index, named as their kind: else LeRobot loses them.
+
+    Args:
+        texts: one per task, in the order of their index.
+        kind: "task" or "subtask".
+        further: other columns, with one row per task.
+    """
+    columns = {f"{kind}_index": pa.array(range(len(texts)), pa.int64())}
+    columns |= {} if further is None else dict(zip(further.column_names, further, strict=True))
+    table = pa.table({**columns, kind: pa.array(texts, pa.string())})
+    described = {
+        **_PANDAS,
+        "index_columns": [kind],
+        "columns": [
+            _pandas_column(f"{kind}_index", "int64", "int64"),
+            _pandas_column(kind, "unicode", "object"),
+        ],
+    }
+    return table.replace_schema_metadata({"pandas": json.dumps(described)})
 
 
 def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
@@ -184,14 +202,9 @@ def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, An
 
 
 _PANDAS = {
-    "index_columns": ["task"],
     "column_indexes": [
         _pandas_column("None", "unicode", "object")
         | {"name": None, "metadata": {"encoding": "UTF-8"}}
-    ],
-    "columns": [
-        _pandas_column("task_index", "int64", "int64"),
-        _pandas_column("task", "unicode", "object"),
     ],
     "attributes": {},
     "creator": {"library": "pyarrow", "version": pa.__version__},

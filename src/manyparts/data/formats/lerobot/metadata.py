@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from manyparts.core.columns import SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
@@ -19,12 +18,13 @@ from manyparts.data.formats.errors import (
     Complain,
     UnsupportedFormatError,
     format_errors,
-    parquet_errors,
     read_json,
     refuse,
 )
-from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.episode_table import episode_table
+from manyparts.data.formats.lerobot.stored_statistics import old_statistics, stored_statistics
+from manyparts.data.formats.lerobot.subtasks import Spans, read_spans
 from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
 from manyparts.data.formats.lerobot.values import (
     Columns,
@@ -34,14 +34,15 @@ from manyparts.data.formats.lerobot.values import (
     whole_numbers,
 )
 from manyparts.data.formats.lerobot.videos import Video, locate_videos
-from manyparts.embodiment.statistics import Statistics, pooled
+from manyparts.embodiment.statistics import Statistics
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-_OLD_STATISTICS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/episodes.jsonl"
+_OLD_EPISODES = "meta/episodes.jsonl"
 _FLAGS = tuple(f"stats/{name}/max" for name in (SUCCESS, TERMINATED))  # of each episode
 _KNOWN_COLUMNS = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
 _KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
 _MAX_SHOWN = 5
+_MAX_MISSING = 10**6
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Metadata:
     """bool (n,), whether each episode ended for good, if that is stored for all."""
     last_files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(chunk, file) numbers of the last episode by kind of file, where manyparts wrote them."""
+    spans: Mapping[str, list[Spans | None]] = field(default_factory=dict)
+    """Texts of ranges of rows that meta/episodes has, by column; None for an episode without."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """What of meta/ is not read, and why."""
     lost: Mapping[int, str] = field(default_factory=dict)
@@ -105,6 +108,9 @@ class Metadata:
             data_files=[self.data_files[index] for index in positions],
             videos={
                 name: [videos[index] for index in positions] for name, videos in self.videos.items()
+            },
+            spans={
+                name: [spans[index] for index in positions] for name, spans in self.spans.items()
             },
         )
 
@@ -164,13 +170,16 @@ def first_numbers(numbers: Sequence[int] | np.ndarray) -> str:
 
 
 def missing_numbers(numbers: np.ndarray) -> list[int]:
-    """The numbers from 0 to the last episode's that no episode has."""
-    return np.setdiff1d(np.arange(int(numbers.max()) + 1), numbers).tolist() if len(numbers) else []
+    """The numbers from 0 to the last episode's that no episode has, the first million of them."""
+    if not len(numbers):
+        return []
+    stop = min(int(numbers.max()) + 1, len(numbers) + _MAX_MISSING)
+    return np.setdiff1d(np.arange(stop), numbers).tolist()
 
 
 def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
     own = own_entry(info) or {}  # what manyparts wrote
-    episodes = Columns(_episode_table(path), path / "meta/episodes")
+    episodes = Columns(episode_table(path, statistics=_FLAGS), path / layout.EPISODES_FOLDER)
     numbers, lengths = episodes.integers("episode_index"), episodes.integers("length")
     task_names = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
     tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, task_names)
@@ -180,12 +189,13 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
     else:
         listed = [tasks.listed(names) for names in task_names]
     videos = _videos_v3(path, info, episodes, lengths)
-    statistics, stale = _statistics(path)
+    statistics, stale = stored_statistics(path)
     unknown = [
         name
         for name in episodes.names
         if name not in _KNOWN_COLUMNS and not name.startswith(_KNOWN_PREFIXES)
     ]
+    spans, in_spans = read_spans(episodes, numbers)
     first_row = "dataset_from_index"
     data_files = [episodes[f"data/{part}_index"] for part in ("chunk", "file")]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
@@ -206,7 +216,8 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         succeeded=_in_any_row(episodes, SUCCESS),
         terminated=_in_any_row(episodes, TERMINATED),
         last_files=_last_files(episodes, kinds) if own else {},
-        left_out={f"meta/episodes {name}": "not read" for name in unknown},
+        spans=spans,
+        left_out={f"meta/episodes {name}": in_spans.get(name, "not read") for name in unknown},
     )
 
 
@@ -246,7 +257,7 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
             Video(file, 0.0, 0, int(length))
             for file, length in zip(files(info["video_path"], name), lengths, strict=True)
         ]
-    statistics, stale = _old_statistics(path, set(numbers.tolist()))
+    statistics, stale = old_statistics(path, set(numbers.tolist()))
     return Metadata(
         info=info,
         fps=rate(info, "fps", path / layout.INFO),
@@ -289,45 +300,6 @@ def _videos_v3(
     return videos
 
 
-def _statistics(path: Path) -> tuple[Statistics, str | None]:
-    """The statistics of all episodes; and why they cannot be used, if so."""
-    try:
-        return _readable(read_json(path / layout.STATS)), None
-    except UserError:
-        why = "torn" if (path / layout.STATS).is_file() else "missing"
-        return Statistics({}), f"{layout.STATS} is {why}"
-
-
-def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
-    """The statistics of all episodes; and why they are not, if so.
-
-    Version 2.0 stores them; version 2.1 stores those of each episode, which are pooled.
-    """
-    if not (path / _OLD_STATISTICS).is_file():
-        return _statistics(path)
-    rows = [
-        row
-        for row in read_json_lines(path / _OLD_STATISTICS)
-        if row.get("episode_index", -1) in numbers
-    ]
-    absent = numbers - {int(row["episode_index"]) for row in rows}
-    if not rows:
-        return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
-    stale = f"{_OLD_STATISTICS} lacks episode {first_numbers(sorted(absent))}" if absent else None
-    return pooled([_readable(row.get("stats") or {}) for row in rows]), stale
-
-
-def _readable(values: Mapping[str, Any]) -> Statistics:
-    """The statistics that can be parsed; others are treated as missing."""
-    readable = {}
-    for name, item in values.items():
-        try:
-            readable |= Statistics.from_dict({name: item}).features
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-            continue
-    return Statistics(readable)
-
-
 def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
     info, lengths, where = metadata.info, metadata.lengths, path / layout.INFO
     episodes, frames = (
@@ -365,21 +337,6 @@ def _in_any_row(episodes: Columns, name: str) -> np.ndarray | None:
     values = episodes[column] if column in episodes else [None]
     maxima = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
     return np.asarray([value > 0 for value in maxima]) if len(maxima) == len(values) else None
-
-
-def _episode_table(path: Path) -> pa.Table:
-    """All rows of meta/episodes, without statistics except those of success and termination."""
-    files = sorted((path / "meta/episodes").glob("*/[!.]*.parquet"))
-    if not files:
-        raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
-    tables = []
-    for file in files:
-        with parquet_errors(file):
-            opened = open_parquet(file)
-            names = opened.schema_arrow.names
-            read = [name for name in names if not name.startswith("stats/") or name in _FLAGS]
-            tables.append(opened.read(columns=read, use_threads=False))
-    return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
 def _numbered_files(

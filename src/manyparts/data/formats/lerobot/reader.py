@@ -32,6 +32,7 @@ from manyparts.data.formats.lerobot.locating import EpisodeRows
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
 from manyparts.data.formats.lerobot.searching import SearchResult, find_episodes
 from manyparts.data.formats.lerobot.tables import Tables
+from manyparts.data.formats.lerobot.text_columns import EpisodeTexts, find_text_columns
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
 from manyparts.data.png import decode_png
@@ -71,6 +72,10 @@ class LeRobotReader:
             plan = make_plan(self.features, own=bool(own)).without(metadata.left_out)
             result = self._search(metadata, plan, complain)
             self.metadata, self._parts = metadata.only(result.kept), result.parts
+            self._texts, reasons = find_text_columns(
+                path, self.features, self.metadata, result.files
+            )
+            plan = plan.without(reasons)
             self._plan = self._checked_with_files(plan, result)
             readers = self._readers()
             statistics, notes = statistics_of(
@@ -82,12 +87,19 @@ class LeRobotReader:
                 terminated=self._terminated(),
             )
             contents = describe(path, own, self.metadata, self._plan, result, statistics)
-            self.contents = replace(contents, notes=(*contents.notes, *notes))
+            self.contents = replace(
+                contents, notes=(*contents.notes, *notes), text_columns=tuple(self._texts)
+            )
 
     @property
     def expert_column(self) -> str | None:
         """The column of the expert's actions in the files; None if they have none."""
         return self._plan.expert
+
+    def camera_of(self, feature: str) -> str | None:
+        """The camera that a feature is read as; None if it is none."""
+        cameras = {name: camera for camera, name in self._plan.cameras.items()}
+        return cameras.get(feature)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         plan, table = self._plan, self._read(index, self._plan.numbers)
@@ -110,6 +122,16 @@ class LeRobotReader:
         if self.features[feature]["dtype"] == "video":
             return self._video_frames(index, feature, rows)
         return self._image_frames(index, feature, rows)
+
+    def texts(self, index: int, column: str) -> list[str | None]:
+        source = self._texts[column]
+        table = self._read(index, source.columns) if source.columns else None
+        rows = EpisodeTexts(index, table, self._stamps(index), 1 / self.metadata.fps)
+        file = self.metadata.data_files[index]
+        try:
+            return source.texts(rows)
+        except UserError as error:
+            raise UserError(f"{file}: episode {self._name(index)}: {column}: {error}") from error
 
     def files(self) -> Iterator[Path]:
         files = set(self._files_elsewhere())

@@ -91,6 +91,10 @@ class RemoteReader(LeRobotReader):
         self.fetch(self.files_of([index]))
         return super().frames(index, camera, rows)
 
+    def texts(self, index: int, column: str) -> list[str | None]:
+        self.fetch([self.metadata.data_files[index]])
+        return super().texts(index, column)
+
     def files(self) -> Iterator[Path]:
         """The files of the meta folder. Their statistics differ if any other file does."""
         return files_below(self.path / "meta")

@@ -72,6 +72,18 @@ class Tables:
             )
         return table if order is None else table.take(pa.array(order))
 
+    def columns_of(self, parts: Sequence[EpisodeRows]) -> list[str]:
+        """The names of all columns of one episode's rows, in the order of its files.
+
+        Raises:
+            UserError: naming the file that is missing or torn.
+        """
+        names: dict[str, None] = {}
+        for part in parts:
+            with parquet_errors(part.file):
+                names |= dict.fromkeys(self._open(part.file).content.schema_arrow.names)
+        return list(names)
+
     def first(self, part: EpisodeRows, column: str) -> Any:
         """The value of a column in the first row, reading as little of its row group as needed.
 

@@ -75,15 +75,27 @@ def read_table(path: Path, task_names: Iterable[Any]) -> TaskTable:
         task_names: what metadata lists for each episode. Of several columns of texts, the one that
             contains all of these holds the tasks.
     """
-    file = path / layout.TASKS
-    with parquet_errors(file):
-        table = open_parquet(file).read(use_threads=False)
-    numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
     listed: set[str] = set()
     for names in task_names:
         listed |= set(texts_of(names))
-    indices = whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist()
-    return _task_table(indices, _texts(table, listed, file))
+    return _task_table(*_numbers_and_texts(path / layout.TASKS, _INDEX, "task", listed))
+
+
+def read_numbered_texts(file: Path, index: str, name: str) -> dict[int, str]:
+    """Read a table of numbers and texts, as LeRobot writes it for tasks and subtasks.
+
+    Args:
+        file: the parquet file.
+        index: the column of the numbers.
+        name: the column of the texts; pandas' index comes first.
+
+    Raises:
+        UserError: naming the file that is torn, or holds two texts of one number.
+    """
+    numbers, texts = _numbers_and_texts(file, index, name, set())
+    if len(set(numbers)) != len(numbers):
+        raise UserError(f"{file} holds two texts of one {index}")
+    return dict(zip(numbers, texts, strict=True))
 
 
 def read_lines(path: Path) -> TaskTable:
@@ -102,19 +114,25 @@ def _task_table(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
     return TaskTable(entries, {number: position for position, number in enumerate(sorted(listed))})
 
 
-def _texts(table: pa.Table, listed: set[str], file: Path) -> list[str]:
-    """The instructions of the tasks: pandas' index, the column `task`, or any other column of
-    texts."""
+def _numbers_and_texts(
+    file: Path, index: str, name: str, listed: set[str]
+) -> tuple[list[int], list[str]]:
+    """The columns of a table: the texts are pandas' index, the column `name`, or another one that
+    holds all texts of `listed`."""
+    with parquet_errors(file):
+        table = open_parquet(file).read(use_threads=False)
+    numbers = table[index].to_pylist() if index in table.column_names else range(table.num_rows)
     candidates = [
-        name
-        for name in (*_pandas_index(table), "task", *table.column_names)
-        if name in table.column_names
+        column
+        for column in (*_pandas_index(table), name, *table.column_names)
+        if column in table.column_names
     ]
-    columns = [table[name].to_pylist() for name in dict.fromkeys(candidates) if name != _INDEX]
+    columns = [table[column].to_pylist() for column in dict.fromkeys(candidates) if column != index]
     columns = [values for values in columns if all(isinstance(value, str) for value in values)]
     if not columns:
-        raise UserError(f"{file} has no column of task texts")
-    return next((values for values in columns if listed <= set(values)), columns[0])
+        raise UserError(f"{file} has no column of {name} texts")
+    texts = next((values for values in columns if listed <= set(values)), columns[0])
+    return whole_numbers(list(numbers), f"{file}: {index}").tolist(), texts
 
 
 def _pandas_index(table: pa.Table) -> list[str]:

@@ -35,6 +35,7 @@ from manyparts.core.storage.atomic import (
     replace_folder,
     temporary_folder,
 )
+from manyparts.data.formats.dataset_description import tasks_to_json
 from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.card import dataset_card
@@ -200,7 +201,7 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._frames.file_index = existing.data_file
+        self._frames.files.file_index = existing.data_file
         self._episodes.file_index = layout.next_file(*existing.episodes_file)
         for name, file_index in existing.video_files.items():
             self._videos[name].file_index = file_index
@@ -338,14 +339,7 @@ class DatasetWriter:
             NAME: {
                 "spec": self.spec.to_dict(),
                 "environment": self.environment,
-                "tasks": [
-                    {
-                        "name": task.name,
-                        "sentence": task.instruction,
-                        "paraphrases": list(task.paraphrases),
-                    }
-                    for task in self.tasks
-                ],
+                "tasks": tasks_to_json(self.tasks),
             },
         }
         images = [
@@ -360,7 +354,7 @@ class DatasetWriter:
         _write_json(self._folder / layout.INFO, info)
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
-            layout.tasks_table([task.instruction for task in self.tasks]),
+            layout.texts_table([task.instruction for task in self.tasks]),
             arrow_path(self._folder / layout.TASKS),
         )
         card = dataset_card(

@@ -1,0 +1,1 @@
+"""Zarr stores, and the replay buffers in them that Diffusion Policy and UMI write."""
