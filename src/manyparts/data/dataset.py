@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
@@ -276,8 +277,11 @@ class EpisodeDataset:
 
     @cached_property
     def knows_success(self) -> bool:
-        """Whether steps of the first episode say if the task is solved."""
-        return bool(self.num_episodes) and SUCCESS in self.columns(0)
+        """Whether steps of the first episode that can be read say if the task is solved."""
+        for index in range(self.num_episodes):
+            with contextlib.suppress(UserError):
+                return SUCCESS in self.columns(index)
+        return False
 
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """One episode's rewards; zeros where the dataset has none.
