@@ -230,6 +230,5 @@ except UserError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "navigation needs miniworld: pip install miniworld==2.1.0", (
-        result.stderr
-    )
+    wanted = "navigation needs miniworld: pip install miniworld==2.1.0 (the extra navigation)"
+    assert result.stdout.strip() == wanted, result.stderr
