@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.sampling.splits import seen_episodes, split_dataset
 from manyparts.data.tools.convert import convert
 
@@ -56,6 +57,21 @@ def test_every_third_frame_keeps_what_happened(recorded: EpisodeDataset) -> None
     assert np.allclose(seen.action[1], whole.action[3:6].sum(axis=0))
     assert seen.reward.sum() == pytest.approx(whole.reward.sum(), rel=1e-5)
     assert seen.success.tolist() == [False, False, True]
+
+
+def test_a_view_reads_each_episode_once(
+    recorded: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    columns = LeRobotReader.columns
+
+    def counted(reader: LeRobotReader, index: int) -> dict[str, np.ndarray]:
+        read.append(index)
+        return columns(reader, index)
+
+    monkeypatch.setattr(LeRobotReader, "columns", counted)
+    recorded.through(VIEWS["every third"])
+    assert read == list(range(len(recorded)))
 
 
 def test_the_last_frames_of_an_episode_are_merged_alone(recorded: EpisodeDataset) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,10 @@ class ViewedReader:
     def columns(self, index: int) -> dict[str, np.ndarray]:
         """One episode's numbers; see `Reader`."""
         cut = self._worded.cuts[index]
-        whole = self.inner.columns(cut.episode)
+        return self._seen(cut, self.inner.columns(cut.episode))
+
+    def _seen(self, cut: Cut, whole: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The numbers of a cut, of those of its whole episode."""
         length = int(self.inner.contents.lengths[cut.episode])
         own = {name: values[cut.start : cut.stop] for name, values in whole.items()}
         shown = {name: values[:: self.source.view.every] for name, values in own.items()}
@@ -131,29 +135,31 @@ class ViewedReader:
         """The description with statistics of the numbers, and the bounds of actions, that the model
         sees."""
         running: dict[str, RunningStatistics] = {}
-        for index, cut in enumerate(self._worded.cuts):
-            self._require_sound(cut)
-            for name, values in self.columns(index).items():
-                if name in contents.statistics.features or name in (STATE, ACTION, EXPERT_ACTION):
-                    rows = values.reshape(len(values), -1)
-                    running.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
+        wanted = {*contents.statistics.features, STATE, ACTION, EXPERT_ACTION}
+        for episode, cuts in groupby(self._worded.cuts, key=lambda cut: cut.episode):
+            whole = self.inner.columns(episode)
+            self._require_sound(episode, whole)
+            for cut in cuts:
+                for name, values in self._seen(cut, whole).items():
+                    if name in wanted:
+                        rows = values.reshape(len(values), -1)
+                        running.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
         measured = {name: each.finish() for name, each in running.items() if each.count}
         actions = [measured[name] for name in (ACTION, EXPERT_ACTION) if name in measured]
         spec = self.source.viewed(actions)
         return replace(contents, spec=spec, statistics=Statistics(measured))
 
-    def _require_sound(self, cut: Cut) -> None:
-        columns = self.inner.columns(cut.episode)
-        length = int(self.inner.contents.lengths[cut.episode])
+    def _require_sound(self, episode: int, columns: Mapping[str, np.ndarray]) -> None:
+        length = int(self.inner.contents.lengths[episode])
         try:
             self.source.require_sound(_rows(columns.get(STATE), length), columns[ACTION])
         except UserError as error:
-            name = self.inner.contents.name_of(cut.episode)
+            name = self.inner.contents.name_of(episode)
             raise UserError(f"episode {name}: {error}") from None
 
 
 class RemoteViewedReader(ViewedReader):
-    """A view of a dataset whose files are fetched when they are read; see `formats.reader.Remote`.
+    """A view of a dataset that is read as a stream; see `formats.reader.Remote`.
 
     Attributes:
         url: the dataset's address.

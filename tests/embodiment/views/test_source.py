@@ -68,6 +68,8 @@ def test_an_action_is_carried_out_within_the_robots_bounds() -> None:
         (View(swap_red_blue=("cam*",)), "position", "fits no name"),
         (View(rotations={"x": "euler"}), "position", "3 numbers next to each other"),
         (View(angles={"x": "radians"}, every=2), "delta_position", "neither be summed"),
+        (View(fit="pad"), "position", "no view.size to fit"),
+        (View(instruction="words.json"), "position", "write its table as view.instructions"),
     ],
 )
 def test_a_view_that_contradicts_the_robot_is_refused(

@@ -77,13 +77,38 @@ class Part:
         return rotations.six_numbers(first.inv() * second)
 
     def moved(self, state: np.ndarray, difference: np.ndarray) -> np.ndarray:
-        """Where a difference leads from a state: the inverse of `difference`."""
-        if self.kind == "number":
+        """Where a difference leads from a state: the inverse of `difference`, but that an angle may
+        be a turn further."""
+        if self.kind != "rotation":
             return state + difference
-        if self.kind == "angle":
-            return _wrapped(state + difference, _TURN[self.unit])
         turned = rotations.matrices(state, self.convention) * rotations.of_six_numbers(difference)
         return rotations.numbers(turned, self.convention)
+
+    def within(
+        self, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, measured: bool
+    ) -> np.ndarray:
+        """The same quantity (n, k) in the numbers that lie within bounds, or else nearest to them.
+
+        An angle of -90 degrees is 270 for a robot with angles from 0 to 360, and a quaternion is
+        the same rotation with all signs changed. What is still outside is clipped. Rotations are
+        not clipped to bounds that are only those of the data, since they would be other rotations.
+
+        Args:
+            values: (n, k), as `decode` and `moved` return them.
+            low: (k,).
+            high: (k,).
+            measured: Whether the bounds are the lowest and the highest recorded numbers.
+        """
+        if self.kind == "number":
+            return np.clip(values, low, high)
+        if self.kind == "angle":
+            return np.clip(_turned_into(values, low, high, _TURN[self.unit]), low, high)
+        same = rotations.same_rotations(values, self.convention)
+        if self.convention == "euler":
+            same = _turned_into(same, low, high, 2 * np.pi)
+        best = np.argmin(np.abs(same - np.clip(same, low, high)).sum(axis=-1), axis=0)
+        chosen = same[best, np.arange(len(values))]
+        return chosen if measured else np.clip(chosen, low, high)
 
     def difference_names(self) -> tuple[str, ...]:
         """The names of the numbers of `difference`."""
@@ -186,6 +211,20 @@ def _stem(names: Sequence[str], indices: Sequence[int]) -> str:
     letters = zip(*(names[index] for index in indices), strict=False)
     common = "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, letters))
     return common.rstrip("_./") or names[indices[0]]
+
+
+def _turned_into(values: np.ndarray, low: np.ndarray, high: np.ndarray, turn: float) -> np.ndarray:
+    """Angles (..., k) within bounds (k,) by whole turns, as few as possible; where there is no such
+    angle, the one that is nearest to a bound."""
+    finite_low = np.where(np.isfinite(low), low, values)
+    finite_high = np.where(np.isfinite(high), high, values)
+    upwards = values + np.ceil((finite_low - values) / turn).clip(0) * turn
+    downwards = values - np.ceil((values - finite_high) / turn).clip(0) * turn
+    turned = np.where(values < finite_low, upwards, downwards)
+    # A turn beyond the other bound: stay on this side if that is nearer.
+    back = np.where(values < finite_low, turned - turn, turned + turn)
+    outside = [np.abs(each - np.clip(each, finite_low, finite_high)) for each in (turned, back)]
+    return np.where(outside[1] < outside[0], back, turned)
 
 
 def _wrapped(values: np.ndarray, turn: float) -> np.ndarray:

@@ -59,6 +59,26 @@ def numbers(rotations: Rotation, convention: Convention) -> np.ndarray:
     return np.roll(values, 1, axis=-1) if convention == "quaternion_wxyz" else values
 
 
+def same_rotations(values: np.ndarray, convention: Convention) -> np.ndarray:
+    """Return other numbers of the same rotations, c for each: (c, n, 3) or (c, n, 4).
+
+    Euler angles stay the same if each of them turns by a whole turn; those are not among them.
+
+    Args:
+        values: (n, 3) or (n, 4), which come first.
+        convention: See `View.rotations`.
+    """
+    if convention == "euler":
+        roll, pitch, yaw = np.moveaxis(values, -1, 0)
+        other = np.stack([roll + np.pi, np.pi - pitch, yaw + np.pi], axis=-1)
+        return np.stack([values, other])
+    if convention == "axis_angle":
+        angle = np.linalg.norm(values, axis=-1, keepdims=True)
+        axis = np.divide(values, angle, out=np.zeros_like(values), where=angle > _TOO_SHORT)
+        return np.stack([values, values - 2 * np.pi * axis, values + 2 * np.pi * axis])
+    return np.stack([values, -values])
+
+
 def six_numbers(rotations: Rotation) -> np.ndarray:
     """Return (n, 6): the first two columns of each matrix."""
     columns = rotations.as_matrix()[..., :2]
@@ -66,7 +86,7 @@ def six_numbers(rotations: Rotation) -> np.ndarray:
 
 
 def of_six_numbers(values: np.ndarray) -> Rotation:
-    """Return the rotations of (n, 6), whose columns need neither be of length 1 nor orthogonal.
+    """Return the rotations of (n, 6). Columns need neither be of length 1 nor orthogonal.
 
     Raises:
         UserError: The columns of one have no direction, or the same.

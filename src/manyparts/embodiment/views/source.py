@@ -38,6 +38,13 @@ class Source:
     """What a model sees of it."""
 
     def __post_init__(self) -> None:
+        if self.view.fit != "squash" and self.view.size is None:
+            raise UserError(f"view.fit is {self.view.fit!r}, but there is no view.size to fit")
+        if (text := self.view.instruction) is not None and text.endswith(".json"):
+            raise UserError(
+                f"view.instruction is {text!r}, a file that only --view.instruction reads; "
+                "write its table as view.instructions"
+            )
         names = list(dict.fromkeys([*self.spec.state_names, *self.spec.action.names]))
         for what in ("rotations", "angles"):
             for pattern in getattr(self.view, what):
@@ -174,25 +181,30 @@ class Source:
             state: (s,), the robot's at this step; only where `needs_state`.
 
         Returns:
-            float32 (a,), within the robot's bounds.
+            float32 (a,), within the robot's bounds; see `Part.within` of rotations.
         """
         values = np.asarray(action, np.float64)[None]
-        decoded = np.empty((1, self.spec.action.dimension))
+        contract = self.spec.action
+        low, high = np.array(contract.low), np.array(contract.high)
+        decoded = np.empty((1, contract.dimension))
         start = 0
         for part in self.action_parts:
             pair = self._pairs.get(part.indices)
             width = len(part.names if pair is None else part.difference_names())
             own = values[:, start : start + width]
             start += width
+            at = list(part.indices)
             if pair is None:
-                decoded[:, list(part.indices)] = part.decode(own)
+                robots = part.decode(own)
             else:
                 assert state is not None, part.name
-                before = np.asarray(state, np.float64)[None, list(pair)]
-                decoded[:, list(part.indices)] = part.moved(before, own)
-        if self.merge == "sum":
-            decoded = np.where(self._grips, decoded, decoded / self.view.every)
-        return self.spec.action.executed(decoded[0])
+                robots = part.moved(np.asarray(state, np.float64)[None, list(pair)], own)
+            if self.merge == "sum" and not self._grips[at].any():
+                robots = robots / self.view.every
+            decoded[:, at] = part.within(robots, low[at], high[at], measured=contract.measured)
+        if contract.choices:
+            return contract.executed(decoded[0])
+        return decoded[0].astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, which `from_dict` reads."""
