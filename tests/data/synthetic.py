@@ -58,6 +58,7 @@ def write(
     images: Literal["png", "video"] = "png",
     *,
     terminates: bool = False,
+    knows_success: bool = True,
 ) -> EpisodeDataset:
     with DatasetWriter(
         path,
@@ -67,6 +68,7 @@ def write(
         environment=ENVIRONMENT,
         images=images,
         terminates=terminates,
+        knows_success=knows_success,
     ) as writer:
         for episode in episodes:
             writer.add(episode)

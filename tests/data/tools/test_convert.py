@@ -46,6 +46,17 @@ def test_conversion_round_trip_is_equal(format: Any, source: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_unknown_success_stays_unknown(format: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "unknown", EPISODES[:2], knows_success=False)
+    target = named(tmp_path, format)
+    convert(source, target, format=format)
+    converted = EpisodeDataset.open(target)
+    assert not source.knows_success and not converted.knows_success
+    assert converted.reader.contents.succeeded is None
+    assert np.array_equal(converted.episode(1).action, EPISODES[1].action)
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_stopped_conversion_goes_on(
     format: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

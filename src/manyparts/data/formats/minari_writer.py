@@ -43,6 +43,7 @@ class MinariWriter:
         environment: Mapping[str, Any],
         expert: bool = True,
         terminates: bool = False,
+        knows_success: bool = True,
     ) -> None:
         """Create the folder.
 
@@ -54,6 +55,8 @@ class MinariWriter:
             environment: the EnvConfig as JSON.
             expert: whether to write the expert's actions next to the executed ones.
             terminates: whether the episodes say if they ended for good.
+            knows_success: whether the episodes say if the task is solved; if not, there are no
+                `infos/success`.
         """
         import h5py
 
@@ -65,6 +68,7 @@ class MinariWriter:
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
         self._name, self._expert, self._terminates = path.name, expert, terminates
+        self._knows_success = knows_success
 
     def add(self, episode: Episode) -> None:
         """Write an episode."""
@@ -85,7 +89,8 @@ class MinariWriter:
         self._put(group, "rewards", episode.reward)
         self._put(group, "terminations", terminated)
         self._put(group, "truncations", last & ~terminated)
-        self._put(group, "infos/success", np.concatenate([[False], episode.success]))
+        if self._knows_success:
+            self._put(group, "infos/success", np.concatenate([[False], episode.success]))
         if self._expert:
             after_reset = np.concatenate([episode.expert_action[:1] * 0, episode.expert_action])
             self._put(group, "infos/expert_action", after_reset)

@@ -38,6 +38,7 @@ class RobomimicWriter:
         tasks: Sequence[TaskEntry],
         environment: Mapping[str, Any],
         expert: bool = True,
+        knows_success: bool = True,
     ) -> None:
         """Create the file.
 
@@ -48,12 +49,14 @@ class RobomimicWriter:
             tasks: all tasks of the episodes.
             environment: the EnvConfig as JSON.
             expert: whether to write the expert's actions next to the executed ones.
+            knows_success: whether the episodes say if the task is solved; if not, there is no
+                `success`.
         """
         import h5py
 
         self._file = h5py.File(path, "w", locking=knows_locks(path.parent))
         self._spec, self._fps, self._environment = spec, fps, environment
-        self._tasks, self._expert = tuple(tasks), expert
+        self._tasks, self._expert, self._knows_success = tuple(tasks), expert, knows_success
         self._data = self._file.create_group("data")
         self.num_episodes = self.num_frames = 0
 
@@ -70,9 +73,10 @@ class RobomimicWriter:
             **to_store(ACTIONS, episode.action, self._spec.action),
             "rewards": episode.reward,
             "dones": done.astype(np.int64),
-            "success": episode.success,
             "states": episode.state,
         }
+        if self._knows_success:
+            values["success"] = episode.success
         if self._expert:
             values |= to_store(EXPERT_ACTIONS, episode.expert_action, self._spec.action)
         for name, array in values.items():

@@ -342,6 +342,7 @@ class _SegmentedOutput:
                 tasks=description.tasks,
                 environment=description.environment,
                 expert=description.expert,
+                knows_success=description.knows_success,
             )
         return MinariWriter(
             path,
@@ -351,4 +352,5 @@ class _SegmentedOutput:
             environment=description.environment,
             expert=description.expert,
             terminates=description.terminates,
+            knows_success=description.knows_success,
         )
