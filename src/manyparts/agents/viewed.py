@@ -49,6 +49,17 @@ class Carry:
     """Steps for which that action is still to be held."""
 
 
+@dataclass(frozen=True, eq=False)
+class SeenAs:
+    """How an agent sees its robot. Compared by identity, so that it can be the key of a cache."""
+
+    source: Source
+    """The robot and the view of it."""
+
+    spec: Spec
+    """What the model sees."""
+
+
 class ViewedAgent(Described):
     """Takes observations of the robot, shows them to an agent through a view, and carries out what
     it decides: actions are converted back, and held where the view leaves out frames.
@@ -63,6 +74,7 @@ class ViewedAgent(Described):
 
     def __init__(self, agent: Unviewed, embodiment: Embodiment):
         self.agent, self.sources = agent, embodiment.sources
+        self.seen_as = SeenAs(embodiment.sources[0], agent.spec)
         self.spec, self.prompted = embodiment.sources[0].spec, agent.prompted
         self.environment: Mapping[str, Any] = embodiment.environment
         self.origin: Origin | None = None
@@ -193,7 +205,6 @@ def unviewed(agent: Any) -> Any:
     return agent.agent if isinstance(agent, ViewedAgent) else agent
 
 
-def seen_as(agent: Any) -> tuple[Source, Spec] | None:
-    """Return how a `ViewedAgent` sees its robot, and the description of what its model sees; None
-    for any other agent."""
-    return (agent.sources[0], agent.agent.spec) if isinstance(agent, ViewedAgent) else None
+def seen_as(agent: Any) -> SeenAs | None:
+    """Return how a `ViewedAgent` sees its robot; None for any other agent."""
+    return agent.seen_as if isinstance(agent, ViewedAgent) else None

@@ -9,13 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 from manyparts.agents.expert import ExpertAgent
+from manyparts.agents.viewed import SeenAs
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.spec import Spec
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.sampling.prompt_drawing import evenly_spaced
-from manyparts.embodiment.views.source import Source
 from manyparts.envs.base import EnvConfig, Environment, Instructions
 from manyparts.envs.registry import (
     has_own_instructions,
@@ -43,7 +43,7 @@ def episode_prompt(
     window: WindowConfig,
     *,
     wording: Instructions | None = None,
-    seen_as: tuple[Source, Spec] | None = None,
+    seen_as: SeenAs | None = None,
 ) -> Prompt:
     """The prompt of one episode.
 
@@ -57,7 +57,7 @@ def episode_prompt(
         config: the settings of environments that show other scenes.
         window: the windows that the agent was trained on.
         wording: the task's instructions; None: those of its suite.
-        seen_as: how an agent with a view sees the robot, and what it sees.
+        seen_as: how an agent with a view sees its robot; None without one.
     """
     if is_instruction(kind):
         return Prompt(kind)
@@ -77,9 +77,8 @@ def episode_prompt(
             scene = environment(task, config, "train")
             prompt = replace(prompt, goal=_goal(scene, derive_seed("other", seed)))
         elif part in ("demonstration", "watched"):
-            steps = _demonstrated(task, config, derive_seed("demonstration", task, index))
-            spec = environment(task, config, "train").embodiment_spec
-            shown = _demonstration(steps, spec, window, seen_as)
+            scene = derive_seed("demonstration", task, index)
+            shown = _demonstrated(task, config, scene, window, seen_as)
             if part == "watched":
                 shown = replace(shown, action=None)
             prompt = replace(prompt, demonstration=shown)
@@ -139,9 +138,11 @@ def _hide_half(images: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndar
 
 
 @lru_cache(maxsize=32)
-def _demonstrated(task: str, config: EnvConfig, seed: int) -> tuple[Step, ...]:
-    """The expert in the scene of `seed` of the training split, which is never an evaluated
-    scene."""
+def _demonstrated(
+    task: str, config: EnvConfig, seed: int, window: WindowConfig, seen_as: SeenAs | None
+) -> Demonstration:
+    """Frames of the expert in the scene of `seed` of the training split, which is never an
+    evaluated scene."""
     env, steps = environment(task, config, "train"), list[Step]()
     rollout(
         env,
@@ -153,23 +154,22 @@ def _demonstrated(task: str, config: EnvConfig, seed: int) -> tuple[Step, ...]:
         observed=range(env.max_steps),
         steps_after_success=_LINGER_STEPS,
     )
-    return tuple(steps)
+    return _demonstration(steps, env.embodiment_spec, window, seen_as)
 
 
 def _demonstration(
     steps: Sequence[Step],
     spec: Spec,
     window: WindowConfig,
-    seen_as: tuple[Source, Spec] | None,
+    seen_as: SeenAs | None,
 ) -> Demonstration:
     """Frames of a demonstration, with the actions after each as the model sees them."""
     every, contract = 1, spec.action
     taken = np.stack([step.action for step in steps])
     if seen_as is not None:
-        source, seen_spec = seen_as
-        every, contract = source.view.every, seen_spec.action
+        every, contract = seen_as.source.view.every, seen_as.spec.action
         states = [step.observation["state"] for step in steps if step.observation is not None]
-        taken = source.actions(taken, np.stack(states))
+        taken = seen_as.source.actions(taken, np.stack(states))
     chosen = evenly_spaced(np.array([len(taken)]), window.demonstration_frames)
     observations = [steps[index * every].observation for index in chosen]
     images = {
