@@ -190,6 +190,6 @@ STUDY = Study(
     notes=(
         "Both methods have the same model, data and optimiser steps; a seed is one agent with "
         "demonstrations of its own.",
-        "The trunk is 1.1 of 2.2 million parameters: blocks, norms and what reads instructions.",
+        "The trunk is 1.54 of 2.22 million parameters: blocks, norms and what reads instructions.",
     ),
 )
