@@ -19,6 +19,8 @@ from av.error import FFmpegError
 
 from manyparts.core.errors import UserError
 
+_MAX_TIMELINES = 64  # kept in memory
+
 
 def encode_video(frames: np.ndarray, fps: float) -> bytes:
     """Encode frames as a video in memory, which is lossy.
@@ -188,6 +190,27 @@ def read_timeline(path: Path) -> Timeline:
             if packet.pts is not None and not packet.is_discard
         ]
         return Timeline(np.sort(np.asarray(times, dtype=np.int64)), float(stream.time_base), pixels)
+
+
+class Timelines:
+    """Timelines of videos, read when they are needed; the last ones stay in memory. They are not
+    pickled."""
+
+    def __init__(self) -> None:
+        self._timelines: dict[Path, Timeline] = {}
+
+    def __getitem__(self, file: Path) -> Timeline:
+        """See `read_timeline`."""
+        timeline = self._timelines.get(file)
+        if timeline is None:
+            timeline = read_timeline(file)
+            if len(self._timelines) >= _MAX_TIMELINES:
+                self._timelines.clear()
+            self._timelines[file] = timeline
+        return timeline
+
+    def __getstate__(self) -> dict[str, dict[Path, Timeline]]:
+        return {"_timelines": {}}
 
 
 def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:

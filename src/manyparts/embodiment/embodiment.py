@@ -43,7 +43,7 @@ class Embodiment:
         return Codec.of(self.spec, self.statistics)
 
     def source_of(self, spec: Spec) -> Source | None:
-        """The source that a dataset or an environment is of, through whose view the model sees it.
+        """The source that a dataset or an environment is of; the model sees it through its view.
 
         Args:
             spec: Of a dataset or an environment.

@@ -56,7 +56,7 @@ def preset_names() -> list[str]:
 
 def is_preset(name: str) -> bool:
     """Return whether there is a preset of that name. The only plug-in that is loaded for that is
-    the one whose method it names.
+    the one with the method that it names.
 
     Raises:
         UserError: That plug-in does not load.

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec
@@ -85,7 +86,7 @@ def read_shard(
         number: The try's number among those of its task.
         success: Whether the task was solved, which is part of the file's name.
     """
-    with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
+    with _opened(folder, task, number, success=success) as file:
         images = {
             name.removeprefix(_IMAGES): file[name]
             for name in file.files
@@ -111,7 +112,7 @@ def says_terminated(folder: Path, task: str, number: int, *, success: bool | Non
         number: The try's number among those of its task.
         success: Whether the task was solved, which is part of the file's name.
     """
-    with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
+    with _opened(folder, task, number, success=success) as file:
         return _TERMINATED in file.files
 
 
@@ -124,8 +125,12 @@ def read_instruction(folder: Path, task: str, number: int, *, success: bool | No
         number: The try's number among those of its task.
         success: Whether the task was solved, which is part of the file's name.
     """
-    with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
+    with _opened(folder, task, number, success=success) as file:
         return str(file["sentence"])
+
+
+def _opened(folder: Path, task: str, number: int, *, success: bool | None) -> NpzFile:
+    return np.load(_path(folder, task, number, success), allow_pickle=False)
 
 
 def _path(folder: Path, task: str, number: int, success: bool | None) -> Path:

@@ -221,7 +221,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], rate: int) -> None:
 def write_real(
     folder: Path, data: Mapping[str, np.ndarray] | None = None, *, frames_per_row: int = 3
 ) -> Path:
-    """A store with two videos an episode, whose frames come more often than rows."""
+    """A store with two videos an episode. Their frames come more often than rows."""
     put(folder / "replay_buffer.zarr", store_files(data or real()))
     for episode, length in enumerate(LENGTHS):
         for camera in (0, 1):

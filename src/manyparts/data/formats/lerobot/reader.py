@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +35,9 @@ from manyparts.data.formats.lerobot.text_columns import EpisodeTexts, find_text_
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
 from manyparts.data.png import decode_png
-from manyparts.data.video import PixelFormat, Timeline, pixel_format, read_frames, read_timeline
+from manyparts.data.video import PixelFormat, Timelines, pixel_format, read_frames
 
 _TIME, _AXES = "timestamp", ("height", "width", "channels")
-_MAX_TIMELINES = 64  # kept in memory
 _TRIED_EPISODES = 5  # until one is found with images that are not torn
 
 
@@ -63,7 +61,7 @@ class LeRobotReader:
         """
         self.path = path
         self._tables = Tables()
-        self._timelines: dict[Path, Timeline] = {}
+        self._timelines = Timelines()
         self._pixels: dict[str, PixelFormat] = {}  # of the first video of each feature
         metadata = read_metadata(path, complain)
         with format_errors(path / "meta", "LeRobotDataset"):
@@ -248,7 +246,7 @@ class LeRobotReader:
     def _video_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
         video = self.metadata.videos[feature][index]
         assert video is not None
-        timeline, stamps = self._timeline(video.file), self._stamps(index)[rows]
+        timeline, stamps = self._timelines[video.file], self._stamps(index)[rows]
         first = self._pixels.get(feature, timeline.pixels)
         refused = check_pixels(timeline.pixels, self.features[feature]).refused
         if timeline.pixels.bits != first.bits or refused:
@@ -270,15 +268,6 @@ class LeRobotReader:
         if _TIME in self._plan.further:
             return self._numbers(self._read(index, (_TIME,)), _TIME, index).reshape(-1)
         return np.arange(self.metadata.lengths[index]) / self.metadata.fps
-
-    def _timeline(self, file: Path) -> Timeline:
-        timeline = self._timelines.get(file)
-        if timeline is None:
-            timeline = read_timeline(file)
-            if len(self._timelines) >= _MAX_TIMELINES:
-                self._timelines.clear()
-            self._timelines[file] = timeline
-        return timeline
 
     def _image_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
         images = self._read(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
@@ -336,9 +325,3 @@ class LeRobotReader:
         if self._parts is None:
             return None
         return (partial(self.columns, index) for index in range(len(self._parts)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_timelines": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)

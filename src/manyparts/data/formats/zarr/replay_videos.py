@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
-from manyparts.data.video import Timeline, read_frames, read_timeline
+from manyparts.data.video import Timelines, read_frames
 
 VIDEOS = "videos"
 _SLACK_SECONDS = 1e-3  # between a row's time and that of its frame
-_MAX_TIMELINES = 64  # kept in memory
 
 
 class ReplayVideos:
@@ -36,12 +34,12 @@ class ReplayVideos:
         self._folders = {int(each.name): each for each in folders if each.name.isdecimal()}
         files = [file for each in self._folders.values() for file in each.glob("[!.]*.mp4")]
         self.cameras = sorted({file.stem for file in files})
-        self._timelines: dict[Path, Timeline] = {}
+        self._timelines = Timelines()
 
     def size(self, camera: str) -> tuple[int, int]:
         """(height, width) of a camera's first video. Raises UserError if it is torn."""
         files = (self._file(episode, camera) for episode in sorted(self._folders))
-        return self._timeline(next(file for file in files if file.is_file())).pixels.size
+        return self._timelines[next(file for file in files if file.is_file())].pixels.size
 
     def files(self, episode: int) -> list[Path]:
         """The videos of an episode. Raises UserError if one is missing."""
@@ -83,10 +81,10 @@ class ReplayVideos:
         file = self._file(episode, camera)
         numbers = self._frame_numbers(file, stamps, rows)
         different, again = np.unique(numbers, return_inverse=True)
-        return read_frames(file, self._timeline(file).ticks[different])[again]
+        return read_frames(file, self._timelines[file].ticks[different])[again]
 
     def _frame_numbers(self, file: Path, stamps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        seconds = self._timeline(file).seconds
+        seconds = self._timelines[file].seconds
         if not len(seconds):
             raise UserError(f"{file} has no frames")
         if (np.diff(stamps) <= 0).any():
@@ -108,15 +106,3 @@ class ReplayVideos:
     def _file(self, episode: int, camera: str) -> Path:
         folder = self._folders.get(episode, self.folder / str(episode))
         return folder / f"{camera}.mp4"
-
-    def _timeline(self, file: Path) -> Timeline:
-        timeline = self._timelines.get(file)
-        if timeline is None:
-            timeline = read_timeline(file)
-            if len(self._timelines) >= _MAX_TIMELINES:
-                self._timelines.clear()
-            self._timelines[file] = timeline
-        return timeline
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_timelines": {}}
