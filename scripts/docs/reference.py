@@ -32,8 +32,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name, render in PAGES.items():
         _write(options.output / f"{name}.md", render())
-    images = None if options.no_images else options.output / "tasks"
-    _write(options.output / "tasks.md", tasks.render(images))
+    _write(options.output / "tasks.md", tasks.render(images=not options.no_images))
 
 
 def _write(path: Path, text: str) -> None:

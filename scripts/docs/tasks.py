@@ -64,13 +64,17 @@ class SuitePage:
         return list(self.declared.tasks)
 
 
-def render(images: Path | None) -> str:
-    """The page. images: where its images are kept, next to it; None: it has none."""
+IMAGES = Path(__file__).parents[2] / "docs" / "images" / "tasks"
+FOLDER = "../../images/tasks"  # seen from the page
+
+
+def render(*, images: bool) -> str:
+    """The page. images: whether it has images; what is missing or outdated is drawn."""
     suites = [_suite(name) for name in registry.suite_names()]
-    facts = draw(suites, images) if images is not None else {}
+    facts = draw(suites) if images else {}
     rows = [_overview(suite) for suite in suites]
     heads = ("suite", "tasks", "simulator", "install")
-    sections = [section for suite in suites for section in _section(suite, facts, images)]
+    sections = [section for suite in suites for section in _section(suite, facts, images=images)]
     return page("Tasks", INTRODUCTION, [table(heads, rows), *sections])
 
 
@@ -103,7 +107,7 @@ def _overview(suite: SuitePage) -> tuple[str, str, str, str]:
     )
 
 
-def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> Iterator[str]:
+def _section(suite: SuitePage, facts: dict[str, str], *, images: bool) -> Iterator[str]:
     yield f"## {suite.name}"
     yield suite.text.strip()
     if suite.declared.extra:
@@ -123,23 +127,20 @@ def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> It
     if suite.problem:
         yield f"!!! note\n    No images: {suite.problem}."
     drawn = [
-        task
-        for task in suite.shown
-        if images is not None and (images / image_file(suite.name, task)).exists()
+        task for task in suite.shown if images and (IMAGES / image_file(suite.name, task)).exists()
     ]
     if drawn:
-        assert images is not None
-        yield _gallery(suite, drawn, images.name)
+        yield _gallery(suite, drawn)
     if list(drawn) != suite.tasks:
         yield _listing(suite)
 
 
-def _gallery(suite: SuitePage, tasks: Sequence[str], folder: str) -> str:
+def _gallery(suite: SuitePage, tasks: Sequence[str]) -> str:
     figures = []
     for task in tasks:
         name, instruction = f"{suite.name}/{task}", suite.declared.instructions[task].instruction
         figures.append(
-            f'<figure><img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" '
+            f'<figure><img src="{FOLDER}/{image_file(suite.name, task)}" alt="{escape(name)}" '
             f'width="{SIDE}" loading="lazy">'
             f"<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
         )
@@ -164,10 +165,13 @@ def image_file(suite: str, task: str) -> str:
     return f"{suite}-{task}.jpg"
 
 
-def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
-    """Draw what is not drawn yet by this code; task to what its environment says of itself."""
-    images.mkdir(parents=True, exist_ok=True)
-    record = images / "drawn.json"
+def draw(suites: Sequence[SuitePage]) -> dict[str, str]:
+    """Draw what is not drawn yet by this code; task to what its environment says of itself.
+
+    The images are part of the repository. So who changes a suite commits what this draws anew.
+    """
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    record = IMAGES / "drawn.json"
     drawn = json.loads(record.read_text()) if record.exists() else {}
     codes = {suite.name: _code(suite.name) for suite in suites}
     drawn = {
@@ -179,25 +183,27 @@ def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
     left = [
         each
         for each in wanted
-        if "/".join(each) not in drawn or not (images / image_file(*each)).exists()
+        if "/".join(each) not in drawn or not (IMAGES / image_file(*each)).exists()
     ]
     if left:
         print(
-            f"drawing {len(left)} tasks, once (two minutes for all, on two cores)", file=sys.stderr
+            f"drawing {len(left)} tasks, once (two minutes for all, on two cores): commit "
+            f"{IMAGES.relative_to(IMAGES.parents[2])}",
+            file=sys.stderr,
         )
         parts = [left[start::2] for start in range(2)] if cores() > 1 else [left]
         with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-            for facts in pool.map(_draw_some, parts, [images] * len(parts)):
+            for facts in pool.map(_draw_some, parts):
                 drawn |= {
                     name: {"code": codes[name.partition("/")[0]], "fact": fact}
                     for name, fact in facts.items()
                 }
-        record.write_text(json.dumps(drawn, indent=1))
+        record.write_text(json.dumps(drawn, indent=1, sort_keys=True) + "\n")
     return {name: entry["fact"] for name, entry in drawn.items()}
 
 
 def _code(suite: str) -> str:
-    """A hash of what a suite's images depend on here. `make clean` forgets all images."""
+    """A hash of what a suite's images depend on here."""
     package = Path(str(manyparts.__file__)).parent / "envs"
     paths = [*sorted((package / "suites").glob(f"{suite}*.py")), package / "rendering.py"]
     settings = f"{SIDE} {SEED} {suite in SHOWN_AT_THE_END}".encode()
@@ -206,7 +212,7 @@ def _code(suite: str) -> str:
     ]
 
 
-def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]:
+def _draw_some(tasks: Sequence[tuple[str, str]]) -> dict[str, str]:
     facts = {}
     for suite, task in tasks:
         try:
@@ -216,7 +222,7 @@ def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]
                     _follow_expert(env)
                 image = Image.fromarray(env.render()).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 facts[f"{suite}/{task}"] = f"{env.embodiment_spec.summary()}, {env.max_steps} steps"
-            image.save(images / image_file(suite, task), quality=85)
+            image.save(IMAGES / image_file(suite, task), quality=85)
         except UserError as error:  # no renderer, say
             print(f"warning: no image of {suite}/{task}: {error}", file=sys.stderr)
     return facts

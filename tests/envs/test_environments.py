@@ -16,14 +16,16 @@ from manyparts.core.extras import install_command
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
 
-TASKS = [
+QUICK = (
     *("pointmass/reach", "pointmass/reach-blue", "pointmass/reach-ledge"),
-    *("metaworld/reach", "metaworld/drawer-close"),
-    *("navigation/hallway", "navigation/maze-s3"),
-    *("kitchen/microwave", "kitchen/light-switch"),
-    *("dmc/reacher-easy", "dmc/reacher-hard"),
-    *("walkers/train-planar-0000", "walkers/test-free-0000"),
-]
+    *("metaworld/drawer-close", "navigation/hallway", "kitchen/light-switch"),
+    *("dmc/reacher-easy", "walkers/train-planar-0000"),
+)
+FURTHER = (
+    *("metaworld/reach", "navigation/maze-s3", "kitchen/microwave"),
+    *("dmc/reacher-hard", "walkers/test-free-0000"),
+)
+TASKS = [*QUICK, *(pytest.param(task, marks=pytest.mark.slow) for task in FURTHER)]
 SEED_WITH_THE_MARKER_IN_SIGHT = {"navigation/hallway": 15, "navigation/maze-s3": 14}
 
 
