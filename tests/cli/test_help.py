@@ -25,11 +25,13 @@ from manyparts.cli import (
     prompts,
     quickstart,
     report,
+    serve,
     study,
     train,
 )
 from manyparts.cli.help_page import flags_on
 from manyparts.cli.parsing import flags, parse
+from manyparts.cli.planners import with_planner
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_FLAGS
 from manyparts.methods import preset, preset_names
@@ -53,6 +55,7 @@ COMMANDS: dict[str, type] = {
     "prompts": prompts.Options,
     "quickstart": quickstart.Options,
     "report": report.Options,
+    "serve": serve.Options,
     "study": study.Options,
 }
 
@@ -61,7 +64,7 @@ COMMANDS: dict[str, type] = {
 def every_command() -> dict[str, type]:
     """The options of every command, of every planner and of every preset, by what users type."""
     planners = {
-        f"evaluate --planner {name}": evaluate.options_with(kind())
+        f"evaluate --planner {name}": with_planner(evaluate.Options, kind())
         for name, kind in PLANNERS.items()
     }
     presets = {f"train {name}": train.options_with(preset(name)) for name in preset_names()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,6 +45,50 @@ class Agent(Protocol):
             observation: The current observation; it may be None where `needs_observation` is False.
             prompt: The task, for a prompted agent.
             explore: Sample actions instead of taking the most likely ones.
+        """
+        ...
+
+
+@runtime_checkable
+class Replanning(Protocol):
+    """An agent that plans several actions at once, and can be asked for other ones before they are
+    all carried out."""
+
+    def replanned(self, carry: Any) -> Any:
+        """Return a memory of what was done so far, without what was planned. The next `act` looks
+        at its observation.
+
+        Args:
+            carry: What `act` returned.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What an agent decides from, in one of several episodes."""
+
+    carry: Any
+    """Its memory of the episode; None at the start."""
+
+    observation: Observation | None
+    """The current observation."""
+
+    prompt: Prompt | None = None
+    """The task, for a prompted agent."""
+
+
+@runtime_checkable
+class ActingTogether(Protocol):
+    """An agent that decides for several episodes in one pass."""
+
+    def act_together(self, situations: Sequence[Situation]) -> list[tuple[np.ndarray, Any]]:
+        """Return what `act` returns for each, without exploring.
+
+        Numbers may differ in rounding from those of `act`.
+
+        Args:
+            situations: One for each episode.
         """
         ...
 

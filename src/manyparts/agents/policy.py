@@ -5,7 +5,7 @@ A prompt is encoded once, each frame is encoded once, and actions are planned in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.agents.base import refuse_prompt
+from manyparts.agents.base import Situation, refuse_prompt
+from manyparts.agents.batching import joined, prompts_together, together
 from manyparts.agents.checks import image_of, pixels_of, require_actions, require_carry, state_of
 from manyparts.agents.cloning import CloningAgent
 from manyparts.agents.generators import generator_of
@@ -133,19 +134,37 @@ class PolicyAgent(CloningAgent):
             UserError: There is a prompt but the agent takes none, or the other way around; or the
                 observation does not fit the embodiment.
         """
-        prompt = Prompt.of(prompt)
-        require_carry(carry, Carry)
-        # Another prompt in the middle of an episode starts the memory again.
-        if carry is None or carry.prompt != prompt:
-            with self._autocast():
-                carry = self._begin(prompt)
+        carry = self._ready(carry, Prompt.of(prompt))
         if not carry.planned:
             with self._autocast():
-                carry = self._plan(carry, observation, explore)
-        # A new carry each time: the caller may keep the old one and act from it again.
-        action, *planned = carry.planned
-        carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
-        return self._codec.decode_action(action), carry
+                (carry,) = self._plan([carry], [observation], explore)
+        return self._next(carry)
+
+    @torch.inference_mode()
+    def act_together(self, situations: Sequence[Situation]) -> list[tuple[np.ndarray, Carry]]:
+        """See `agents.base.ActingTogether`.
+
+        Raises:
+            UserError: See `act`.
+        """
+        carries = [self._ready(each.carry, Prompt.of(each.prompt)) for each in situations]
+        rows = [row for row, carry in enumerate(carries) if not carry.planned]
+        if rows:
+            observations = [situations[row].observation for row in rows]
+            with self._autocast():
+                planned = self._plan([carries[row] for row in rows], observations, explore=False)
+            for row, carry in zip(rows, planned, strict=True):
+                carries[row] = carry
+        return [self._next(carry) for carry in carries]
+
+    def replanned(self, carry: Carry) -> Carry:
+        """See `agents.base.Replanning`.
+
+        A step's token stands for a whole chunk, so the last action stands in for those that were
+        not carried out.
+        """
+        missing = len(carry.planned)
+        return replace(carry, done=(*carry.done, *carry.done[-1:] * missing), planned=())
 
     @torch.inference_mode()
     def attention(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -262,48 +281,93 @@ class PolicyAgent(CloningAgent):
             )
         return self._codec.encode_action(action)
 
-    def _plan(self, carry: Carry, observation: Observation | None, explore: bool) -> Carry:
-        """Return the memory after one more observation, with the next chunk of actions planned."""
-        past = carry.past
+    def _ready(self, carry: Carry | None, prompt: Prompt | None) -> Carry:
+        """Return a memory for a prompt: another one in the middle of an episode starts it again."""
+        require_carry(carry, Carry)
+        if carry is None or carry.prompt != prompt:
+            with self._autocast():
+                return self._begin(prompt)
+        return carry
+
+    def _next(self, carry: Carry) -> tuple[np.ndarray, Carry]:
+        """Return the next planned action, and the memory after it."""
+        # A new carry each time: the caller may keep the old one and act from it again.
+        action, *planned = carry.planned
+        carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
+        return self._codec.decode_action(action), carry
+
+    def _plan(
+        self, carries: Sequence[Carry], observations: Sequence[Observation | None], explore: bool
+    ) -> list[Carry]:
+        """Return each memory after one more observation, with its next chunk of actions planned.
+
+        Episodes with equally many steps in their memories go through the model together.
+        """
+        visual, state = self._embed_observations(observations)
+        windows = [
+            self._window(self._past(carry), visual[row : row + 1], state[row : row + 1])
+            for row, carry in enumerate(carries)
+        ]
+        planned = list(carries)
+        lengths = [window.state.shape[1] for window in windows]
+        for length in dict.fromkeys(lengths):
+            rows = [row for row, each in enumerate(lengths) if each == length]
+            window = together([windows[row] for row in rows])
+            prompts = prompts_together([carries[row].prompt_tokens for row in rows])
+            chunks = self._decided(window, prompts, carries[rows[0]], explore)
+            for row, chunk in zip(rows, chunks, strict=True):
+                planned[row] = replace(
+                    carries[row],
+                    past=self._past(carries[row]),
+                    visual=visual[row : row + 1],
+                    state=state[row : row + 1],
+                    done=(),
+                    planned=tuple(require_actions(chunk, self.spec)),
+                    decisions=carries[row].decisions + 1,
+                )
+        return planned
+
+    def _decided(
+        self, window: Tokens, prompts: PromptTokens | None, carry: Carry, explore: bool
+    ) -> np.ndarray:
+        """Return chunks of actions (n, k, a) for n windows."""
+        count = len(window.state)
+        embodiment = None if self._embodiment is None else self._embodiment.expand(count)
+        parameters = self.policy.decide(self.model, window, prompts, embodiment)
+        assert count == 1 or not explore, "what is drawn belongs to one episode"
+        generator = generator_of(self.seed, carry.decisions, self._device) if explore else None
+        chunk = self.policy.head.decode(parameters, generator, embodiment=embodiment)
+        return chunk[:, 0, :, : self.spec.action.dimension].float().cpu().numpy()
+
+    def _past(self, carry: Carry) -> tuple[Tokens, ...]:
+        """Return the steps before the current one, with the last decision among them."""
         # The step before becomes past only now, when all actions of its chunk are known. It keeps
         # the embedded observation, so no frame is encoded twice.
         if self.policy.history and carry.visual is not None and carry.state is not None:
             step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
-            past = (*past, step)[-self.policy.history :]
-        visual, state = self._embed_observation(observation)
+            return (*carry.past, step)[-self.policy.history :]
+        return carry.past
+
+    def _window(self, past: Sequence[Tokens], visual: Tensor, state: Tensor) -> Tokens:
+        """Return the tokens of the steps before and of the current one, (1, t, ...)."""
         # Zeros stand in for the current step's action token, which its observation does not see.
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
-        window = Tokens(
-            *(
-                torch.cat([getattr(step, name) for step in steps], dim=1)
-                for name in ("visual", "state", "action")
-            )
-        )
-        parameters = self.policy.decide(self.model, window, carry.prompt_tokens, self._embodiment)
-        generator = generator_of(self.seed, carry.decisions, self._device) if explore else None
-        chunk = self.policy.head.decode(parameters, generator, embodiment=self._embodiment)
-        actions = chunk[0, 0, :, : self.spec.action.dimension].float().cpu().numpy()
-        planned = tuple(require_actions(actions, self.spec))
-        return replace(
-            carry,
-            past=past,
-            visual=visual,
-            state=state,
-            done=(),
-            planned=planned,
-            decisions=carry.decisions + 1,
-        )
+        return joined(steps, dim=1)
 
-    def _embed_observation(self, observation: Observation | None) -> tuple[Tensor, Tensor]:
-        """Return one frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
+    def _embed_observations(
+        self, observations: Sequence[Observation | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Return frames' visual tokens (n, 1, v, d) and state tokens (n, 1, d)."""
         embedding, dimension = self.model.embedding, self.model.embodiments.state_dimension
         images = {
-            name: image_of(observation, name, size) for name, size in self.spec.cameras.items()
+            name: np.stack([image_of(each, name, size) for each in observations])
+            for name, size in self.spec.cameras.items()
         }
-        state = self._tensor(state_of(observation, self._codec))[None, None]
+        states = np.stack([state_of(each, self._codec) for each in observations])
+        state = self._tensor(states)[:, None]
         visual = torch.cat(
             [
-                embedding.visual(rearrange(self._tensor(images[name]), "h w c -> 1 c h w"), slot)
+                embedding.visual(rearrange(self._tensor(images[name]), "n h w c -> n c h w"), slot)
                 for name, slot in self._slots.items()
             ],
             dim=1,
@@ -311,6 +375,7 @@ class PolicyAgent(CloningAgent):
         # An embodiment's cameras fill the first slots; the tokens of the others are zero.
         visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))
         real = torch.arange(dimension, device=state.device)[None] < state.shape[-1]
+        real = real.expand(len(state), -1)
         return visual[:, None], embedding.embed_state(padded(state, dimension), real)
 
     def _embed_actions(self, actions: tuple[np.ndarray, ...]) -> Tensor:

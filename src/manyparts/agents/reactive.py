@@ -50,6 +50,10 @@ class ReactiveAgent(CloningAgent):
         """Return whether the last chunk is used up."""
         return not carry
 
+    def replanned(self, carry: Carry) -> Carry:
+        """See `agents.base.Replanning`."""
+        return ()
+
     @torch.inference_mode()
     def act(
         self,

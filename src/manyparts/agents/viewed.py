@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.base import (
+    ActingTogether,
+    Described,
+    Replanning,
+    Situation,
+    refuse_prompt,
+)
 from manyparts.agents.checks import image_of, numbers_of, require_carry
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.origin import Origin
@@ -108,25 +114,80 @@ class ViewedAgent(Described):
         Raises:
             UserError: The observation or the prompt does not fit the robot.
         """
-        prompt = Prompt.of(prompt)
+        situation = Situation(carry, observation, self._taken(carry, prompt))
+        if (held := self._held(situation)) is not None:
+            return held
+        source, seen = self._seen(situation)
+        decided, inner = self.agent.act(seen.carry, seen.observation, seen.prompt, explore=explore)
+        return self._carried_out(situation, source, seen, decided, inner)
+
+    def act_together(self, situations: Sequence[Situation]) -> list[tuple[np.ndarray, Carry]]:
+        """See `agents.base.ActingTogether`.
+
+        Raises:
+            UserError: See `act`.
+        """
+        situations = [
+            replace(each, prompt=self._taken(each.carry, each.prompt)) for each in situations
+        ]
+        results = [self._held(each) for each in situations]
+        rows = [row for row, held in enumerate(results) if held is None]
+        seen = [self._seen(situations[row]) for row in rows]
+        inside = [inner for _, inner in seen]
+        if isinstance(self.agent, ActingTogether):
+            decided = self.agent.act_together(inside)
+        else:
+            decided = [
+                self.agent.act(each.carry, each.observation, each.prompt, explore=False)
+                for each in inside
+            ]
+        for row, (source, inner), (action, carry) in zip(rows, seen, decided, strict=True):
+            results[row] = self._carried_out(situations[row], source, inner, action, carry)
+        return [result for result in results if result is not None]
+
+    def _taken(self, carry: Carry | None, prompt: Prompt | str | None) -> Prompt | None:
+        """Return a prompt, if this agent takes it after such a carry."""
         require_carry(carry, Carry)
+        prompt = Prompt.of(prompt)
         if not self.prompted:
             refuse_prompt(prompt)
-        if carry is not None and carry.prompt == prompt and carry.held:
-            return carry.action, replace(carry, held=carry.held - 1)
+        return prompt
+
+    def _held(self, situation: Situation) -> tuple[np.ndarray, Carry] | None:
+        """Return the last action again where it is to be held; None where one is decided."""
+        carry = situation.carry
+        if carry is None or carry.prompt != situation.prompt or not carry.held:
+            return None
+        return carry.action, replace(carry, held=carry.held - 1)
+
+    def _seen(self, situation: Situation) -> tuple[Source, Situation]:
+        """Return how the robot is seen, and what the agent inside decides from."""
+        carry, observation, prompt = situation.carry, situation.observation, situation.prompt
         source = self._source_of(observation) if carry is None else carry.source
-        seen_prompt = self._seen_prompt(source, prompt)
         if carry is not None and carry.prompt == prompt:
             seen_prompt = carry.seen_prompt
+        else:
+            seen_prompt = self._seen_prompt(source, prompt)
         seen = None if observation is None else self.seen(observation, source)
-        inner = None if carry is None else carry.inner
-        decided, inner = self.agent.act(inner, seen, seen_prompt, explore=explore)
+        return source, Situation(None if carry is None else carry.inner, seen, seen_prompt)
+
+    def _carried_out(
+        self, situation: Situation, source: Source, seen: Situation, decided: np.ndarray, inner: Any
+    ) -> tuple[np.ndarray, Carry]:
+        """Return the robot's action for a decision of the agent inside, and the new memory."""
         state = None
         if source.needs_state:
-            state = numbers_of(observation, source.spec.state_dimension)
+            state = numbers_of(situation.observation, source.spec.state_dimension)
         action = source.action_of(decided, state)
         held = source.view.every - 1
-        return action, Carry(inner, source, prompt, seen_prompt, action, held)
+        return action, Carry(inner, source, situation.prompt, seen.prompt, action, held)
+
+    def replanned(self, carry: Carry) -> Carry:
+        """See `agents.base.Replanning`."""
+        inner = carry.inner
+        if isinstance(self.agent, Replanning):
+            inner = self.agent.replanned(inner)
+        return replace(carry, inner=inner, held=0)
 
     def seen(self, observation: Observation, source: Source | None = None) -> Observation:
         """Return what the model sees of an observation.

@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "look at a dataset: `manyparts data info PATH`",
     "train": "train one phase of a method on a dataset",
     "evaluate": "success of an agent on goals it never saw, or the difference of two results",
+    "serve": "an agent behind a socket, for robots and other projects' clients",
     "predict": "how far ahead a dynamics model predicts: errors of its predictions fed back",
     "prompts": "success of an agent by kind of prompt, and with the prompts of other tasks",
     "study": "run a declared comparison of methods over seeds, and print its tables",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
+from manyparts.cli.planners import planner_of, with_planner
 from manyparts.core.errors import UserError
-from manyparts.core.plugins import names_added
 from manyparts.core.printing import counted, say
 from manyparts.core.records import Precision
 
 if TYPE_CHECKING:
     from manyparts.evaluation.episodes import Reference
     from manyparts.evaluation.results import Result
-    from manyparts.planners import PlannerConfig
-
-PLANNER_NAMES = ("random-shooting", "cem", "mppi", "policy")
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,8 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `manyparts evaluate`, and return its exit code."""
-    planner = _chosen_planner(arguments)
-    if planner is None and any(argument.startswith("--planner.") for argument in arguments):
-        raise UserError(
-            f"settings of a planner need --planner; choices: {', '.join(_planner_names())}"
-        )
-    options = parse(options_with(planner), arguments, command="evaluate")
+    planner = planner_of(arguments)
+    options = parse(with_planner(Options, planner), arguments, command="evaluate")
     if options.compare is not None:
         return _compare(*options.compare, options.measure, options.allow_mismatch)
     if options.run is None:
@@ -175,39 +167,6 @@ def _evaluated_reference(options: Options, name: Reference) -> Result:
         until_success=options.until_success,
         split=options.split,
         overwrite=options.overwrite,
-    )
-
-
-def _chosen_planner(arguments: Sequence[str]) -> PlannerConfig | None:
-    """The usual settings of the planner that the arguments name; None for an unknown one, too."""
-    words: list[str] = []
-    for argument in arguments:
-        words += argument.split("=", 1)
-    if "--planner" not in words[:-1]:
-        return None
-    name = words[words.index("--planner") + 1]
-    if name not in _planner_names():
-        return None
-    from manyparts.planners import planner_config  # loads torch, which takes seconds
-
-    return planner_config(name)()
-
-
-def _planner_names() -> list[str]:
-    """The names of all planners. Their table would load torch."""
-    return [*PLANNER_NAMES, *names_added("planners", PLANNER_NAMES)]
-
-
-def options_with(planner: PlannerConfig | None) -> type[Options]:
-    """`Options` with the planners of plug-ins and, if there is a planner, one more field,
-    `planner_config`, its fields as flags."""
-    choices: Any = Literal[tuple(_planner_names())]
-    fields: list[Any] = [("planner", choices | None, dataclasses.field(default=None))]
-    if planner is not None:
-        flags: Any = Annotated[type(planner), arg(name="planner")]
-        fields.append(("planner_config", flags, dataclasses.field(default=planner)))
-    return dataclasses.make_dataclass(
-        "Options", fields, bases=(Options,), namespace={"__doc__": Options.__doc__}, frozen=True
     )
 
 

@@ -272,15 +272,19 @@ class EpisodeDataset:
 
     @cached_property
     def has_rewards(self) -> bool:
-        """Whether the first episode has rewards."""
-        return bool(self.num_episodes) and REWARD in self.columns(0)
+        """Whether steps of the first episode that can be read have rewards."""
+        return self._has(REWARD)
 
     @cached_property
     def knows_success(self) -> bool:
         """Whether steps of the first episode that can be read say if the task is solved."""
+        return self._has(SUCCESS)
+
+    def _has(self, column: str) -> bool:
+        """Whether the first episode that can be read has a column."""
         for index in range(self.num_episodes):
             with contextlib.suppress(UserError):
-                return SUCCESS in self.columns(index)
+                return column in self.columns(index)
         return False
 
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:

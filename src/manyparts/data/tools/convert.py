@@ -152,6 +152,8 @@ class _Description:
     """Whether episodes say if they ended for good."""
     knows_success: bool
     """Whether steps say if the task is solved."""
+    knows_reward: bool
+    """Whether steps have rewards."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -168,6 +170,7 @@ def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
         expert=actions == "executed",
         terminates=dataset.terminated is not None,
         knows_success=dataset.knows_success,
+        knows_reward=dataset.has_rewards,
     )
 
 
@@ -243,6 +246,7 @@ class _LeRobotOutput:
             expert=description.expert,
             terminates=description.terminates,
             knows_success=description.knows_success,
+            knows_reward=description.knows_reward,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.core.arguments import path_of
-from manyparts.core.columns import EXPERT_ACTION, SUCCESS, TERMINATED
+from manyparts.core.columns import EXPERT_ACTION, REWARD, SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME, own_entry
 from manyparts.core.printing import first_of
@@ -90,6 +90,7 @@ def _continuation(
         expert=dataset.expert_column,
         terminates=TERMINATED in dataset.features,
         knows_success=SUCCESS in dataset.features,
+        knows_reward=REWARD in dataset.features,
         content=_statistics_content(dataset),
         statistics=statistics,
     )

@@ -32,6 +32,8 @@ class Continuation:
     """Whether it has a column of whether episodes ended for good."""
     knows_success: bool
     """Whether it has a column of whether the task is solved."""
+    knows_reward: bool
+    """Whether it has a column of rewards."""
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
     """Columns and sampled images of each episode, read only if there are no `statistics`."""
     statistics: Mapping[str, np.ndarray] | None = None

@@ -64,6 +64,7 @@ def features(
     expert: str | None = EXPERT_ACTION,
     terminates: bool = False,
     knows_success: bool = True,
+    knows_reward: bool = True,
 ) -> dict[str, Any]:
     """The features of info.json, in the order of the columns.
 
@@ -74,6 +75,7 @@ def features(
         expert: the name of the column of the expert's actions; None leaves it out.
         terminates: whether there is a column of whether the episode ended for good.
         knows_success: whether there is a column of whether the task is solved.
+        knows_reward: whether there is a column of rewards.
     """
     cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
     state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
@@ -82,7 +84,7 @@ def features(
         **cameras,
         ACTION: _vector(spec.action.names),
         **({} if expert is None else {expert: _vector(spec.action.names)}),
-        REWARD: _scalar("float32"),
+        **({REWARD: _scalar("float32")} if knows_reward else {}),
         DONE: _scalar("bool"),
         **({SUCCESS: _scalar("bool")} if knows_success else {}),
         **({TERMINATED: _scalar("bool")} if terminates else {}),

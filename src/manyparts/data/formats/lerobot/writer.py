@@ -78,6 +78,7 @@ class DatasetWriter:
         expert: bool = True,
         terminates: bool = False,
         knows_success: bool = True,
+        knows_reward: bool = True,
         continues: Continuation | None = None,
     ) -> None:
         """Create the hidden folder.
@@ -94,6 +95,7 @@ class DatasetWriter:
                 environments whose episodes can.
             knows_success: whether to write a column of whether the task is solved; not for
                 environments that do not say it.
+            knows_reward: whether to write a column of rewards; not where nobody gave any.
             continues: the existing dataset to add to, see `append`; its columns stay as they are.
 
         Raises:
@@ -114,6 +116,7 @@ class DatasetWriter:
         if continues is not None:
             self._expert, self._terminates = continues.expert, continues.terminates
             knows_success = continues.knows_success
+            knows_reward = continues.knows_reward
         else:
             self._expert, self._terminates = EXPERT_ACTION if expert else None, terminates
         self._features = layout.features(
@@ -123,6 +126,7 @@ class DatasetWriter:
             expert=self._expert,
             terminates=self._terminates,
             knows_success=knows_success,
+            knows_reward=knows_reward,
         )
         self._statistics = DatasetStatistics(self._features)
         self._folder = temporary_folder(self.path)

@@ -1,0 +1,1 @@
+"""Agents behind a socket: a server that robots and benchmarks of other projects can talk to."""

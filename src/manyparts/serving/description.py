@@ -1,0 +1,103 @@
+"""What a server says of its agent to clients that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manyparts.agents.loading import LearnedAgent
+from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.viewed import unviewed
+from manyparts.core.naming import NAME, VERSION
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.models.checkpoint import load_info
+
+GOAL_IMAGE, DEMONSTRATION = "goal_image", "demonstration"
+
+
+@dataclass(frozen=True)
+class Description:
+    """An agent as its clients have to know it."""
+
+    spec: Spec
+    """The robot's cameras, state and actions."""
+
+    actions: int
+    """Actions of an answer at most."""
+
+    prompts: tuple[str, ...]
+    """What it can be asked with; empty for an agent that takes no prompts."""
+
+    tasks: tuple[TaskEntry, ...]
+    """What it was trained on."""
+
+    @classmethod
+    def of(cls, agent: LearnedAgent, actions: int | None) -> Description:
+        """Describe an agent.
+
+        Args:
+            agent: A loaded one.
+            actions: Actions of an answer at most; None: as many as it plans at once.
+        """
+        learned = unviewed(agent)
+        planned = learned.window.chunk if hasattr(learned, "window") else 1
+        every = 1 if agent is learned else agent.seen_as.source.view.every
+        planned *= every
+        prompts: list[str] = []
+        if isinstance(learned, PolicyAgent) and learned.prompted:
+            window = learned.window
+            shown = {GOAL_IMAGE: window.goal_image, DEMONSTRATION: window.demonstration_frames}
+            prompts = ["instruction", *(name for name, taken in shown.items() if taken)]
+        tasks: Sequence[TaskEntry] = ()
+        if agent.origin is not None:
+            info = load_info(agent.origin.checkpoint)
+            name = learned.spec.embodiment
+            tasks = [
+                task
+                for embodiment in info.trained
+                if embodiment.spec.embodiment == name
+                for task in embodiment.tasks
+            ]
+        count = planned if actions is None else min(actions, planned)
+        return cls(agent.spec, count, tuple(prompts), tuple(tasks))
+
+    def for_openpi(self) -> dict[str, Any]:
+        """The first message of openpi's protocol: plain values, and texts as keys."""
+        return {
+            "protocol": "openpi",
+            "server": f"{NAME} {VERSION}",
+            "embodiment": self.spec.embodiment,
+            "cameras": {name: list(size) for name, size in self.spec.cameras.items()},
+            "state": list(self.spec.state_names),
+            "action": self.spec.action.to_dict(),
+            "chunk": self.actions,
+            "prompts": list(self.prompts),
+            "tasks": [{"name": task.name, "instruction": task.instruction} for task in self.tasks],
+        }
+
+    def for_vla_eval(self) -> dict[str, Any]:
+        """The payload of vla-eval's hello."""
+        contract = self.spec.action
+        action = _dimensions("action", contract.dimension, contract.representation)
+        action["range"] = [min(contract.low), max(contract.high)]
+        observed: dict[str, Mapping[str, Any]] = {
+            name: _dimensions(name, 0, "rgb_hwc_uint8") for name in self.spec.cameras
+        }
+        if self.spec.state_names:
+            observed["state"] = _dimensions("state", self.spec.state_dimension, "raw")
+        if self.prompts:
+            observed["language"] = _dimensions("language", 0, "language")
+        return {
+            "harness_version": VERSION,
+            "protocol_version": 1,
+            "model_server": NAME,
+            "capabilities": {},
+            "action_spec": {"action": action},
+            "observation_spec": observed,
+        }
+
+
+def _dimensions(name: str, count: int, format: str) -> dict[str, Any]:
+    """A specification in the form of vla-eval's `DimSpec.to_dict`."""
+    return {"name": name, "dims": count, "format": format}

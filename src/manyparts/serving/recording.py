@@ -1,0 +1,224 @@
+"""Episodes of real use as a dataset: what clients showed, and what they were answered.
+
+A row is a request: its observation, and the actions that were carried out until the next one. If an
+answer has several actions, they are merged as a view merges them that keeps every n-th frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of, say
+from manyparts.core.records import Episode
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+from manyparts.data.formats.arrays import UNKNOWN
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
+from manyparts.serving.description import Description
+from manyparts.serving.session import Answer, Request
+
+SERVED = "served.jsonl"
+_NO_INSTRUCTION = "act"
+_SHOWN = 5  # sizes in a warning
+_MAX_BYTES = 256 * 2**20  # of the images of an episode that no client ends
+
+
+@dataclass
+class Row:
+    """A request that was answered."""
+
+    images: dict[str, np.ndarray]
+    """Camera to its image."""
+    state: np.ndarray
+    """(s,)."""
+    actions: np.ndarray
+    """float32 (T, a), those that were sent; later, those that were carried out."""
+    instruction: str | None
+    """What was asked for."""
+    milliseconds: float
+    """How long the agent took."""
+    held: bool
+    """Whether the robot was held still."""
+
+
+class Recorder:
+    """Writes finished episodes into a dataset, one after the other, in a thread of its own.
+
+    The dataset is whole after each of them. If the disk is full, it says so and records no more,
+    and the server goes on.
+
+    Args:
+        path: The dataset's folder; if it is there, episodes are added.
+        description: The robot's, and how many actions an answer has.
+
+    Raises:
+        UserError: The folder holds something else, or nothing says how actions are merged.
+    """
+
+    def __init__(self, path: Path, description: Description) -> None:
+        self.path, self._tasks = path, {task.instruction: task for task in description.tasks}
+        every = description.actions
+        try:
+            self._source = Source(description.spec, View(every=every))
+        except UserError as error:
+            raise UserError(f"--record with {every} actions per answer: {error}, or serve with "
+                            "--actions 1") from error  # fmt: skip
+        self.spec = self._source.viewed()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
+        self._is_full = False
+        self._entries: list[TaskEntry] = []
+        if path.exists():
+            self._require_own(path)
+
+    def client(self) -> ClientRecord:
+        """Return what keeps the episodes of one client."""
+        return ClientRecord(self)
+
+    def close(self) -> None:
+        """Wait until all episodes are written."""
+        self._thread.shutdown(wait=True)
+
+    async def write(self, rows: list[Row], seed: int) -> None:
+        """Write an episode.
+
+        Args:
+            rows: Its requests; an image or a state that does not fit leaves it out.
+            seed: What the client named as its seed; -1 for none.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._write, rows, seed)
+
+    def _write(self, rows: list[Row], seed: int) -> None:
+        if self._is_full:
+            return
+        sizes = {(camera, image.shape[:2]) for row in rows for camera, image in row.images.items()}
+        if sizes != set(self.spec.cameras.items()):
+            shown = first_of([f"{name} {h}x{w}" for name, (h, w) in sorted(sizes)], _SHOWN)
+            say(f"warning: an episode with images of {shown} is not recorded", error=True)
+            return
+        try:
+            task = self._task_of(rows[0].instruction or _NO_INSTRUCTION)
+            episode = self._episode(rows, task, seed)
+            with self._writer([task]) as writer:
+                writer.add(episode)
+            self._note(rows, task)
+        except (UserError, OSError) as error:
+            self._is_full = True
+            say(f"warning: --record {self.path}: {error}; nothing more is recorded", error=True)
+
+    def _writer(self, tasks: list[TaskEntry]) -> DatasetWriter:
+        rate = self.spec.action.control_rate_hz
+        if self.path.exists():
+            return append(self.path, self.spec, fps=rate, tasks=tasks, environment={})
+        return DatasetWriter(
+            self.path,
+            self.spec,
+            fps=rate,
+            tasks=tasks,
+            environment={},
+            expert=False,
+            knows_success=False,
+            knows_reward=False,
+        )
+
+    def _episode(self, rows: list[Row], task: TaskEntry, seed: int) -> Episode:
+        merged = [self._source.actions(row.actions, row.state[None]) for row in rows]
+        action = np.concatenate(merged)
+        return Episode(
+            task=task.name,
+            instruction=task.instruction,
+            seed=seed,
+            images={
+                camera: np.stack([row.images[camera] for row in rows])
+                for camera in self.spec.cameras
+            },
+            state=np.stack([row.state for row in rows]).astype(np.float32),
+            action=action,
+            expert_action=action,
+            reward=np.zeros(len(rows), np.float32),
+            success=np.zeros(len(rows), bool),
+        )
+
+    def _task_of(self, instruction: str) -> TaskEntry:
+        if instruction not in self._tasks:
+            taken = {task.name for task in self._tasks.values()}
+            number = next(n for n in range(len(taken) + 1) if f"{UNKNOWN}/{n}" not in taken)
+            self._tasks[instruction] = TaskEntry(f"{UNKNOWN}/{number}", instruction, ())
+        return self._tasks[instruction]
+
+    def _note(self, rows: list[Row], task: TaskEntry) -> None:
+        """Add a line on the episode to `served.jsonl`."""
+        milliseconds = [row.milliseconds for row in rows if not row.held]
+        p50, p99 = np.percentile(milliseconds, (50, 99)) if milliseconds else (0.0, 0.0)
+        line = {
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "task": task.name,
+            "requests": len(rows),
+            "actions": int(sum(len(row.actions) for row in rows)),
+            "held": sum(row.held for row in rows),
+            "infer_ms": {"p50": round(p50, 3), "p99": round(p99, 3)},
+        }
+        with (self.path / "meta" / SERVED).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _require_own(self, path: Path) -> None:
+        """Raise UserError unless episodes of this robot can be added to a dataset."""
+        dataset = EpisodeDataset.open(path)
+        if differences := dataset.spec.differences(self.spec):
+            raise UserError(
+                f"--record {path} holds episodes of another robot or another --actions: "
+                f"{differences[0]}; choose another folder"
+            )
+        self._tasks |= {task.instruction: task for task in dataset.tasks}
+
+
+class ClientRecord:
+    """The episodes of one client. See `link.Record`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._rows: list[Row] = []
+        self._seed, self._bytes = -1, 0
+
+    def add(self, request: Request, answer: Answer) -> bool:
+        """See `link.Record`."""
+        if self._rows and request.executed is not None:
+            self._cut(request.executed)
+        spec: Spec = self._recorder.spec
+        observation = request.observation(spec.state_dimension)
+        prompt = request.prompt
+        self._seed = self._seed if request.seed is None else request.seed
+        row = Row(
+            images={name: observation["images"][name] for name in spec.cameras},
+            state=observation["state"],
+            actions=answer.actions,
+            instruction=None if prompt is None else prompt.instruction,
+            milliseconds=answer.milliseconds,
+            held=bool(answer.held),
+        )
+        self._rows.append(row)
+        self._bytes += sum(image.nbytes for image in row.images.values())
+        return self._bytes > _MAX_BYTES
+
+    async def ended(self) -> None:
+        """Write the episode, if there is one."""
+        rows, self._rows = self._rows, []
+        seed, self._seed, self._bytes = self._seed, -1, 0
+        if rows:
+            await self._recorder.write(rows, seed)
+
+    def _cut(self, executed: int) -> None:
+        """Keep of the last row what was carried out; a row of nothing goes."""
+        last = self._rows[-1]
+        last.actions = last.actions[:executed]
+        if not len(last.actions):
+            self._rows.pop()

@@ -1,0 +1,111 @@
+"""What keeps a robot safe: actions within bounds and without jumps, and what holds it still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from manyparts.core.errors import UserError
+from manyparts.core.spec import Spec
+
+_STILL = ("delta", "velocity", "joint_velocity", "force", "torque", "effort", "control")
+_STILL_CHOICES = ("noop", "no-op", "stay", "stop", "none", "wait", "done")
+
+
+@dataclass(frozen=True)
+class Limited:
+    """Actions that may be sent."""
+
+    actions: np.ndarray
+    """float32 (T, a)."""
+    changed: bool
+    """Whether some were too far from the one before them."""
+
+
+class Guard:
+    """Makes the actions of an agent such that a robot can carry them out.
+
+    Args:
+        spec: The robot.
+        max_change: How far a number may move from one action to the next, as a fraction of its
+            range; None: as far as it likes.
+
+    Raises:
+        UserError: The fraction is not above 0, or the actions are choices.
+    """
+
+    def __init__(self, spec: Spec, max_change: float | None = None) -> None:
+        contract = spec.action
+        if max_change is not None and not 0 < max_change <= 1:
+            raise UserError(f"--max-change is {max_change:g}; expected more than 0 and at most 1")
+        if max_change is not None and contract.choices:
+            raise UserError(f"--max-change is for numbers; {spec.embodiment} acts by choices")
+        self._spec, self._contract = spec, contract
+        self._step = None
+        if max_change is not None:
+            self._step = 2 * contract.half_range * max_change
+
+    def checked(self, actions: np.ndarray, before: np.ndarray | None) -> Limited:
+        """Return actions that are finite, within the contract's bounds, and near each other.
+
+        Args:
+            actions: (T, a), an agent's.
+            before: The last action that was sent, (a,); None at the start of an episode.
+
+        Raises:
+            UserError: A number is not finite.
+        """
+        if not np.isfinite(actions).all():
+            number = int(np.argwhere(~np.isfinite(actions))[0, 1])
+            name = self._contract.names[number]
+            raise UserError(f"the agent's action {name} is not finite; nothing is sent")
+        bounded = self._contract.executed(actions)
+        if self._step is None:
+            return Limited(bounded, changed=False)
+        limited, last = np.empty_like(bounded), before
+        for row, action in enumerate(bounded):
+            if last is not None:
+                action = np.clip(action, last - self._step, last + self._step)
+            # The bounds come last: one step too many is less than an action out of bounds.
+            limited[row] = last = self._contract.executed(action)
+        return Limited(limited, changed=not np.array_equal(limited, bounded))
+
+    def hold(self, state: np.ndarray | None, before: np.ndarray | None) -> np.ndarray | None:
+        """Return the action that keeps the robot where it is, float32 (a,); None if nobody knows.
+
+        Differences and velocities become 0. Targets become the state's numbers of the same name,
+        or else the last target. Grippers stay as they are.
+
+        Args:
+            state: The robot's, (s,); None if it is not known.
+            before: The last action that was sent, (a,).
+        """
+        contract = self._contract
+        if contract.choices:
+            still = [name for name in contract.choices if name.lower() in _STILL_CHOICES]
+            return np.array([contract.choices.index(still[0])], np.float32) if still else None
+        if contract.representation.startswith(_STILL):
+            held = np.zeros(contract.dimension)
+        elif (here := self._targets(state)) is not None:
+            held = here
+        elif before is not None:
+            held = before.astype(np.float64)
+        else:
+            return None
+        if before is not None:
+            held = np.where(self._grips, before, held)
+        return contract.executed(held)
+
+    def _targets(self, state: np.ndarray | None) -> np.ndarray | None:
+        """The state's numbers that have the names of actions, (a,); None if one is missing."""
+        names: Sequence[str] = self._spec.state_names
+        missing = [name for name in self._contract.names if name not in names]
+        if state is None or missing or not np.isfinite(state).all():
+            return None
+        return np.array([state[names.index(name)] for name in self._contract.names])
+
+    @property
+    def _grips(self) -> np.ndarray:
+        return np.array(["grip" in name.lower() for name in self._contract.names], bool)

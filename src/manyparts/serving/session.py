@@ -1,0 +1,289 @@
+"""One client's episode: what an agent remembers of it, and its answer to the next observation."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from manyparts.agents.base import ActingTogether, Agent, Replanning, Situation
+from manyparts.core.errors import UserError
+from manyparts.core.records import Demonstration, Observation, Prompt
+from manyparts.serving.safety import Guard
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client shows and asks for, in either dialect."""
+
+    images: Mapping[str, np.ndarray]
+    """Camera to its image, unchecked."""
+
+    state: Any = None
+    """The state, unchecked; None if there is none."""
+
+    prompt: Prompt | None = None
+    """What it asks for."""
+
+    executed: int | None = None
+    """How many of the last answer's actions were carried out; None: all."""
+
+    episode: str | None = None
+    """The client's name of the episode; another one starts the memory again."""
+
+    seed: int | None = None
+    """Seed of what the agent draws in this episode."""
+
+    def observation(self, dimension: int) -> Observation:
+        """Return what the agent reads.
+
+        Args:
+            dimension: How many numbers the robot's state has.
+
+        Raises:
+            UserError: The state is no row of numbers.
+        """
+        state = np.zeros(0, np.float32)
+        if dimension:
+            if self.state is None:
+                raise UserError("the request has no state")
+            state = np.asarray(self.state)
+            if state.dtype.kind not in "fiub":
+                raise UserError(f"the request's state is {state.dtype}; expected numbers")
+            with np.errstate(over="ignore"):
+                state = state.astype(np.float32)
+        return {"images": dict(self.images), "state": state}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is known of an episode. It is never changed in place: a late answer leaves it as it
+    was."""
+
+    carries: tuple[Any, ...] = (None,)
+    """The agent's memory before the last answer, and after each of its actions."""
+
+    sent: np.ndarray | None = None
+    """The actions of the last answer, float32 (T, a)."""
+
+    prompt: Prompt | None = None
+    """What the episode is asked for."""
+
+    episode: str | None = None
+    """The client's name of the episode."""
+
+    seed: int | None = None
+    """Seed of what the agent draws."""
+
+    @property
+    def last(self) -> np.ndarray | None:
+        """The last action that was sent, (a,)."""
+        return None if self.sent is None else self.sent[-1]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client gets."""
+
+    actions: np.ndarray
+    """float32 (T, a), in the contract's units and within its bounds."""
+
+    memory: Memory
+    """The memory after it."""
+
+    milliseconds: float = 0.0
+    """How long the agent took."""
+
+    held: str = ""
+    """Why the robot is held still instead of acting; empty if it acts."""
+
+    limited: bool = False
+    """Whether actions were too far from each other and were brought nearer."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a request is decided from."""
+
+    memory: Memory
+    """The memory of its episode, with what the client says of its last actions."""
+    agent: Agent
+    """Who acts, with the episode's seed."""
+    situation: Situation
+    """What it decides from."""
+
+
+class Conversation:
+    """Answers the requests of clients, one at a time.
+
+    Args:
+        agent: Who acts.
+        guard: Checks every action.
+        actions: Actions of an answer at most; None: as many as the agent plans at once.
+    """
+
+    def __init__(self, agent: Agent, guard: Guard, actions: int | None = None) -> None:
+        if actions is not None and actions < 1:
+            raise UserError(f"--actions is {actions}; expected at least 1")
+        self.agent, self._guard, self._actions = agent, guard, actions
+
+    def answers(self, asked: Sequence[tuple[Request, Memory]]) -> list[Answer | UserError]:
+        """Return the agent's answers, or why a request has none.
+
+        Several requests are decided together, if the agent can.
+
+        Args:
+            asked: Requests, each with the memory of its episode.
+        """
+        start = time.perf_counter()
+        begun = [self._begun(request, memory) for request, memory in asked]
+        sound = [each for each in begun if isinstance(each, _Begun)]
+        decided = iter(self._decided(sound))
+        results: list[Answer | UserError] = []
+        for each in begun:
+            if isinstance(each, UserError):
+                results.append(each)
+            else:
+                first = next(decided)
+                results.append(
+                    first if isinstance(first, UserError) else self._finished(each, *first, start)
+                )
+        return results
+
+    def _begun(self, request: Request, memory: Memory) -> _Begun | UserError:
+        """What a request is decided from."""
+        try:
+            memory = self._continued(request, memory)
+            prompt = _same_prompt(request.prompt, memory.prompt) if self.agent.prompted else None
+            agent = self._seeded(memory.seed)
+            observation = request.observation(agent.spec.state_dimension)
+        except UserError as error:
+            return error
+        return _Begun(memory, agent, Situation(memory.carries[-1], observation, prompt))
+
+    def _decided(self, begun: Sequence[_Begun]) -> list[tuple[np.ndarray, Any] | UserError]:
+        """The first action of each answer, and the agent's memory after it."""
+        together = isinstance(self.agent, ActingTogether) and len(begun) > 1
+        if together and all(each.agent is self.agent for each in begun):
+            # One observation that does not fit must not cost the others their answer.
+            with contextlib.suppress(UserError):
+                return [*self.agent.act_together([each.situation for each in begun])]
+        return [_first(each) for each in begun]
+
+    def _finished(
+        self, begun: _Begun, action: np.ndarray, carry: Any, start: float
+    ) -> Answer | UserError:
+        """The answer with a first action, and those that were planned with it."""
+        memory, prompt = begun.memory, begun.situation.prompt
+        actions, carries = [action], [memory.carries[-1], carry]
+        try:
+            while not (self._is_full(actions) or begun.agent.needs_observation(carry)):
+                action, carry = begun.agent.act(carry, None, prompt, explore=False)
+                actions.append(action)
+                carries.append(carry)
+            checked = self._guard.checked(np.stack(actions), memory.last)
+        except UserError as error:
+            return error
+        after = replace(memory, carries=tuple(carries), sent=checked.actions, prompt=prompt)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        return Answer(checked.actions, after, milliseconds, limited=checked.changed)
+
+    def hold(self, request: Request, memory: Memory, why: str) -> Answer | None:
+        """Return an answer that keeps the robot where it is; None if nobody knows how.
+
+        What was planned is dropped.
+
+        Args:
+            request: The client's.
+            memory: Of its episode.
+            why: The reason.
+        """
+        state = None
+        dimension = self.agent.spec.state_dimension
+        if np.shape(request.state) == (dimension,):
+            state = np.asarray(request.state, np.float64)
+        action = self._guard.hold(state, memory.last)
+        if action is None:
+            return None
+        carry = self._dropped(memory.carries[-1])
+        after = replace(memory, carries=(carry, carry), sent=action[None])
+        return Answer(action[None], after, held=why)
+
+    def _continued(self, request: Request, memory: Memory) -> Memory:
+        """The memory with what the client says of its last actions."""
+        if request.episode is not None and request.episode != memory.episode:
+            return Memory(episode=request.episode, seed=request.seed)
+        if request.seed is not None and memory.sent is None:
+            memory = replace(memory, seed=request.seed)
+        count = request.executed
+        if count is None or memory.sent is None:
+            return memory
+        if not 0 <= count <= len(memory.sent):
+            raise UserError(f"executed is {count}; the last answer had {len(memory.sent)} actions")
+        if count == len(memory.sent):
+            return memory
+        carry = memory.carries[count]
+        # Before the first action nothing is planned.
+        carry = self._dropped(carry) if count else carry
+        sent = memory.sent[:count] if count else None
+        return replace(memory, carries=(carry,), sent=sent)
+
+    def _dropped(self, carry: Any) -> Any:
+        if carry is None or not isinstance(self.agent, Replanning):
+            return carry
+        return self.agent.replanned(carry)
+
+    def _seeded(self, seed: int | None) -> Agent:
+        """The agent that draws from a seed, if it draws at all."""
+        with_seed = getattr(self.agent, "with_seed", None)
+        return self.agent if seed is None or with_seed is None else with_seed(seed)
+
+    def _is_full(self, actions: list[np.ndarray]) -> bool:
+        return self._actions is not None and len(actions) >= self._actions
+
+
+def _first(begun: _Begun) -> tuple[np.ndarray, Any] | UserError:
+    """The first action of an answer, and the agent's memory after it."""
+    carry, observation, prompt = (
+        begun.situation.carry,
+        begun.situation.observation,
+        begun.situation.prompt,
+    )
+    try:
+        return begun.agent.act(carry, observation, prompt, explore=False)
+    except UserError as error:
+        return error
+
+
+def _same_prompt(prompt: Prompt | None, before: Prompt | None) -> Prompt | None:
+    """The prompt before, if the new one says and shows the same: agents compare images by identity,
+    and another prompt starts their memory again."""
+    if prompt is None or before is None or prompt.instruction != before.instruction:
+        return prompt
+    if not _equal_images(prompt.goal, before.goal):
+        return prompt
+    one, other = prompt.demonstration, before.demonstration
+    return before if _equal_demonstrations(one, other) else prompt
+
+
+def _equal_demonstrations(one: Demonstration | None, other: Demonstration | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if (one.action is None) != (other.action is None):
+        return False
+    actions = one.action is None or np.array_equal(one.action, np.asarray(other.action))
+    return actions and _equal_images(one.images, other.images)
+
+
+def _equal_images(
+    one: Mapping[str, np.ndarray] | None, other: Mapping[str, np.ndarray] | None
+) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.keys() == other.keys() and all(
+        np.array_equal(image, other[name]) for name, image in one.items()
+    )
