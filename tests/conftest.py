@@ -49,7 +49,7 @@ FLAGS += [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """A real Chromium, in which pages are looked at."""
     executable = next(

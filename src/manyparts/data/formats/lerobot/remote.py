@@ -178,10 +178,10 @@ class RemoteReader(LeRobotReader):
     def __getstate__(self) -> dict[str, Any]:
         return {
             name: value
-            for name, value in super().__getstate__().items()
+            for name, value in self.__dict__.items()
             if name not in ("removed", "_fetching")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.__dict__.update(state)
         self._fetching = threading.Lock()
