@@ -67,10 +67,10 @@ class Options:
     """An answer that takes longer holds the robot instead; if left out, clients wait."""
 
     batch_wait_ms: float = 0
-    """How long a request waits for others, which are then answered together; 0 answers each alone."""
+    """How long a request waits for others, to be answered together; 0 answers each alone."""
 
     record: Path | None = None
-    """Folder of a dataset to which the episodes of all clients are added, a row for each request."""
+    """Folder of a dataset to which the clients' episodes are added, a row for each request."""
 
     embodiment: str | None = None
     """The robot to act for, if the agent learned several."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from manyparts.agents.loading import LearnedAgent
 from manyparts.agents.policy import PolicyAgent
-from manyparts.agents.viewed import unviewed
+from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core.naming import NAME, VERSION
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.models.checkpoint import load_info
@@ -42,8 +42,8 @@ class Description:
         """
         learned = unviewed(agent)
         planned = learned.window.chunk if hasattr(learned, "window") else 1
-        every = 1 if agent is learned else agent.seen_as.source.view.every
-        planned *= every
+        if isinstance(agent, ViewedAgent):
+            planned *= agent.seen_as.source.view.every
         prompts: list[str] = []
         if isinstance(learned, PolicyAgent) and learned.prompted:
             window = learned.window

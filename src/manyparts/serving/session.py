@@ -167,11 +167,12 @@ class Conversation:
 
     def _decided(self, begun: Sequence[_Begun]) -> list[tuple[np.ndarray, Any] | UserError]:
         """The first action of each answer, and the agent's memory after it."""
-        together = isinstance(self.agent, ActingTogether) and len(begun) > 1
-        if together and all(each.agent is self.agent for each in begun):
+        agent = self.agent
+        several = len(begun) > 1 and all(each.agent is agent for each in begun)
+        if several and isinstance(agent, ActingTogether):
             # One observation that does not fit must not cost the others their answer.
             with contextlib.suppress(UserError):
-                return [*self.agent.act_together([each.situation for each in begun])]
+                return [*agent.act_together([each.situation for each in begun])]
         return [_first(each) for each in begun]
 
     def _finished(
