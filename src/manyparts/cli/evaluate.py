@@ -21,6 +21,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Served:
+    """An agent behind a socket, and what its server does not say of itself."""
+
+    images: tuple[str, ...] = ()
+    """Keys of images in a request, CAMERA=KEY for each camera of the environment that is sent."""
+
+    state: str | None = None
+    """Key of the state in a request; if left out, none is sent."""
+
+    action: Path | None = None
+    """JSON file of the action contract: representation, frame, names, low, high and
+    control_rate_hz."""
+
+    image_size: int | None = None
+    """Height and width in pixels at which the environment renders; if left out, 64."""
+
+    key_file: Path | None = None
+    """A file with the key that the server asks for."""
+
+
+@dataclass(frozen=True)
 class Options:
     """Run an agent on goals it never saw, and print its success with intervals; or compare two
     evaluated runs.
@@ -30,7 +51,8 @@ class Options:
 
     run: Positional[Annotated[Path | None, arg(metavar="RUN")]] = None
     """A run or checkpoint folder. Or `expert` or `random`, a ceiling and a floor that need --tasks
-    and --output."""
+    and --output. Or ws://HOST:PORT, an agent that a server of openpi's protocol acts with, such as
+    `manyparts serve`, which needs --output."""
 
     tasks: tuple[str, ...] = ()
     """Tasks or splits, such as metaworld/mt10; if left out, the tasks the agent was trained on.
@@ -88,6 +110,9 @@ class Options:
     """Replace results of other settings, or of the run before it was trained on. Old results stay
     until the new ones are complete."""
 
+    remote: Served = Served()
+    """What a server of another program does not say of itself."""
+
     compare: tuple[Path, Path] | None = None
     """Two evaluated runs A and B: print the difference A - B of their success with its interval,
     which is over the episodes of these two agents, not over training seeds."""
@@ -117,6 +142,10 @@ def _evaluated(options: Options, run: Path) -> Result:
     from manyparts.evaluation.episodes import REFERENCES
     from manyparts.evaluation.protocol import evaluate
 
+    if (url := _address(run)) is not None:
+        return _evaluated_remote(options, url)
+    if options.remote != Served():
+        raise UserError(f"flags --remote.* are for ws://HOST:PORT; {run} is a folder")
     for name in REFERENCES:
         if str(run) == name and not run.exists():
             return _evaluated_reference(options, name)
@@ -140,21 +169,68 @@ def _evaluated(options: Options, run: Path) -> Result:
     )
 
 
+def _address(run: Path) -> str | None:
+    """The address of a server; None for a folder. A path keeps one of its two slashes."""
+    scheme, colon, rest = str(run).partition(":/")
+    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in ("ws", "wss") else None
+
+
+def _evaluated_remote(options: Options, url: str) -> Result:
+    """Evaluate an agent behind a socket, which flags of loaded agents do not fit."""
+    from manyparts.agents.server import Remote, read_contract
+    from manyparts.envs.base import EnvConfig
+    from manyparts.evaluation.remote import evaluate_remote
+
+    if options.output is None:
+        raise UserError(f"{url} is no folder: it needs --output")
+    _refuse(options, ("prompt_task", "device", "precision", "planner"), f"{url} is loaded there")
+    served, keys = options.remote, {}
+    for text in served.images:
+        camera, equals, key = text.partition("=")
+        if not (camera and equals and key):
+            raise UserError(f"--remote.images has {text!r}; expected CAMERA=KEY")
+        keys[camera] = key
+    contract = None if served.action is None else read_contract(served.action)
+    remote = Remote(url, keys, served.state, contract, served.key_file)
+    size = served.image_size
+    return evaluate_remote(
+        remote,
+        options.tasks or None,
+        output=options.output,
+        episodes=options.episodes,
+        seed=options.seed,
+        workers=options.workers,
+        videos=options.videos,
+        prompts=options.prompts,
+        environment=None if size is None else EnvConfig(image_size=size),
+        max_steps=options.max_steps,
+        until_success=options.until_success,
+        split=options.split,
+        overwrite=options.overwrite,
+    )
+
+
+def _refuse(options: Options, names: Sequence[str], why: str) -> None:
+    """Raise UserError if flags are set that do not fit. why: the reason."""
+    usual = Options()
+    unfit = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(options, name) != getattr(usual, name)
+    ]
+    if unfit:
+        verb = "are" if len(unfit) > 1 else "is"
+        raise UserError(f"{why}: {', '.join(unfit)} {verb} not for it")
+
+
 def _evaluated_reference(options: Options, name: Reference) -> Result:
     """Evaluate an agent that learned nothing, which flags of learned agents do not fit."""
     from manyparts.evaluation.protocol import evaluate_reference
 
     if not options.tasks or options.output is None:
         raise UserError(f"{name} is no run: it needs --tasks and --output")
-    usual = Options()
-    unfit = [
-        f"--{field.replace('_', '-')}"
-        for field in ("prompts", "prompt_task", "device", "precision", "planner")
-        if getattr(options, field) != getattr(usual, field)
-    ]
-    if unfit:
-        verb = "are" if len(unfit) > 1 else "is"
-        raise UserError(f"{name} learned nothing: {', '.join(unfit)} {verb} not for it")
+    unfit = ("prompts", "prompt_task", "device", "precision", "planner")
+    _refuse(options, unfit, f"{name} learned nothing")
     return evaluate_reference(
         name,
         options.tasks,

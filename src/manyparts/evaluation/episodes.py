@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,9 +16,13 @@ from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.for_environment import agent_for
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
+from manyparts.agents.remote import RemoteAgent
+from manyparts.agents.server import Remote
 from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
+from manyparts.core.spec import Spec
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.envs.registry import suite_of
 from manyparts.evaluation.attention import Attention
@@ -37,8 +43,8 @@ _SECONDS_AFTER_SUCCESS = 1.0
 class EvaluationConfig:
     """What every episode that worker processes evaluate shares."""
 
-    agent: Path | Reference
-    """A checkpoint folder, or one of the agents that learned nothing."""
+    agent: Path | Reference | Remote
+    """A checkpoint folder, one of the agents that learned nothing, or where one is served."""
 
     environments: Mapping[str, EnvConfig]
     """The environment's settings by suite, of each suite that is evaluated."""
@@ -221,6 +227,9 @@ def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> Agent:
         return ExpertAgent(env)
     if config.agent == "random":
         return RandomAgent(env.embodiment_spec, seed=derive_seed("act", seed))
+    if isinstance(config.agent, Remote):
+        spec = json.dumps(env.embodiment_spec.to_dict())
+        return _remote_agent(config.agent, spec).with_seed(derive_seed("act", seed))
     return agent_for(
         Path(config.agent),
         env,
@@ -231,13 +240,21 @@ def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> Agent:
     )
 
 
+@lru_cache(maxsize=8)
+def _remote_agent(remote: Remote, spec: str) -> RemoteAgent:
+    """The agent of a server for a robot, over one connection for all of its episodes. spec: the
+    robot's as JSON."""
+    return RemoteAgent(remote, Spec.from_dict(json.loads(spec)))
+
+
 def _prompt(
     config: EvaluationConfig, job: EvaluationJob, agent: Agent, env: Environment, seed: int
 ) -> Prompt | None:
     """The episode's prompt; None for an agent that takes none."""
     learned = unviewed(agent)
-    if not isinstance(learned, PolicyAgent) or not learned.prompted:
+    if not isinstance(learned, PolicyAgent | RemoteAgent) or not learned.prompted:
         return None
+    window = learned.window if isinstance(learned, PolicyAgent) else WindowConfig()
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if suite_of(task) in config.environments else job.task
@@ -248,6 +265,6 @@ def _prompt(
         seed,
         env,
         config.environment(shown_in),
-        learned.window,
+        window,
         seen_as=seen_as(agent),
     )

@@ -6,16 +6,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from manyparts.agents.base import Agent
 from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
-from manyparts.core.arguments import explained, names_of, path_of, whole
+from manyparts.core.arguments import explained, names_of, path_of
 from manyparts.core.devices import choose_device
-from manyparts.core.errors import UserError, closest
-from manyparts.core.host.cores import cores
+from manyparts.core.errors import UserError
 from manyparts.core.provenance import file_hash
 from manyparts.core.records import Precision, Prompt
 from manyparts.envs import registry
@@ -31,16 +29,16 @@ from manyparts.evaluation.conditions import (
     shows_attention,
     trained_tasks,
 )
-from manyparts.evaluation.episodes import REFERENCES, EvaluationConfig, Reference, run_episode
+from manyparts.evaluation.episodes import REFERENCES, EvaluationConfig, Reference
 from manyparts.evaluation.in_process import Settings, evaluate_in_process
 from manyparts.evaluation.prompt_kinds import checked_prompts
 from manyparts.evaluation.results import EVALUATION, Result
 from manyparts.evaluation.results_folder import linked_agent, results_in
-from manyparts.evaluation.schedule import Runner, Work, run_missing
+from manyparts.evaluation.running import checked, finished, in_workers, unique
+from manyparts.evaluation.schedule import Work
 from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.run_files import WEIGHTS, results_folder
 from manyparts.planners import PlannerConfig
-from manyparts.rollout.workers import stream
 
 _OTHER_ENVIRONMENT = (
     "an agent is evaluated in the environment that it was trained in; for another one pass "
@@ -111,7 +109,7 @@ def evaluate(
             folder of another evaluation without `overwrite`.
     """
     _require_a_run(run)
-    seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, precision)
+    seed, episodes = checked(seed, episodes, videos, max_steps, workers, split, precision)
     instruction = checked_prompts(prompts)
     if env is not None:
         _require_for_environments(tasks, workers, prompt_task)
@@ -132,7 +130,7 @@ def evaluate(
     require_fitting_planner(origin.run, info, origin.planner)
     suites = map(registry.suite_of, names_of(tasks or (), "tasks"))
     require_suites(info, origin.run, [each for each in suites if not registry.is_known(each)])
-    chosen = _unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
+    chosen = unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
     preflight(chosen)
     if prompt_task is not None:
@@ -182,10 +180,10 @@ def evaluate_reference(
 
     The other arguments are those of `evaluate`.
     """
-    seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, None)
+    seed, episodes = checked(seed, episodes, videos, max_steps, workers, split, None)
     if agent not in REFERENCES:
         raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
-    chosen = _unique(registry.expand(tasks))
+    chosen = unique(registry.expand(tasks))
     if agent == "expert":
         registry.require_expert(chosen)
     preflight(chosen)
@@ -205,7 +203,7 @@ def evaluate_reference(
     provenance = conditions | origin_without_training()
     work = Work(chosen, episodes, videos, shows_attention=False)
     with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as folder:
-        return _finished(folder, work, _in_workers(config, workers), provenance)
+        return finished(folder, work, in_workers(config, workers), provenance)
 
 
 def _evaluate_checkpoint(
@@ -226,7 +224,7 @@ def _evaluate_checkpoint(
         results_in(folder, conditions, overwrite=overwrite) as current,
         linked_agent(config, current) as linked,
     ):
-        return _finished(current, work, _in_workers(linked, workers), provenance)
+        return finished(current, work, in_workers(linked, workers), provenance)
 
 
 def _with_max_steps(
@@ -239,25 +237,6 @@ def _with_max_steps(
         suite: replace(environment, max_steps=max_steps)
         for suite, environment in environments.items()
     }
-
-
-def _in_workers(config: EvaluationConfig, workers: int | None) -> Runner:
-    """Runs episodes in worker processes."""
-    count = cores() if workers is None else workers
-    return partial(stream, partial(run_episode, config), workers=count)
-
-
-def _finished(folder: Path, work: Work, runner: Runner, provenance: Mapping[str, Any]) -> Result:
-    """The result, once what is missing in the folder was run; it is saved there."""
-    records = run_missing(folder, work, runner)
-    asked_for = {"tasks": list(work.tasks), "episodes": work.episodes}
-    result = Result(tuple(records), {**provenance, **asked_for})
-    result.save(folder)
-    return result
-
-
-def _unique(tasks: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(tasks))
 
 
 def _require_a_run(run: object) -> None:
@@ -282,30 +261,3 @@ def _require_for_environments(tasks: object, workers: int | None, prompt_task: s
             f"prompt_task {prompt_task!r} is for tasks by name; with env pass the instruction "
             "itself as prompts"
         )
-
-
-def _checked(
-    seed: int,
-    episodes: int,
-    videos: int,
-    max_steps: int | None,
-    workers: int | None,
-    split: str,
-    precision: str | None,
-) -> tuple[int, int]:
-    """The seed and the number of episodes as ints.
-
-    Raises:
-        UserError: a value that is not allowed.
-    """
-    whole("videos", videos, minimum=0)
-    for name, value in (("max_steps", max_steps), ("workers", workers)):
-        if value is not None:
-            whole(name, value, minimum=1)
-    for name, value, choices in (
-        ("split", split, get_args(Split)),
-        ("precision", precision or "fp32", get_args(Precision)),
-    ):
-        if value not in choices:
-            raise UserError(f"{name} is {value!r}; {closest(str(value), choices)}")
-    return whole("seed", seed), whole("episodes", episodes, minimum=1)

@@ -72,6 +72,7 @@ def linked_agent(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationC
         config: the evaluation.
         folder: the folder of its results. The second names are deleted at the end.
     """
+    assert isinstance(config.agent, Path), config.agent
     own = folder / _AGENT
     shutil.rmtree(own, ignore_errors=True)
     try:

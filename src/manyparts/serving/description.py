@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from manyparts.agents.loading import LearnedAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core.naming import NAME, VERSION
+from manyparts.core.provenance import file_hash
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.models.checkpoint import load_info
+from manyparts.models.run_files import WEIGHTS
 
 GOAL_IMAGE, DEMONSTRATION = "goal_image", "demonstration"
 
@@ -32,6 +35,12 @@ class Description:
     tasks: tuple[TaskEntry, ...]
     """What it was trained on."""
 
+    environment: Mapping[str, Any]
+    """The settings of the environment that it was trained in, as JSON values."""
+
+    weights: str | None
+    """A hash of its weights."""
+
     @classmethod
     def of(cls, agent: LearnedAgent, actions: int | None) -> Description:
         """Describe an agent.
@@ -50,7 +59,9 @@ class Description:
             shown = {GOAL_IMAGE: window.goal_image, DEMONSTRATION: window.demonstration_frames}
             prompts = ["instruction", *(name for name, taken in shown.items() if taken)]
         tasks: Sequence[TaskEntry] = ()
+        weights = None
         if agent.origin is not None:
+            weights = file_hash(agent.origin.checkpoint / WEIGHTS)
             info = load_info(agent.origin.checkpoint)
             name = learned.spec.embodiment
             tasks = [
@@ -60,7 +71,8 @@ class Description:
                 for task in embodiment.tasks
             ]
         count = planned if actions is None else min(actions, planned)
-        return cls(agent.spec, count, tuple(prompts), tuple(tasks))
+        environment = json.loads(json.dumps(dict(agent.environment)))
+        return cls(agent.spec, count, tuple(prompts), tuple(tasks), environment, weights)
 
     def for_openpi(self) -> dict[str, Any]:
         """The first message of openpi's protocol: plain values, and texts as keys."""
@@ -73,6 +85,8 @@ class Description:
             "action": self.spec.action.to_dict(),
             "chunk": self.actions,
             "prompts": list(self.prompts),
+            "environment": dict(self.environment),
+            "weights": self.weights,
             "tasks": [{"name": task.name, "instruction": task.instruction} for task in self.tasks],
         }
 

@@ -19,6 +19,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import first_of, say
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.embodiment.views.source import Source
@@ -75,7 +76,7 @@ class Recorder:
         self.spec = self._source.viewed()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
         self._is_full = False
-        self._entries: list[TaskEntry] = []
+        self._notes: list[str] = []
         if path.exists():
             self._require_own(path)
 
@@ -167,8 +168,10 @@ class Recorder:
             "held": sum(row.held for row in rows),
             "infer_ms": {"p50": round(p50, 3), "p99": round(p99, 3)},
         }
-        with (self.path / "meta" / SERVED).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._notes.append(json.dumps(line))
+        # Adding an episode writes the folder anew, without files that are not the dataset's.
+        content = "".join(f"{note}\n" for note in self._notes)
+        write_atomically(self.path / "meta" / SERVED, content.encode())
 
     def _require_own(self, path: Path) -> None:
         """Raise UserError unless episodes of this robot can be added to a dataset."""
@@ -179,6 +182,9 @@ class Recorder:
                 f"{differences[0]}; choose another folder"
             )
         self._tasks |= {task.instruction: task for task in dataset.tasks}
+        notes = path / "meta" / SERVED
+        if notes.is_file():
+            self._notes = notes.read_text(encoding="utf-8").splitlines()
 
 
 class ClientRecord:

@@ -184,7 +184,7 @@ async def _serve(
         summaries = asyncio.create_task(_summaries(service))
         stopped_by = await signals.get()
         summaries.cancel()
-        server.close(close_connections=False)
+        # Until then the gate sends new clients away.
         waiting = asyncio.create_task(service.drained(_DRAIN_SECONDS))
         again = asyncio.create_task(signals.get())  # who asks twice does not want to wait
         await asyncio.wait({waiting, again}, return_when=asyncio.FIRST_COMPLETED)

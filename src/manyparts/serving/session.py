@@ -56,6 +56,8 @@ class Request:
                 raise UserError(f"the request's state is {state.dtype}; expected numbers")
             with np.errstate(over="ignore"):
                 state = state.astype(np.float32)
+            if not np.isfinite(state).all():
+                raise UserError("the request has a state with numbers that are not finite")
         return {"images": dict(self.images), "state": state}
 
 

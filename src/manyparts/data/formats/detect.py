@@ -74,6 +74,8 @@ def open_reader(
 def _open(path: Path, complain: Complain, options: ReadOptions) -> Reader:
     if path.is_file():
         return _open_file(path, complain, options)
+    if not path.is_dir():
+        raise UserError(f"{path} is neither a file nor a folder")
     if (path / layout.INFO).exists():
         return LeRobotReader(path, complain)
     if is_minari(path):

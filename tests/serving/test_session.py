@@ -1,0 +1,152 @@
+"""Answers to one client: whole chunks, what was carried out, and what a late one leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation.evaluating import make_run
+from serving.served import CAMERA, INSTRUCTION, SIZE, STATES
+
+from manyparts.agents.loading import load
+from manyparts.agents.policy import PolicyAgent
+from manyparts.core.errors import UserError
+from manyparts.core.records import Prompt
+from manyparts.serving.safety import Guard
+from manyparts.serving.session import Answer, Conversation, Memory, Request
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> PolicyAgent:
+    loaded = load(make_run(tmp_path_factory.mktemp("run")))
+    assert isinstance(loaded, PolicyAgent)
+    return loaded
+
+
+@pytest.fixture
+def conversation(agent: PolicyAgent) -> Conversation:
+    return Conversation(agent, Guard(agent.spec))
+
+
+def request(number: int, **more: object) -> Request:
+    generator = np.random.default_rng(number)
+    image = generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    state = generator.uniform(-0.5, 0.5, STATES)
+    return replace(Request({CAMERA: image}, state, Prompt(INSTRUCTION)), **more)
+
+
+def answer(conversation: Conversation, asked: Request, memory: Memory) -> Answer:
+    (result,) = conversation.answers([(asked, memory)])
+    assert isinstance(result, Answer), result
+    return result
+
+
+def test_an_answer_is_what_the_agent_does(agent: PolicyAgent, conversation: Conversation) -> None:
+    carry, actions, memory = None, [], Memory()
+    for number in range(3):
+        asked = request(number)
+        for _ in range(agent.window.chunk):
+            observation = asked.observation(STATES)
+            action, carry = agent.act(carry, observation, asked.prompt, explore=False)
+            actions.append(action)
+        memory = answer(conversation, asked, memory).memory
+        assert np.array_equal(memory.sent, actions[-agent.window.chunk :])
+
+
+def test_single_actions_are_the_same_ones(agent: PolicyAgent, conversation: Conversation) -> None:
+    single = Conversation(agent, Guard(agent.spec), actions=1)
+    whole = answer(conversation, request(0), Memory())
+    first = answer(single, request(0), Memory())
+    # Within a chunk the agent does not look.
+    second = answer(single, request(9), first.memory)
+    assert np.array_equal(np.concatenate([first.actions, second.actions]), whole.actions)
+
+
+def test_another_episode_begins_anew(conversation: Conversation) -> None:
+    first = answer(conversation, request(0, episode="a"), Memory())
+    later = answer(conversation, request(1, episode="a"), first.memory)
+    again = answer(conversation, request(0, episode="b"), later.memory)
+    assert np.array_equal(again.actions, first.actions)
+    assert again.memory.episode == "b"
+
+
+def test_nothing_carried_out_is_as_if_never_asked(conversation: Conversation) -> None:
+    first = answer(conversation, request(0), Memory())
+    wanted = answer(conversation, request(2), first.memory)
+    wasted = answer(conversation, request(1), first.memory)
+    again = answer(conversation, request(2, executed=0), wasted.memory)
+    assert np.array_equal(again.actions, wanted.actions)
+
+
+def test_a_part_that_was_carried_out_makes_the_agent_look(conversation: Conversation) -> None:
+    first = answer(conversation, request(0), Memory())
+    part = answer(conversation, request(1, executed=1), first.memory)
+    whole = answer(conversation, request(1, executed=2), first.memory)
+    assert part.actions.shape == whole.actions.shape
+    assert not np.array_equal(part.actions, whole.actions)
+
+
+@pytest.mark.parametrize("executed", [-1, 3])
+def test_more_than_was_sent_cannot_be_carried_out(
+    conversation: Conversation, executed: int
+) -> None:
+    first = answer(conversation, request(0), Memory())
+    (refused,) = conversation.answers([(request(1, executed=executed), first.memory)])
+    assert isinstance(refused, UserError) and "the last answer had 2 actions" in str(refused)
+
+
+def test_several_are_answered_as_one_by_one(conversation: Conversation) -> None:
+    later = answer(conversation, request(5), Memory()).memory
+    asked = [
+        (request(0), Memory()),
+        (request(1, prompt=Prompt("push")), Memory()),
+        (request(2), later),
+    ]
+    together = conversation.answers(asked)
+    for (one, memory), result in zip(asked, together, strict=True):
+        alone = answer(conversation, one, memory)
+        assert isinstance(result, Answer)
+        np.testing.assert_allclose(result.actions, alone.actions, atol=1e-5)
+        following = answer(conversation, request(7), result.memory).actions
+        wanted = answer(conversation, request(7), alone.memory).actions
+        np.testing.assert_allclose(following, wanted, atol=1e-5)
+
+
+def test_one_that_does_not_fit_costs_no_other_its_answer(conversation: Conversation) -> None:
+    broken = replace(request(1), images={CAMERA: np.zeros((4, 4, 3), np.uint8)})
+    asked = [(request(0), Memory()), (broken, Memory()), (request(2), Memory())]
+    first, refused, last = conversation.answers(asked)
+    assert isinstance(refused, UserError) and "(4, 4, 3)" in str(refused)
+    for number, result in ((0, first), (2, last)):
+        assert isinstance(result, Answer)
+        assert np.array_equal(
+            result.actions, answer(conversation, request(number), Memory()).actions
+        )
+
+
+def test_a_held_robot_drops_what_was_planned(agent: PolicyAgent) -> None:
+    single = Conversation(agent, Guard(agent.spec), actions=1)
+    first = answer(single, request(0), Memory())
+    held = single.hold(request(1), first.memory, "late")
+    assert held is not None and held.actions.tolist() == [[0.0, 0.0]]
+    after = answer(single, request(2), held.memory)
+    planned = answer(single, request(2), first.memory)
+    assert not np.array_equal(after.actions, planned.actions)
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        (None, "no state"),
+        (np.zeros(3), "a state of"),
+        (np.array([0.0, np.inf]), "not finite"),
+        (np.array([3e38, 0.0]), "in other units"),
+        (np.array(["a", "b"]), "expected numbers"),
+    ],
+)
+def test_states_that_are_none_are_refused(
+    conversation: Conversation, state: object, complaint: str
+) -> None:
+    (refused,) = conversation.answers([(request(0, state=state), Memory())])
+    assert isinstance(refused, UserError) and complaint in str(refused)
