@@ -26,10 +26,15 @@ _ARRAY, _SCALAR, _IMAGE = "__ndarray__", "__npgeneric__", "__image__"
 _FIELDS = {"data", "dtype", "shape", "format", _ARRAY, _SCALAR, _IMAGE}
 _DTYPE = re.compile(r"[<>|=]?[biuf][1248]")  # no objects, no records, no texts
 _IMAGE_FORMATS = ("PNG", "JPEG")
+_MAX_TEXT = 300  # letters of an error
 
 
 class MessageError(UserError):
-    """A message cannot be read, or is larger than allowed."""
+    """A message cannot be read, or is larger than allowed. It may quote what a stranger sent, so
+    its text is cut, and is one line."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(" ".join(str(text).split())[:_MAX_TEXT])
 
 
 @dataclass(frozen=True)
@@ -126,14 +131,17 @@ class _Reader:
         value = fields.get("data")
         if not isinstance(value, bool | int | float):
             raise MessageError(f"a number is a {type(value).__name__}")
-        return _dtype_of(fields).type(value)
+        with np.errstate(over="ignore"):  # a number that overflows is refused where it is read
+            return _dtype_of(fields).type(value)
 
     def _image(self, fields: Mapping[str, Any]) -> np.ndarray:
         kind, data = fields.get("format"), fields.get("data")
         if kind == "raw":
             return self._array({"dtype": "|u1", **fields})
         if not isinstance(data, bytes) or str(kind).upper() not in _IMAGE_FORMATS:
-            raise MessageError(f"an image has the format {kind!r}; choices: png, jpeg, raw")
+            raise MessageError(
+                f"an image has the format {str(kind)[:40]!r}; choices: png, jpeg, raw"
+            )
         try:
             with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
                 # The size stands in the header: nothing is decoded before it is checked.

@@ -15,7 +15,7 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.messages import MessageError, pack, unpack
-from manyparts.core.printing import first_of
+from manyparts.core.printing import first_of, printable
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.spec import Spec
 from manyparts.serving.link import Link
@@ -77,7 +77,7 @@ def request_of(message: Mapping[Any, Any], spec: Spec) -> Request:
     names = [OBSERVATION + camera if "/" not in camera else camera for camera in spec.cameras]
     missing = [name for name in names if not isinstance(message.get(name), np.ndarray)]
     if missing:
-        present = first_of([str(key)[:60] for key in message], _SHOWN) or "nothing"
+        present = first_of([printable(str(key)[:60]) for key in message], _SHOWN) or "nothing"
         raise UserError(f"the request has no image {missing[0]} (it has {present})")
     images = {camera: message[name] for camera, name in zip(spec.cameras, names, strict=True)}
     episode = message.get("session_id", message.get("episode_id"))

@@ -15,12 +15,14 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.messages import MessageError, pack, unpack
+from manyparts.core.printing import first_of, printable
 from manyparts.core.records import Prompt
 from manyparts.core.spec import Spec
 from manyparts.serving.link import Link
 from manyparts.serving.session import Memory, Request
 
 _STATES = ("state", "states")
+_SHOWN = 5  # names in an error
 _TYPES = ("hello", "episode_start", "observation", "episode_end", "error")
 
 
@@ -74,7 +76,7 @@ def request_of(payload: Mapping[Any, Any], spec: Spec) -> Request:
     images = images if isinstance(images, Mapping) else {}
     for camera in spec.cameras:
         if not isinstance(images.get(camera), np.ndarray):
-            present = ", ".join(str(name)[:60] for name in list(images)[:5]) or "none"
+            present = first_of([printable(str(name)[:60]) for name in images], _SHOWN) or "none"
             raise UserError(f"the observation has no image of camera {camera} (images: {present})")
     text = payload.get("task_description")
     if not isinstance(text, str | None):
