@@ -32,6 +32,7 @@ LAYERS = [
     "methods",
     "report",
     "studies",
+    "exporting",
     "serving",
     "cli",
 ]

@@ -93,6 +93,19 @@ class ActingTogether(Protocol):
         ...
 
 
+@runtime_checkable
+class Seeded(Protocol):
+    """An agent that draws random numbers when it acts at its best."""
+
+    def with_seed(self, seed: int) -> Any:
+        """Return an agent with the same weights that draws other random numbers.
+
+        Args:
+            seed: Of what it draws.
+        """
+        ...
+
+
 class Described:
     """A mixin that gives an agent a short `repr`."""
 

@@ -62,9 +62,9 @@ class CloningAgent(Described):
         self.system, self.policy, self.model = system.eval(), policy, system.model
         self.info = info
         self.window = from_jsonable(WindowConfig, info.window)
-        self._index = embodiment_index(info, embodiment)
-        learned = info.embodiments[self._index]
-        self.spec, self.environment, self._codec = learned.spec, learned.environment, learned.codec
+        self.index = embodiment_index(info, embodiment)
+        learned = info.embodiments[self.index]
+        self.spec, self.environment, self.codec = learned.spec, learned.environment, learned.codec
         self._device = next(system.parameters()).device
         self._bf16 = precision == "bf16"
 

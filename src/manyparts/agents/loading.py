@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from manyparts.agents.cloning import embodiment_index
+from manyparts.agents.exported import ExportedAgent, is_exported, load_exported
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
-from manyparts.agents.viewed import Unviewed, ViewedAgent
+from manyparts.agents.viewed import ViewedAgent
 from manyparts.core import plugins
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
@@ -34,6 +35,9 @@ from manyparts.objectives.configs import ActorCriticConfig, ObjectiveConfig
 from manyparts.objectives.system import System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig, planner_names
 from manyparts.planners.plans import StepValue
+
+Unviewed = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent | ExportedAgent
+"""An agent that takes what its model sees."""
 
 LearnedAgent = Unviewed | ViewedAgent
 """What `load` returns: an agent that acts with learned weights."""
@@ -66,10 +70,12 @@ def load(
     """
     run, device = path_of(path), str(choose_device(device))
     checkpoint = resolve(run)
-    system, info = load_system(checkpoint)
     origin = Origin(
         run, checkpoint, device, embodiment, precision, planner, own_objective=objective is not None
     )
+    if is_exported(checkpoint):
+        return _exported(origin)
+    system, info = load_system(checkpoint)
     agent = _agent(path, system.to(device), info, origin, objective)
     agent.origin = origin
     learned = info.embodiments[embodiment_index(info, embodiment)]
@@ -78,6 +84,20 @@ def load(
     viewed = ViewedAgent(agent, learned)
     viewed.origin = origin
     return viewed
+
+
+def _exported(origin: Origin) -> LearnedAgent:
+    """Return an exported policy, which acts as it was exported."""
+    if origin.planner is not None or origin.own_objective:
+        raise UserError(f"{origin.run} is an exported policy, which takes no planner")
+    if origin.precision != "fp32":
+        raise UserError(f"precision is {origin.precision!r}; exported policies are in 'fp32'")
+    agent = load_exported(origin.checkpoint)
+    own = agent.spec.embodiment if isinstance(agent, ExportedAgent) else agent.agent.spec.embodiment
+    if origin.embodiment not in (None, own):
+        raise UserError(f"{origin.run} was exported for the embodiment {own!r}")
+    agent.origin = origin
+    return agent
 
 
 def _agent(
@@ -292,6 +312,8 @@ def origin_of(
 
 def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
     """Return whether the agent's weights are unchanged since it was loaded."""
+    if isinstance(agent.agent if isinstance(agent, ViewedAgent) else agent, ExportedAgent):
+        return True
     # The agent is loaded again, rather than the file read: bf16 rounds weights on loading.
     fresh = load(
         origin.checkpoint,

@@ -95,10 +95,10 @@ class PolicyAgent(CloningAgent):
         super().__init__(system, info, BehaviourCloning, embodiment=embodiment, precision=precision)
         self.seed = seed
         self.prompted = self.model.prompt_encoder is not None
-        self._slots = self.model.embodiments.slot_of(self.spec)
-        self._embodiment = None
+        self.slots = self.model.embodiments.slot_of(self.spec)
+        self.embodiment = None
         if len(info.embodiments) > 1:
-            self._embodiment = torch.tensor([self._index], device=self._device)
+            self.embodiment = torch.tensor([self.index], device=self._device)
         if self._bf16:
             # Not the prompt encoder: it runs once per episode, and in float32.
             for part in (
@@ -195,7 +195,7 @@ class PolicyAgent(CloningAgent):
         with self._autocast():
             return {
                 name: self.model.embedding.attention(
-                    rearrange(self._tensor(frames), "n h w c -> n c h w"), self._slots[name]
+                    rearrange(self._tensor(frames), "n h w c -> n c h w"), self.slots[name]
                 )
                 .float()
                 .cpu()
@@ -212,7 +212,7 @@ class PolicyAgent(CloningAgent):
         if prompt is None:
             return Carry(None, None)
         images = self._prompt_images(prompt)
-        return Carry(prompt, self.model.encode_prompt((prompt,), images, self._embodiment))
+        return Carry(prompt, self.model.encode_prompt((prompt,), images, self.embodiment))
 
     def _prompt_images(self, prompt: Prompt) -> PromptImages | None:
         """Return a prompt's images as a batch of one, laid out as in training.
@@ -236,7 +236,7 @@ class PolicyAgent(CloningAgent):
                 goal_image[0] = self._prompt_pixels(goal, name)
             if demonstration is not None:
                 frames = self._prompt_pixels(demonstration.images, name, len(frames))
-            images[self._slots[name]] = layout.join(goal_image[None], frames[None])
+            images[self.slots[name]] = layout.join(goal_image[None], frames[None])
         action = np.zeros((1, layout.count, layout.chunk, self.spec.action.dimension), np.float32)
         shown_actions = None if demonstration is None else demonstration.action
         if shown_actions is not None:
@@ -279,7 +279,7 @@ class PolicyAgent(CloningAgent):
                 f"demonstration has actions {action.dtype} {action.shape}; "
                 f"this agent expects finite numbers {expected}"
             )
-        return self._codec.encode_action(action)
+        return self.codec.encode_action(action)
 
     def _ready(self, carry: Carry | None, prompt: Prompt | None) -> Carry:
         """Return a memory for a prompt: another one in the middle of an episode starts it again."""
@@ -294,7 +294,7 @@ class PolicyAgent(CloningAgent):
         # A new carry each time: the caller may keep the old one and act from it again.
         action, *planned = carry.planned
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
-        return self._codec.decode_action(action), carry
+        return self.codec.decode_action(action), carry
 
     def _plan(
         self, carries: Sequence[Carry], observations: Sequence[Observation | None], explore: bool
@@ -332,7 +332,7 @@ class PolicyAgent(CloningAgent):
     ) -> np.ndarray:
         """Return chunks of actions (n, k, a) for n windows."""
         count = len(window.state)
-        embodiment = None if self._embodiment is None else self._embodiment.expand(count)
+        embodiment = None if self.embodiment is None else self.embodiment.expand(count)
         parameters = self.policy.decide(self.model, window, prompts, embodiment)
         assert count == 1 or not explore, "what is drawn belongs to one episode"
         generator = generator_of(self.seed, carry.decisions, self._device) if explore else None
@@ -363,12 +363,12 @@ class PolicyAgent(CloningAgent):
             name: np.stack([image_of(each, name, size) for each in observations])
             for name, size in self.spec.cameras.items()
         }
-        states = np.stack([state_of(each, self._codec) for each in observations])
+        states = np.stack([state_of(each, self.codec) for each in observations])
         state = self._tensor(states)[:, None]
         visual = torch.cat(
             [
                 embedding.visual(rearrange(self._tensor(images[name]), "n h w c -> n c h w"), slot)
-                for name, slot in self._slots.items()
+                for name, slot in self.slots.items()
             ],
             dim=1,
         )
@@ -383,7 +383,7 @@ class PolicyAgent(CloningAgent):
         chunk = padded(self._tensor(np.stack(actions)), self.model.embodiments.action_dimension)
         action = chunk[None, None]
         return self.model.action_embedding(
-            action, torch.ones_like(action, dtype=torch.bool), self._embodiment
+            action, torch.ones_like(action, dtype=torch.bool), self.embodiment
         )
 
 

@@ -77,12 +77,12 @@ class ReactiveAgent(CloningAgent):
             actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
             carry = tuple(require_actions(actions, self.spec))
         action, *planned = carry
-        return self._codec.decode_action(action), tuple(planned)
+        return self.codec.decode_action(action), tuple(planned)
 
     def _embedded(self, observation: Observation | None) -> torch.Tensor:
         """Return the embedding of an observation: (1, 1, e)."""
         if self.model.config.sees == "state":
-            return self._tensor(state_of(observation, self._codec))[None, None]
+            return self._tensor(state_of(observation, self.codec))[None, None]
         tokens = []
         for name, size in self.spec.cameras.items():
             frame = rearrange(self._tensor(image_of(observation, name, size)), "h w c -> 1 c h w")

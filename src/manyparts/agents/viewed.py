@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,23 +12,27 @@ from manyparts.agents.base import (
     ActingTogether,
     Described,
     Replanning,
+    Seeded,
     Situation,
     refuse_prompt,
 )
 from manyparts.agents.checks import image_of, numbers_of, require_carry
-from manyparts.agents.latent import LatentAgent
-from manyparts.agents.origin import Origin
-from manyparts.agents.planning import MpcAgent
-from manyparts.agents.policy import PolicyAgent
-from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Demonstration, Observation, Prompt
 from manyparts.core.spec import Spec
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.views.source import Source
 
-Unviewed = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent
-"""An agent that takes what its model sees."""
+if TYPE_CHECKING:  # they need torch, which an exported agent does without
+    from manyparts.agents.exported import ExportedAgent
+    from manyparts.agents.latent import LatentAgent
+    from manyparts.agents.origin import Origin
+    from manyparts.agents.planning import MpcAgent
+    from manyparts.agents.policy import PolicyAgent
+    from manyparts.agents.reactive import ReactiveAgent
+
+    Unviewed = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent | ExportedAgent
+    """An agent that takes what its model sees."""
 
 
 @shown_short
@@ -87,7 +91,7 @@ class ViewedAgent(Described):
 
     def with_seed(self, seed: int) -> ViewedAgent:
         """Return an agent with the same weights that draws other random numbers."""
-        if not isinstance(self.agent, MpcAgent | LatentAgent):
+        if not isinstance(self.agent, Seeded):
             return self
         other = ViewedAgent.__new__(ViewedAgent)
         other.__dict__ = {**self.__dict__, "agent": self.agent.with_seed(seed)}

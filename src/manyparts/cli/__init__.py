@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "train one phase of a method on a dataset",
     "evaluate": "success of an agent on goals it never saw, or the difference of two results",
     "serve": "an agent behind a socket, for robots and other projects' clients",
+    "export": "a policy as ONNX graphs with a contract, for programs without torch",
     "predict": "how far ahead a dynamics model predicts: errors of its predictions fed back",
     "prompts": "success of an agent by kind of prompt, and with the prompts of other tasks",
     "study": "run a declared comparison of methods over seeds, and print its tables",

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from manyparts.core.spec import Spec
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import Statistics
+
+if TYPE_CHECKING:  # exported agents use this module without torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Codec:
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """A function from a model's states (..., s) and actions (..., a) on a device to both in
         the simulator's units, without clipping."""
+        import torch
+
         contract = self.spec.action
         values = (self.normaliser.mean, self.normaliser.scale, contract.low, contract.high)
         mean, scale, low, high = (
@@ -84,4 +88,6 @@ def padded(tensor: Tensor, dimension: int) -> Tensor:
     """
     if tensor.shape[-1] == dimension:
         return tensor
+    import torch.nn.functional as F
+
     return F.pad(tensor, (0, dimension - tensor.shape[-1]))

@@ -43,7 +43,7 @@ from manyparts.evaluation.results import Result
 from manyparts.evaluation.results_folder import results_in
 from manyparts.evaluation.schedule import NextJob, Work, run_missing
 from manyparts.models.checkpoint import CheckpointInfo, load_info
-from manyparts.models.run_files import WEIGHTS
+from manyparts.models.run_files import weights_of
 from manyparts.planners import PlannerConfig
 
 
@@ -210,7 +210,7 @@ def _of_agent(
 
 
 def _weights(checkpoint: Path) -> dict[str, str]:
-    return {"weights": file_hash(checkpoint / WEIGHTS)}
+    return {"weights": file_hash(weights_of(checkpoint))}
 
 
 def _wording(

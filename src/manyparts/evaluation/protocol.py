@@ -37,7 +37,7 @@ from manyparts.evaluation.results_folder import linked_agent, results_in
 from manyparts.evaluation.running import checked, finished, in_workers, unique
 from manyparts.evaluation.schedule import Work
 from manyparts.models.checkpoint import CheckpointInfo, load_info
-from manyparts.models.run_files import WEIGHTS, results_folder
+from manyparts.models.run_files import results_folder, weights_of
 from manyparts.planners import PlannerConfig
 
 _OTHER_ENVIRONMENT = (
@@ -217,7 +217,7 @@ def _evaluate_checkpoint(
     overwrite: bool,
 ) -> Result:
     """Run what is missing in the folder, under the conditions that the config sets."""
-    weights = {"weights": file_hash(checkpoint / WEIGHTS)}
+    weights = {"weights": file_hash(weights_of(checkpoint))}
     conditions = weights | conditions_of(config, work.tasks, info.provenance.get("seed"))
     provenance = conditions | origin_of_agent(checkpoint, info)
     with (

@@ -148,13 +148,18 @@ class ControlTransformer(nn.Module, ImageModel):
         """
         if self.prompt_encoder is None:
             return None
-        tokens = None if images is None else self._embed_prompt_images(images, embodiment)
+        tokens = None if images is None else self.embed_prompt_images(images, embodiment)
         return self.prompt_encoder(prompts, tokens)
 
-    def _embed_prompt_images(
+    def embed_prompt_images(
         self, images: PromptImages, embodiment: Int[Tensor, "b"] | None
     ) -> ImageTokens:
-        """Return the tokens of prompts' images, by the encoders of observations and of actions."""
+        """Return the tokens of prompts' images, by the encoders of observations and of actions.
+
+        Args:
+            images: See `encode_prompt`.
+            embodiment: See the module.
+        """
         real = images.action_mask[..., None, None].expand(images.action.shape)
         return ImageTokens(
             visual=self.embedding.embed_visual(images, embodiment),

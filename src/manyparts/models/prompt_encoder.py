@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from manyparts.core.records import Prompt
@@ -111,15 +111,33 @@ class PromptEncoder(nn.Module):
             [instructions.index(instruction) for instruction in said], device=tokens.device
         )
         text = PromptTokens(tokens[rows], mask[rows])
-        return text if images is None else self._with_images(text, prompts, images)
-
-    def _with_images(
-        self, text: PromptTokens, prompts: tuple[Prompt, ...], images: ImageTokens
-    ) -> PromptTokens:
-        """Return the tokens of texts and images together: all words first, then image by image."""
+        if images is None:
+            return text
         no_text = torch.tensor(
             [prompt.instruction is None for prompt in prompts], device=text.mask.device
         )
+        return self.with_images(text, no_text, images)
+
+    def of_words(self, index: Int[Tensor, "b w"], mask: Bool[Tensor, "b w"]) -> PromptTokens:
+        """Return the tokens of instructions, of the ids of their words; see `SmallText`.
+
+        Args:
+            index: Ids.
+            mask: Words that are not padding.
+        """
+        assert isinstance(self.text, SmallText), type(self.text)
+        return PromptTokens(self.norm(self.project(self.text.encoded(index, mask))), mask)
+
+    def with_images(
+        self, text: PromptTokens, no_text: Bool[Tensor, "b"], images: ImageTokens
+    ) -> PromptTokens:
+        """Return the tokens of texts and images together: all words first, then image by image.
+
+        Args:
+            text: Tokens of the instructions.
+            no_text: Prompts without an instruction, which have the tokens of the empty one.
+            images: Tokens of the images.
+        """
         # A prompt may have neither: then the empty instruction is all there is to attend to.
         has_image = images.mask.flatten(1).any(dim=1)
         # The empty instruction steps back where there is an image to attend to in its stead.
@@ -156,10 +174,21 @@ class SmallText(nn.Module):
         mask = torch.tensor(
             [[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device
         )
-        x = self.word_embedding(index) + self.position_embedding.weight[:longest]
+        return self.encoded(index, mask), mask
+
+    def encoded(
+        self, index: Int[Tensor, "b w"], mask: Bool[Tensor, "b w"]
+    ) -> Float[Tensor, "b w d"]:
+        """Return tokens of words.
+
+        Args:
+            index: Ids of the words; see `tokens`.
+            mask: Words that are not padding.
+        """
+        x = self.word_embedding(index) + self.position_embedding.weight[: index.shape[1]]
         for block in self.blocks:
             x = block(x, mask[:, None, None, :])
-        return x, mask
+        return x
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
         """Return the ids of an instruction's words, at least one: an empty one is the word "".

@@ -15,6 +15,7 @@ from manyparts.core.naming import NAMES
 from manyparts.core.storage.links import pointed_at
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+EXPORTED = "policy.onnx"  # instead of weights, in a folder of `manyparts export`
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -42,11 +43,17 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
         )
     if last := last_checkpoint(path, needs=needs):
         return last
-    if (path / WEIGHTS).is_file():
+    if weights_of(path).is_file():
         return path
     if not path.is_dir():
         raise UserError(f"no run or checkpoint at {path}")
     raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """Return the file with the weights of a checkpoint, or of an exported policy."""
+    exported = checkpoint / EXPORTED
+    return exported if exported.is_file() else checkpoint / WEIGHTS
 
 
 def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:

@@ -13,6 +13,15 @@ from manyparts.objectives.base import Objective, Passes, action_head, action_los
 from manyparts.objectives.configs import BehaviourCloningConfig
 
 
+def features_of(outputs: Float[Tensor, "b t o d"]) -> Float[Tensor, "b t f"]:
+    """What actions are predicted from.
+
+    Args:
+        outputs: of a model, the observation's tokens of each step.
+    """
+    return rearrange(outputs, "b t o d -> b t (o d)")
+
+
 class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):
     """The expert's actions at step t from the observation's outputs at t.
 
@@ -65,7 +74,7 @@ class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTr
     def _read(
         self, outputs: Float[Tensor, "b t o d"], embodiment: Int[Tensor, "b"] | None
     ) -> Float[Tensor, "b t k a v"]:
-        return self.head(rearrange(outputs, "b t o d -> b t (o d)"), embodiment)
+        return self.head(features_of(outputs), embodiment)
 
     def forward(self, passes: Passes) -> Loss:
         batch = passes.batch

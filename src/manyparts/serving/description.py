@@ -14,7 +14,7 @@ from manyparts.core.naming import NAME, VERSION
 from manyparts.core.provenance import file_hash
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.models.checkpoint import load_info
-from manyparts.models.run_files import WEIGHTS
+from manyparts.models.run_files import weights_of
 
 GOAL_IMAGE, DEMONSTRATION = "goal_image", "demonstration"
 
@@ -61,7 +61,7 @@ class Description:
         tasks: Sequence[TaskEntry] = ()
         weights = None
         if agent.origin is not None:
-            weights = file_hash(agent.origin.checkpoint / WEIGHTS)
+            weights = file_hash(weights_of(agent.origin.checkpoint))
             info = load_info(agent.origin.checkpoint)
             name = learned.spec.embodiment
             tasks = [

@@ -1,0 +1,249 @@
+"""Export an agent's policy to a folder: graphs, a contract, and how far it differs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.agents.exported import (
+    CONTRACT,
+    FORMAT,
+    POLICY,
+    PROMPT,
+    VERSION,
+    ExportedAgent,
+)
+from manyparts.agents.loading import load
+from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.reactive import ReactiveAgent
+from manyparts.agents.viewed import unviewed
+from manyparts.core.arguments import path_of
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAME
+from manyparts.core.records import Observation, Prompt
+from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
+from manyparts.exporting.onnx import write_graph
+from manyparts.exporting.parity import ROWS, TOLERANCE, Parity, compared, random_episodes
+from manyparts.models.checkpoint import CheckpointInfo, load_info
+from manyparts.models.configs import TextConfig
+from manyparts.models.prompt_encoder import SmallText
+from manyparts.models.run_files import CONFIG
+
+_STEPS = 6  # of an episode that parity is measured on
+_REAL_EPISODES = 3
+
+
+def export_policy(
+    run: str | Path,
+    output: str | Path,
+    *,
+    embodiment: str | None = None,
+    data: str | Path | None = None,
+) -> list[Parity]:
+    """Write a policy as ONNX graphs with a contract, which `load` reads without torch.
+
+    Args:
+        run: A run or checkpoint folder, or the name of an agent that comes with the package.
+        output: The folder, which must not exist.
+        embodiment: The robot to act for, if the agent learned several.
+        data: A dataset, on which both are compared; None: on random observations alone.
+
+    Returns:
+        How far the exported policy differs from the agent.
+
+    Raises:
+        UserError: The agent cannot be exported, or acts differently once it is; nothing is left.
+    """
+    output = path_of(output, "output")
+    if output.exists():
+        raise UserError(f"{output} exists; choose another output folder")
+    agent = load(run, embodiment=embodiment)
+    learned = unviewed(agent)
+    graphs = _graphs(learned, run)
+    assert learned.origin is not None or agent.origin is not None
+    origin = agent.origin or learned.origin
+    assert origin is not None
+    info = load_info(origin.checkpoint)
+    try:
+        folder = temporary_folder(output)
+    except OSError as error:
+        raise disk_error(error, output) from error
+    try:
+        exporters = {name: write_graph(graph, folder / name) for name, graph in graphs.items()}
+        shutil.copyfile(origin.checkpoint / CONFIG, folder / CONFIG)
+        contract = _contract(learned, info, graphs[POLICY], exporters)
+        _write(folder / CONTRACT, contract)
+        parities = _parities(learned, ExportedAgent(folder), data)
+        _write(folder / CONTRACT, contract | {"parity": [asdict(each) for each in parities]})
+        (folder / "README.md").write_text(_readme(run, contract, parities), encoding="utf-8")
+        _require_parity(parities)
+        if not rename_into_place(folder, output):
+            raise UserError(f"{output} exists; choose another output folder")
+    except OSError as error:
+        raise disk_error(error, output) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return parities
+
+
+def _graphs(learned: Any, run: str | Path) -> dict[str, Graph]:
+    """The graphs of an agent by file name. Raises UserError for one that has none."""
+    if isinstance(learned, ReactiveAgent):
+        return {POLICY: ReactiveGraph(learned).eval()}
+    if not isinstance(learned, PolicyAgent):
+        raise UserError(
+            f"{run} acts by a {type(learned).__name__}; policies that imitate are exported, and "
+            "neither planners nor agents that learned by acting: export the policy, not the search"
+        )
+    graphs: dict[str, Graph] = {POLICY: PolicyGraph(learned).eval()}
+    if learned.prompted:
+        encoder = learned.model.prompt_encoder
+        assert encoder is not None
+        if not isinstance(encoder.text, SmallText):
+            raise UserError(
+                f"{run} reads instructions by a pretrained text encoder, which is not exported"
+            )
+        graphs[PROMPT] = PromptGraph(learned).eval()
+    return graphs
+
+
+def _contract(
+    learned: Any, info: CheckpointInfo, policy: Graph, exporters: dict[str, str]
+) -> dict[str, Any]:
+    """What other programs have to know of the graphs."""
+    spec, window = learned.spec, learned.window
+    contract: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "cameras": {name: list(size) for name, size in spec.cameras.items()},
+        "state_names": list(spec.state_names),
+        "action": spec.action.to_dict(),
+        "chunk": window.chunk,
+        "prompted": learned.prompted,
+        "goal_image": bool(learned.prompted and window.goal_image),
+        "demonstration_frames": window.demonstration_frames if learned.prompted else 0,
+        "inputs": {name: _shape(tensor) for name, tensor in policy.example(1).items()},
+        "outputs": list(policy.outputs),
+        "carry": {
+            name: {"shape": list(tensor.shape[1:]), "dtype": str(tensor.numpy().dtype)}
+            for name, tensor in policy.carry.items()
+        },
+        "embodiment": info.embodiments[learned.index].to_dict(),
+        "exporters": exporters,
+        "provenance": dict(info.provenance),
+    }
+    if learned.prompted:
+        text: TextConfig = learned.model.config.prompt.text
+        contract["tokeniser"] = {
+            "kind": "crc32 of each word, modulo vocabulary_size",
+            "vocabulary_size": text.vocabulary,
+            "max_words": text.max_words,
+        }
+    return contract
+
+
+def _shape(tensor: Any) -> dict[str, Any]:
+    return {"shape": ["batch", *tensor.shape[1:]], "dtype": str(tensor.numpy().dtype)}
+
+
+def _parities(learned: Any, exported: ExportedAgent, data: str | Path | None) -> list[Parity]:
+    """How far both differ, on random observations and on those of a dataset."""
+    normaliser = learned.codec.normaliser
+    mean = np.asarray(normaliser.mean, np.float64)
+    std = np.asarray(normaliser.scale if len(mean) else (), np.float64)
+    parities = []
+    for rows in ROWS:
+        episodes = random_episodes(learned.spec, mean, std, count=rows, steps=_STEPS, seed=rows)
+        prompts = [_prompt(learned, number) for number in range(rows)]
+        what = f"random observations, {rows} episodes"
+        parities.append(compared(learned, exported, what, episodes, prompts))
+    if data is not None:
+        episodes, prompts = _recorded(learned, data)
+        parities.append(compared(learned, exported, f"observations of {data}", episodes, prompts))
+    return parities
+
+
+def _prompt(learned: Any, number: int) -> Prompt | None:
+    words = ("push", "the", "red", "puck", "to", "its", "goal")
+    return Prompt(" ".join(words[: 1 + number % len(words)])) if learned.prompted else None
+
+
+def _recorded(
+    learned: Any, data: str | Path
+) -> tuple[list[list[Observation]], Sequence[Prompt | None]]:
+    """Observations of a dataset, as the model sees them, one for each decision."""
+    dataset = EpisodeDataset.open(data)
+    info_view = None if learned.origin is None else load_info(learned.origin.checkpoint)
+    if info_view is not None and (view := info_view.view_of(dataset.spec)) is not None:
+        dataset = dataset.through(view)
+    if differences := dataset.spec.bounded_as(learned.spec).differences(learned.spec):
+        raise UserError(f"{data} is of another robot than the agent: {differences[0]}")
+    episodes: list[list[Observation]] = []
+    prompts: list[Prompt | None] = []
+    for index in range(min(_REAL_EPISODES, dataset.num_episodes)):
+        episode = dataset.episode(index)
+        rows = range(0, min(len(episode), _STEPS * learned.window.chunk), learned.window.chunk)
+        episodes.append(
+            [
+                {
+                    "images": {name: frames[row] for name, frames in episode.images.items()},
+                    "state": episode.state[row],
+                }
+                for row in rows
+            ]
+        )
+        prompts.append(Prompt(episode.instruction) if learned.prompted else None)
+    return episodes, prompts
+
+
+def _require_parity(parities: Sequence[Parity]) -> None:
+    worst = max(parities, key=lambda each: each.worst)
+    if not worst.worst <= TOLERANCE:
+        raise UserError(
+            f"the exported policy acts differently: by {worst.worst:.1e} of half of an action's "
+            f"range on {worst.what}, and {TOLERANCE:g} are allowed; nothing was written"
+        )
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def _readme(run: str | Path, contract: dict[str, Any], parities: Sequence[Parity]) -> str:
+    """A page that says what the folder is, and how to run it."""
+    rows = "\n".join(f"| {each.what} | {each.decisions} | {each.worst:.1e} |" for each in parities)
+    inputs = "\n".join(
+        f"| `{name}` | {item['dtype']} | {item['shape']} |"
+        for name, item in contract["inputs"].items()
+    )
+    return f"""# An exported policy
+
+`manyparts export {run}` wrote this folder. `{POLICY}` decides, `{PROMPT}` encodes a prompt once,
+and `{CONTRACT}` says what their numbers mean.
+
+```python
+from {NAME}.agents.exported import load_exported
+
+agent = load_exported("this folder")  # numpy and onnxruntime, no torch
+```
+
+| input | type | shape |
+|---|---|---|
+{inputs}
+
+`actions` are in the units of the action contract. Zeros in `carry_in_*` are the memory of a new
+episode, and each `carry_out_*` is the next `carry_in_*`.
+
+| compared with the agent | decisions | largest difference, in halves of a range |
+|---|---|---|
+{rows}
+"""
+

@@ -1,0 +1,94 @@
+"""Write a graph as an ONNX file, with the batch and the length of prompts left open."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manyparts.core.errors import UserError
+from manyparts.core.extras import in_a_line, install_command, load_package
+from manyparts.exporting.graphs import Graph
+
+_OPSET = 18
+_OLD_OPSET = 17  # the newest that the exporter by tracing knows whole
+_LENGTHS = ("prompt", "prompt_mask", "words", "word_mask")  # dimension 1 is open
+
+
+def write_graph(graph: Graph, path: Path) -> str:
+    """Write a graph.
+
+    Args:
+        graph: What to write.
+        path: The file.
+
+    Returns:
+        Which of torch's exporters wrote it.
+
+    Raises:
+        UserError: A package is missing, or neither exporter can write it.
+    """
+    for package in ("onnx", "onnxscript"):
+        load_package(package, "an export to ONNX", install_command("export"))
+    example = graph.example(2)
+    failures = []
+    for name, write in (("torch.export", _by_export), ("tracing", _by_tracing)):
+        try:
+            with _quiet():
+                write(graph, example, path)
+            return name
+        except Exception as error:  # exporters raise whatever goes wrong in their depths
+            failures.append(f"{name}: {in_a_line(error)}")
+    raise UserError(f"torch cannot export this model to ONNX: {'; '.join(failures)}")
+
+
+def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    length = torch.export.Dim("length", min=1)
+    shapes = tuple({0: batch, 1: length} if name in _LENGTHS else {0: batch} for name in example)
+    program: Any = torch.onnx.export(
+        graph,
+        tuple(example.values()),
+        input_names=list(example),
+        output_names=list(graph.outputs),
+        dynamic_shapes=(shapes,),
+        opset_version=_OPSET,
+        dynamo=True,
+    )
+    program.save(str(path), external_data=False)
+
+
+def _by_tracing(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
+    axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in (*example, *graph.outputs)}
+    for name in _LENGTHS:
+        if name in axes:
+            axes[name][1] = "length"
+    torch.onnx.export(
+        graph,
+        tuple(example.values()),
+        str(path),
+        input_names=list(example),
+        output_names=list(graph.outputs),
+        dynamic_axes=axes,
+        opset_version=_OLD_OPSET,
+        dynamo=False,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep exporters from printing what they do."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
