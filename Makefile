@@ -9,7 +9,7 @@
 # make docs        the documentation's site in site/, its reference written from the code;
 #                  a broken link is an error
 PYTHON ?= python3
-EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,serve,dev
+EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,serve,export,dev
 # Suites of other projects' environments, which only slow tests need.
 OTHERS ?= pusht,aloha,fetch,minigrid,panda,ogbench
 
