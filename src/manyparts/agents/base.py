@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
+
+if TYPE_CHECKING:
+    from manyparts.data.sampling.config import WindowConfig
 
 
 @runtime_checkable
@@ -104,6 +107,14 @@ class Seeded(Protocol):
             seed: Of what it draws.
         """
         ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """An agent that learned from windows of episodes."""
+
+    window: WindowConfig
+    """The windows, which say what its prompts may show."""
 
 
 class Described:

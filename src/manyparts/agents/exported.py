@@ -18,8 +18,9 @@ from manyparts.core.extras import install_command, load_package
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
 from manyparts.data.instructions import words
+from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.prompt_layout import DEMONSTRATION, PromptLayout
+from manyparts.embodiment.prompt_layout import DEMONSTRATION
 from manyparts.models.run_files import EXPORTED
 
 if TYPE_CHECKING:
@@ -95,7 +96,12 @@ class ExportedAgent(Described):
         self.embodiment = Embodiment.from_dict(self.contract["embodiment"])
         self.spec, self.environment = self.embodiment.spec, self.embodiment.environment
         self.prompted = bool(self.contract["prompted"])
-        self._codec, self._layout = self.embodiment.codec, _layout_of(self.contract)
+        self.window = WindowConfig(
+            chunk=int(self.contract["chunk"]),
+            goal_image=bool(self.contract["goal_image"]),
+            demonstration_frames=int(self.contract["demonstration_frames"]),
+        )
+        self._codec, self._layout = self.embodiment.codec, self.window.prompt_layout
         self._policy = _session(self.path / POLICY, threads)
         self._prompt = _session(self.path / PROMPT, threads) if self.prompted else None
         self._memory: dict[str, np.ndarray] = {
@@ -282,14 +288,6 @@ def read_contract(path: Path) -> dict[str, Any]:
             f"{path} is of version {values.get('version')!r}; this manyparts reads {VERSION}"
         )
     return values
-
-
-def _layout_of(contract: Mapping[str, Any]) -> PromptLayout:
-    return PromptLayout(
-        bool(contract["goal_image"]),
-        int(contract["demonstration_frames"]),
-        int(contract["chunk"]),
-    )
 
 
 def _session(path: Path, threads: int) -> Any:

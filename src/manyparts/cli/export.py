@@ -36,6 +36,10 @@ class Options:
     embodiment: str | None = None
     """The robot to act for, if the agent learned several."""
 
+    exporter: Literal["auto", "torch.export", "tracing"] = "auto"
+    """Which of torch's exporters writes the graphs. auto: the newer one (torch.export), and the
+    older and faster one (tracing) where that fails."""
+
     data: str | None = None
     """A dataset on which both are compared, besides random observations."""
 
@@ -50,7 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     from manyparts.exporting.export import export_policy
 
     parities = export_policy(
-        options.run, options.output, embodiment=options.embodiment, data=options.data
+        options.run,
+        options.output,
+        embodiment=options.embodiment,
+        data=options.data,
+        exporter=options.exporter,
     )
     rows = [(each.what, str(each.decisions), f"{each.worst:.1e}") for each in parities]
     print_table(("compared with the agent", "decisions", "largest difference"), rows)

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from manyparts.agents.base import Agent
+from manyparts.agents.base import Agent, Windowed
 from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.for_environment import agent_for
 from manyparts.agents.policy import PolicyAgent
@@ -252,9 +252,10 @@ def _prompt(
 ) -> Prompt | None:
     """The episode's prompt; None for an agent that takes none."""
     learned = unviewed(agent)
-    if not isinstance(learned, PolicyAgent | RemoteAgent) or not learned.prompted:
+    if not learned.prompted:
         return None
-    window = learned.window if isinstance(learned, PolicyAgent) else WindowConfig()
+    # A server does not say which windows its agent learned from.
+    window = learned.window if isinstance(learned, Windowed) else WindowConfig()
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if suite_of(task) in config.environments else job.task

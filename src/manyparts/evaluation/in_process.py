@@ -291,7 +291,8 @@ def _prompt(
     if not agent.prompted:
         return None
     learned = unviewed(agent)
-    if not isinstance(learned, PolicyAgent):  # an agent of the caller's: it gets words alone
+    if not isinstance(learned, PolicyAgent | ExportedAgent):
+        # An agent of the caller's gets words alone.
         if is_instruction(prompts) or wording is None:
             return Prompt(prompts)
         return Prompt(wording.instruction)

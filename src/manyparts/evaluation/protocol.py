@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.agents.base import Agent
+from manyparts.agents.exported import is_exported
 from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
 from manyparts.core.arguments import explained, names_of, path_of
 from manyparts.core.devices import choose_device
@@ -148,7 +149,8 @@ def evaluate(
         planner=origin.planner,
     )
     folder = results_folder(origin.run, EVALUATION) if output is None else path_of(output, "output")
-    work = Work(chosen, episodes, videos, shows_attention=shows_attention(info))
+    has_maps = shows_attention(info) and not is_exported(origin.checkpoint)
+    work = Work(chosen, episodes, videos, shows_attention=has_maps)
     return _evaluate_checkpoint(
         origin.checkpoint, info, config, work, folder, workers=workers, overwrite=overwrite
     )

@@ -26,14 +26,14 @@ from manyparts.agents.viewed import unviewed
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
+from manyparts.core.printing import counted
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
-from manyparts.exporting.onnx import write_graph
+from manyparts.exporting.onnx import LENGTHS, Exporter, write_graph
 from manyparts.exporting.parity import ROWS, TOLERANCE, Parity, compared, random_episodes
 from manyparts.models.checkpoint import CheckpointInfo, load_info
-from manyparts.models.configs import TextConfig
 from manyparts.models.prompt_encoder import SmallText
 from manyparts.models.run_files import CONFIG
 
@@ -47,6 +47,7 @@ def export_policy(
     *,
     embodiment: str | None = None,
     data: str | Path | None = None,
+    exporter: Exporter = "auto",
 ) -> list[Parity]:
     """Write a policy as ONNX graphs with a contract, which `load` reads without torch.
 
@@ -55,6 +56,7 @@ def export_policy(
         output: The folder, which must not exist.
         embodiment: The robot to act for, if the agent learned several.
         data: A dataset, on which both are compared; None: on random observations alone.
+        exporter: See `onnx.write_graph`.
 
     Returns:
         How far the exported policy differs from the agent.
@@ -77,7 +79,9 @@ def export_policy(
     except OSError as error:
         raise disk_error(error, output) from error
     try:
-        exporters = {name: write_graph(graph, folder / name) for name, graph in graphs.items()}
+        exporters = {
+            name: write_graph(graph, folder / name, exporter) for name, graph in graphs.items()
+        }
         shutil.copyfile(origin.checkpoint / CONFIG, folder / CONFIG)
         contract = _contract(learned, info, graphs[POLICY], exporters)
         _write(folder / CONTRACT, contract)
@@ -130,7 +134,7 @@ def _contract(
         "prompted": learned.prompted,
         "goal_image": bool(learned.prompted and window.goal_image),
         "demonstration_frames": window.demonstration_frames if learned.prompted else 0,
-        "inputs": {name: _shape(tensor) for name, tensor in policy.example(1).items()},
+        "inputs": {name: _shape(name, tensor) for name, tensor in policy.example(1).items()},
         "outputs": list(policy.outputs),
         "carry": {
             name: {"shape": list(tensor.shape[1:]), "dtype": str(tensor.numpy().dtype)}
@@ -141,7 +145,7 @@ def _contract(
         "provenance": dict(info.provenance),
     }
     if learned.prompted:
-        text: TextConfig = learned.model.config.prompt.text
+        text = learned.model.config.prompt.text
         contract["tokeniser"] = {
             "kind": "crc32 of each word, modulo vocabulary_size",
             "vocabulary_size": text.vocabulary,
@@ -150,8 +154,11 @@ def _contract(
     return contract
 
 
-def _shape(tensor: Any) -> dict[str, Any]:
-    return {"shape": ["batch", *tensor.shape[1:]], "dtype": str(tensor.numpy().dtype)}
+def _shape(name: str, tensor: Any) -> dict[str, Any]:
+    shape = ["batch", *tensor.shape[1:]]
+    if name in LENGTHS:
+        shape[1] = "length"
+    return {"shape": shape, "dtype": str(tensor.numpy().dtype)}
 
 
 def _parities(learned: Any, exported: ExportedAgent, data: str | Path | None) -> list[Parity]:
@@ -163,7 +170,7 @@ def _parities(learned: Any, exported: ExportedAgent, data: str | Path | None) ->
     for rows in ROWS:
         episodes = random_episodes(learned.spec, mean, std, count=rows, steps=_STEPS, seed=rows)
         prompts = [_prompt(learned, number) for number in range(rows)]
-        what = f"random observations, {rows} episodes"
+        what = f"random observations, {counted(rows, 'episode')} together"
         parities.append(compared(learned, exported, what, episodes, prompts))
     if data is not None:
         episodes, prompts = _recorded(learned, data)
@@ -221,13 +228,14 @@ def _readme(run: str | Path, contract: dict[str, Any], parities: Sequence[Parity
     """A page that says what the folder is, and how to run it."""
     rows = "\n".join(f"| {each.what} | {each.decisions} | {each.worst:.1e} |" for each in parities)
     inputs = "\n".join(
-        f"| `{name}` | {item['dtype']} | {item['shape']} |"
+        f"| `{name}` | {item['dtype']} | {', '.join(map(str, item['shape']))} |"
         for name, item in contract["inputs"].items()
     )
+    prompts = f" `{PROMPT}` encodes a prompt once." if contract["prompted"] else ""
     return f"""# An exported policy
 
-`manyparts export {run}` wrote this folder. `{POLICY}` decides, `{PROMPT}` encodes a prompt once,
-and `{CONTRACT}` says what their numbers mean.
+`manyparts export {run}` wrote this folder. `{POLICY}` decides.{prompts}
+`{CONTRACT}` says what their numbers mean.
 
 ```python
 from {NAME}.agents.exported import load_exported
@@ -246,4 +254,3 @@ episode, and each `carry_out_*` is the next `carry_in_*`.
 |---|---|---|
 {rows}
 """
-

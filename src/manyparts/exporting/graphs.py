@@ -121,7 +121,7 @@ class ReactiveGraph(Graph):
             ]
             embedded = torch.cat(tokens, dim=-1)
         chunk = self.policy.decide(embedded)
-        actions = chunk.reshape(len(chunk), self.chunk, self.spec.action.dimension)
+        actions = chunk.reshape(-1, self.chunk, self.spec.action.dimension)
         return (self.units.action(actions.float()),)
 
 
@@ -218,9 +218,9 @@ class PolicyGraph(Graph):
         if self.spec.state_dimension:
             own = self.units.state(given["state"])
         else:
-            own = visual.new_zeros(len(visual), 0)
+            own = visual.new_zeros(visual.shape[0], 0)
         real = torch.arange(dimension) < self.spec.state_dimension
-        real = real[None].expand(len(own), -1)
+        real = real[None].expand(own.shape[0], -1)
         return visual, embedding.embed_state(padded(own[:, None], dimension), real)[:, 0]
 
     def _acted(self, outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,17 +15,21 @@ from manyparts.core.errors import UserError
 from manyparts.core.extras import in_a_line, install_command, load_package
 from manyparts.exporting.graphs import Graph
 
+Exporter = Literal["auto", "torch.export", "tracing"]
+"""Which of torch's exporters writes a graph: the newer one, or the older one, which is faster."""
+
 _OPSET = 18
 _OLD_OPSET = 17  # the newest that the exporter by tracing knows whole
-_LENGTHS = ("prompt", "prompt_mask", "words", "word_mask")  # dimension 1 is open
+LENGTHS = ("prompt", "prompt_mask", "words", "word_mask")  # dimension 1 is open
 
 
-def write_graph(graph: Graph, path: Path) -> str:
+def write_graph(graph: Graph, path: Path, exporter: Exporter = "auto") -> str:
     """Write a graph.
 
     Args:
         graph: What to write.
         path: The file.
+        exporter: Which of torch's exporters to use; "auto" tries one after the other.
 
     Returns:
         Which of torch's exporters wrote it.
@@ -38,6 +42,8 @@ def write_graph(graph: Graph, path: Path) -> str:
     example = graph.example(2)
     failures = []
     for name, write in (("torch.export", _by_export), ("tracing", _by_tracing)):
+        if exporter not in ("auto", name):
+            continue
         try:
             with _quiet():
                 write(graph, example, path)
@@ -50,7 +56,7 @@ def write_graph(graph: Graph, path: Path) -> str:
 def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
     length = torch.export.Dim("length", min=1)
-    shapes = tuple({0: batch, 1: length} if name in _LENGTHS else {0: batch} for name in example)
+    shapes = tuple({0: batch, 1: length} if name in LENGTHS else {0: batch} for name in example)
     program: Any = torch.onnx.export(
         graph,
         tuple(example.values()),
@@ -65,7 +71,7 @@ def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> No
 
 def _by_tracing(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
     axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in (*example, *graph.outputs)}
-    for name in _LENGTHS:
+    for name in LENGTHS:
         if name in axes:
             axes[name][1] = "length"
     torch.onnx.export(

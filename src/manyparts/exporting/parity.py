@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from manyparts.agents.base import Agent
+from manyparts.agents.base import ActingTogether, Agent, Situation
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
 
@@ -33,37 +34,53 @@ class Parity:
 
 def compared(
     agent: Agent,
-    exported: Agent,
+    exported: ActingTogether,
     what: str,
     episodes: Sequence[Sequence[Observation]],
     prompts: Sequence[Prompt | None],
 ) -> Parity:
     """Let both decide on the same observations, each with its own memory.
 
+    The agent decides for one episode after the other, and the exported policy for all of them
+    together.
+
     Args:
         agent: The agent.
-        exported: The exported one.
+        exported: The exported policy.
         what: What the observations are.
         episodes: Observations, one for each decision.
         prompts: Of each episode.
     """
-    half = np.maximum(agent.spec.action.half_range, 1e-12)
     worst, decisions = 0.0, 0
-    for observations, prompt in zip(episodes, prompts, strict=True):
-        carries = [None, None]
-        for observation in observations:
-            chunks = []
-            for number, each in enumerate((agent, exported)):
-                action, carry = each.act(carries[number], observation, prompt, explore=False)
-                actions = [action]
-                while not each.needs_observation(carry):
-                    action, carry = each.act(carry, None, prompt, explore=False)
-                    actions.append(action)
-                carries[number] = carry
-                chunks.append(np.stack(actions))
-            worst = max(worst, float((np.abs(chunks[0] - chunks[1]) / half).max()))
+    own: list[Any] = [None] * len(episodes)
+    theirs: list[Any] = [None] * len(episodes)
+    for step in range(max(map(len, episodes))):
+        rows = [row for row, episode in enumerate(episodes) if step < len(episode)]
+        together = exported.act_together(
+            [Situation(theirs[row], episodes[row][step], prompts[row]) for row in rows]
+        )
+        for row, (first, carry) in zip(rows, together, strict=True):
+            chunk, theirs[row] = _rest(exported, first, carry, prompts[row])
+            first, carry = agent.act(own[row], episodes[row][step], prompts[row], explore=False)
+            wanted, own[row] = _rest(agent, first, carry, prompts[row])
+            worst = max(worst, _difference(agent, chunk, wanted))
             decisions += 1
     return Parity(what, decisions, worst)
+
+
+def _rest(agent: Any, action: np.ndarray, carry: Any, prompt: Prompt | None) -> Any:
+    """A whole chunk of actions with its first one, and the memory after it."""
+    actions = [action]
+    while not agent.needs_observation(carry):
+        action, carry = agent.act(carry, None, prompt, explore=False)
+        actions.append(action)
+    return np.stack(actions), carry
+
+
+def _difference(agent: Agent, one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference of actions, as a fraction of half of their ranges."""
+    half = np.maximum(agent.spec.action.half_range, 1e-12)
+    return float((np.abs(one - other) / half).max())
 
 
 def random_episodes(

@@ -42,7 +42,8 @@ def attention_pattern(
     first_hidden_action = torch.where(
         is_action[:, None], query + 1, query - (pattern != "causal") * 1
     )
-    allowed = torch.where(is_action[None, :], key < first_hidden_action, key <= query)
+    # Of whole numbers, since runtimes of exported models choose between no truths.
+    allowed = key <= torch.where(is_action[None, :], first_hidden_action - 1, query)
     if pattern == "visual":
         allowed &= ~is_visual[:, None] | is_visual[None, :]
     return allowed

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from manyparts.agents.base import Windowed
 from manyparts.agents.loading import LearnedAgent
-from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core.naming import NAME, VERSION
 from manyparts.core.provenance import file_hash
@@ -50,11 +50,11 @@ class Description:
             actions: Actions of an answer at most; None: as many as it plans at once.
         """
         learned = unviewed(agent)
-        planned = learned.window.chunk if hasattr(learned, "window") else 1
+        planned = learned.window.chunk if isinstance(learned, Windowed) else 1
         if isinstance(agent, ViewedAgent):
             planned *= agent.seen_as.source.view.every
         prompts: list[str] = []
-        if isinstance(learned, PolicyAgent) and learned.prompted:
+        if learned.prompted and isinstance(learned, Windowed):
             window = learned.window
             shown = {GOAL_IMAGE: window.goal_image, DEMONSTRATION: window.demonstration_frames}
             prompts = ["instruction", *(name for name, taken in shown.items() if taken)]
