@@ -18,7 +18,7 @@ from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
-from manyparts.agents.viewed import ViewedAgent
+from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core import plugins
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
@@ -93,7 +93,7 @@ def _exported(origin: Origin) -> LearnedAgent:
     if origin.precision != "fp32":
         raise UserError(f"precision is {origin.precision!r}; exported policies are in 'fp32'")
     agent = load_exported(origin.checkpoint)
-    own = agent.spec.embodiment if isinstance(agent, ExportedAgent) else agent.agent.spec.embodiment
+    own = unviewed(agent).spec.embodiment
     if origin.embodiment not in (None, own):
         raise UserError(f"{origin.run} was exported for the embodiment {own!r}")
     agent.origin = origin
@@ -312,7 +312,7 @@ def origin_of(
 
 def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
     """Return whether the agent's weights are unchanged since it was loaded."""
-    if isinstance(agent.agent if isinstance(agent, ViewedAgent) else agent, ExportedAgent):
+    if isinstance(unviewed(agent), ExportedAgent):
         return True
     # The agent is loaded again, rather than the file read: bf16 rounds weights on loading.
     fresh = load(
@@ -327,7 +327,7 @@ def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
 
 def _module(agent: LearnedAgent) -> nn.Module:
     """Return what holds an agent's weights."""
-    inside = agent.agent if isinstance(agent, ViewedAgent) else agent
+    inside = unviewed(agent)
     if not isinstance(inside, MpcAgent):
         return inside.system
     assert isinstance(inside.model, nn.Module), type(inside.model)

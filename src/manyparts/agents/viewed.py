@@ -10,6 +10,7 @@ import numpy as np
 
 from manyparts.agents.base import (
     ActingTogether,
+    Agent,
     Described,
     Replanning,
     Seeded,
@@ -24,15 +25,7 @@ from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.views.source import Source
 
 if TYPE_CHECKING:  # they need torch, which an exported agent does without
-    from manyparts.agents.exported import ExportedAgent
-    from manyparts.agents.latent import LatentAgent
     from manyparts.agents.origin import Origin
-    from manyparts.agents.planning import MpcAgent
-    from manyparts.agents.policy import PolicyAgent
-    from manyparts.agents.reactive import ReactiveAgent
-
-    Unviewed = PolicyAgent | ReactiveAgent | MpcAgent | LatentAgent | ExportedAgent
-    """An agent that takes what its model sees."""
 
 
 @shown_short
@@ -82,7 +75,7 @@ class ViewedAgent(Described):
         embodiment: What it acts for, which has a source at least.
     """
 
-    def __init__(self, agent: Unviewed, embodiment: Embodiment):
+    def __init__(self, agent: Agent, embodiment: Embodiment):
         self.agent, self.sources = agent, embodiment.sources
         self.seen_as = SeenAs(embodiment.sources[0], agent.spec)
         self.spec, self.prompted = embodiment.sources[0].spec, agent.prompted

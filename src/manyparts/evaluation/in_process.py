@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.agents.base import Agent
+from manyparts.agents.exported import ExportedAgent
 from manyparts.agents.for_environment import learned_embodiment, seeded
 from manyparts.agents.loading import load, origin_of, require_fitting_planner
 from manyparts.agents.policy import PolicyAgent

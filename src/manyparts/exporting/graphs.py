@@ -36,6 +36,13 @@ class Units(nn.Module):
         codec: Of the embodiment.
     """
 
+    mean: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+    state_low: Tensor
+    state_high: Tensor
+
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         normaliser, contract = codec.normaliser, codec.spec.action
@@ -135,6 +142,8 @@ class PolicyGraph(Graph):
         agent: The agent.
     """
 
+    embedding: nn.Module
+
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
         self.model, self.policy = agent.model, agent.policy
@@ -145,9 +154,8 @@ class PolicyGraph(Graph):
         head, embedding = agent.policy.head, agent.model.action_embedding
         number = str(agent.index)
         self.head = head.of[number] if isinstance(head, ActionHeads) else head
-        self.embedding = embedding
-        if isinstance(embedding, ActionEmbeddings):
-            self.embedding = embedding.of[number]
+        several = isinstance(embedding, ActionEmbeddings)
+        self.embedding = embedding.of[number] if several else embedding
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """See `Graph`."""
@@ -196,8 +204,9 @@ class PolicyGraph(Graph):
             )
             return (self._acted(outputs)[0],)
         window, count = self._window(given, visual, state)
+        assert self.policy.config.attention == "causal", self.policy.config
         decoded = self.model.decode(
-            window, self.policy.config.attention, prompt=prompt, embodiment=embodiment
+            window, "causal", prompt=prompt, embodiment=embodiment
         ).observation
         here = count[:, None, None, None].expand(-1, 1, *decoded.shape[2:])
         actions, chunk = self._acted(decoded.gather(1, here))

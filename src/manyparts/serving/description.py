@@ -50,12 +50,12 @@ class Description:
             actions: Actions of an answer at most; None: as many as it plans at once.
         """
         learned = unviewed(agent)
-        planned = learned.window.chunk if isinstance(learned, Windowed) else 1
+        window = learned.window if isinstance(learned, Windowed) else None
+        planned = 1 if window is None else window.chunk
         if isinstance(agent, ViewedAgent):
             planned *= agent.seen_as.source.view.every
         prompts: list[str] = []
-        if learned.prompted and isinstance(learned, Windowed):
-            window = learned.window
+        if agent.prompted and window is not None:
             shown = {GOAL_IMAGE: window.goal_image, DEMONSTRATION: window.demonstration_frames}
             prompts = ["instruction", *(name for name, taken in shown.items() if taken)]
         tasks: Sequence[TaskEntry] = ()
@@ -63,7 +63,7 @@ class Description:
         if agent.origin is not None:
             weights = file_hash(weights_of(agent.origin.checkpoint))
             info = load_info(agent.origin.checkpoint)
-            name = learned.spec.embodiment
+            name = unviewed(agent).spec.embodiment
             tasks = [
                 task
                 for embodiment in info.trained
