@@ -163,10 +163,12 @@ def test_agent_records_episodes_as_it_acts(random_data: Path, tmp_path: Path) ->
     assert dataset.num_episodes == 2 and len(dataset.episode(0)) > 5
     written = json.loads((output / "meta" / "collection.json").read_text())
     assert len(written["policy"]["weights"]) == 64
-    collect(TASKS[0], output=tmp_path / "again", policy=str(run), **arguments)
+    # What is not said is as the agent saw it.
+    collect(TASKS[0], output=tmp_path / "again", policy=str(run), episodes=2, workers=1)
     assert digest(tmp_path / "again") == digest(output)
+    arguments["config"] = {"image_size": 32}
     with pytest.raises(UserError, match="has another embodiment than the agent"):
-        collect("pointmass/reach", output=tmp_path / "large", policy=run, episodes=1, workers=1)
+        collect(TASKS[0], output=tmp_path / "large", policy=run, **arguments)
 
 
 @pytest.fixture(scope="module")
