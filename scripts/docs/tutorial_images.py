@@ -156,6 +156,43 @@ def rail(work: Path, output: Path) -> None:
     strip(rows, output / "rail.png")
 
 
+def ferry(work: Path, output: Path) -> None:
+    """Crossings of docs/tutorials/bring-your-own-environment.md: the student's path in yellow, that
+    of random actions in grey."""
+    sys.path.insert(0, str(work / "ferry"))
+    from manyparts import load, make
+    from manyparts.agents.random import RandomAgent
+
+    agent, panels = load(str(work / "ferry/runs/student")), []
+    env = make("gym:my_world:Ferry-v0", agent.environment, split="evaluation")
+    for seed in range(4):
+        random = RandomAgent(env.embodiment_spec, seed=seed)
+        aimless = _crossing(env, random, None, seed)
+        path = _crossing(env, agent, "dock at the red jetty", seed)
+        image = Image.fromarray(env.render())
+        draw = ImageDraw.Draw(image)
+        draw.line(aimless, fill=(60, 70, 90), width=2)
+        draw.line(path, fill=(255, 220, 60), width=3)
+        x, y = path[0]
+        draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline="white", width=2)
+        panels += [np.asarray(image), np.full((image.height, 6, 3), 255, np.uint8)]
+    sheet = Image.fromarray(np.concatenate(panels[:-1], axis=1))
+    sheet.quantize(64).save(output / "ferry.png", optimize=True)
+
+
+def _crossing(env: Any, agent: Any, prompt: str | None, seed: int) -> list[tuple[float, float]]:
+    """The path of the ferry in an episode, in pixels of its image."""
+    observation, _ = env.reset(seed=seed)
+    carry, path = None, []
+    for _ in range(env.max_steps):
+        path.append(observation["state"][:2])
+        action, carry = agent.act(carry, observation, prompt, explore=False)
+        observation = env.step(action)[0]
+    path.append(observation["state"][:2])
+    size = len(env.render()) - 1
+    return [((x + 1) / 2 * size, (1 - y) / 2 * size) for x, y in path]
+
+
 def plans(work: Path, output: Path) -> None:
     """What models of narrow and wide data imagine in one scene, after eight steps of acting."""
     from figures import draw_scene, planned_with
@@ -214,6 +251,7 @@ IMAGES = {
     "box": box,
     "losses": losses,
     "rail": rail,
+    "ferry": ferry,
     "plans": plans,
     "pages": pages,
 }

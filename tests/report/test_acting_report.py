@@ -69,7 +69,9 @@ def test_films_of_imagination_are_embedded(
 ) -> None:
     assert page.count("<video") == 2 and page.count("data:image/svg+xml") == 1
     monkeypatch.setattr(acting_pages, "FILM_BUDGET", 1)
-    assert write_report(run, run / "short.html").read_text(encoding="utf-8").count("<video") == 0
+    short = write_report(run, run / "short.html").read_text(encoding="utf-8")
+    assert short.count("<video") == 0
+    assert "Real on the left" in page and "Real on the left" not in short
 
 
 def test_unpredicted_run_says_the_command(run: Path, tmp_path: Path) -> None:

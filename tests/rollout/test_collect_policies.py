@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,22 @@ import numpy as np
 import pytest
 from envs import gym_worlds
 from rollout.collecting import SMALL, TASKS, assert_replayed, digest
+from training.online.tiny import tiny
 
+from manyparts import load
 from manyparts.agents.expert import Noise
+from manyparts.agents.for_environment import learned_embodiment
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.check import repair
 from manyparts.data.tools.convert import convert
 from manyparts.envs import registry
+from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset
+from manyparts.models.checkpoint import load_info, resolve
 from manyparts.rollout.collect import collect
 from manyparts.rollout.recorded_tries import RANDOM
+from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
 DOT, SILENT, FORGETFUL = (
@@ -156,7 +163,56 @@ def test_agent_records_episodes_as_it_acts(random_data: Path, tmp_path: Path) ->
     assert dataset.num_episodes == 2 and len(dataset.episode(0)) > 5
     written = json.loads((output / "meta" / "collection.json").read_text())
     assert len(written["policy"]["weights"]) == 64
-    collect(TASKS[0], output=tmp_path / "again", policy=str(run), **arguments)
+    # What is not said is as the agent saw it.
+    collect(TASKS[0], output=tmp_path / "again", policy=str(run), episodes=2, workers=1)
     assert digest(tmp_path / "again") == digest(output)
+    arguments["config"] = {"image_size": 32}
     with pytest.raises(UserError, match="has another embodiment than the agent"):
-        collect("pointmass/reach", output=tmp_path / "large", policy=run, episodes=1, workers=1)
+        collect(TASKS[0], output=tmp_path / "large", policy=run, **arguments)
+
+
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learned by acting, from full states without images, and holds its actions."""
+    return train_online(
+        tiny(action_repeat=2, final_episodes=0),
+        environment="pointmass/reach",
+        environment_config={"max_steps": 20},
+        output=tmp_path_factory.mktemp("acting") / "run",
+    )
+
+
+def test_agent_of_states_records_images_of_what_it_saw(acting: Path, tmp_path: Path) -> None:
+    shown = {"image_size": 16}
+    task = "pointmass/reach"
+    dataset = collect(
+        task, episodes=1, output=tmp_path / "data", config=shown, policy=acting, workers=1
+    )
+    assert dataset.spec.cameras == {"top": (16, 16)} and dataset.spec.state_dimension == 6
+    environment = EnvConfig.of(dataset.environment or {})
+    assert environment == EnvConfig(16, state="full", max_steps=20, action_repeat=2)
+    agent, episode, carry = load(acting), dataset.episode(0), None
+    for step in range(len(episode)):
+        observation = {"images": {}, "state": episode.state[step]}
+        action, carry = agent.act(carry, observation, None, explore=False)
+        np.testing.assert_array_equal(action, episode.action[step])
+    assert len(episode) == 10 and np.ptp(episode.images["top"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"state": "proprioception"}, r"\(state_names: 6 with velocity_x, .*, 2\)"),
+        ({"action_repeat": 1}, r"\(action.control_rate_hz: 10.0, 20.0\)"),
+    ],
+)
+def test_agent_needs_the_states_and_the_rate_that_it_saw(
+    acting: Path, changes: dict[str, object], says: str
+) -> None:
+    info = load_info(resolve(acting))
+    seen = EnvConfig(16, state="full", action_repeat=2)
+    with closing(registry.make("pointmass/reach", seen)) as env:
+        assert learned_embodiment(info, env) == "pointmass"
+    other = registry.make("pointmass/reach", replace(seen, **changes))
+    with closing(other), pytest.raises(UserError, match=f"than the agent {says}"):
+        learned_embodiment(info, other)

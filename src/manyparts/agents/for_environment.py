@@ -12,6 +12,8 @@ from manyparts.agents.planning import MpcAgent
 from manyparts.agents.viewed import ViewedAgent
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Precision
+from manyparts.core.spec import Spec
+from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs.base import Environment
 from manyparts.models.checkpoint import CheckpointInfo, load_info
@@ -20,6 +22,8 @@ from manyparts.planners import PlannerConfig
 
 def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
     """The name of an environment's embodiment, as the agent learned it.
+
+    The environment may have more cameras than the agent, which does not look through them.
 
     Args:
         info: the agent's checkpoint.
@@ -32,9 +36,24 @@ def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
     for each in info.trained:
         if each.source_of(spec) is not None:
             return each.spec.embodiment
+    if all(spec.bounded_as(each.spec).differences(each.spec) for each in info.trained):
+        for each in info.trained:
+            if _shows_enough(spec, each):
+                return each.spec.embodiment
     learned = EmbodimentSet(tuple(each.spec for each in info.trained))
+    seen = spec.seen_as(learned.specs[0])
+    if len(learned.specs) == 1 and seen.cameras == learned.specs[0].cameras:
+        spec = seen  # so that the error does not name cameras that do no harm
     index = learned.index(spec, f"{env.task} has another embodiment than the agent")
     return learned.names[index]
+
+
+def _shows_enough(spec: Spec, embodiment: Embodiment) -> bool:
+    """Whether an environment is an embodiment, apart from cameras that the embodiment lacks."""
+    for known in (embodiment.spec, *(source.spec for source in embodiment.sources)):
+        if not spec.seen_as(known).bounded_as(known).differences(known):
+            return True
+    return False
 
 
 def seeded(agent: Agent, seed: int) -> Agent:

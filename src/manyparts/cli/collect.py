@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -42,19 +42,23 @@ class Options:
     """Who acts: expert; random; or RUN, the folder of an agent, which acts at its best. Of the last
     two, every episode is kept, and no noise is added."""
 
-    image_size: int = 64
-    """Height and width of the images, in pixels, from 8 to 2048."""
+    image_size: int | None = None
+    """Height and width of the images, in pixels, from 8 to 2048; if left out, those that RUN saw,
+    else 64."""
 
     cameras: tuple[str, ...] = ()
-    """Names of the cameras; if left out, the suite's default camera; none for states alone."""
+    """Names of the cameras; if left out, those that RUN saw, else the suite's default camera; none
+    for states alone."""
 
-    goal: Literal["visible", "hidden"] = "visible"
-    """Whether the goal is shown: its marker in images, its position in the state."""
+    goal: Literal["visible", "hidden"] | None = None
+    """Whether the goal is shown: its marker in images, its position in the state; if left out, as
+    RUN saw it, else visible."""
 
-    state: StateKind = "proprioception"
+    state: StateKind | None = None
     """What the state vector holds. proprioception: the robot's own joints. full: everything that
     the simulator observes. shared: a layout that all embodiments of a suite such as walkers have in
-    common, so that one dataset and one model serve them all."""
+    common, so that one dataset and one model serve them all. If left out, what RUN saw, else
+    proprioception."""
 
     faithful_rendering: bool = False
     """Render with the simulator's own shadows and full meshes, which is about 40 times slower."""
@@ -81,13 +85,14 @@ class Options:
     """Steps to record after the first one that solves the task, which teach to stay at the goal. If
     left out, the suite's own number: 0 for navigation, 20 for all others."""
 
-    action_repeat: int = 1
-    """Steps for which the environment holds each action. A recorded step is one action, and its
-    reward their sum. An agent that learns by acting from these episodes must hold as long."""
+    action_repeat: int | None = None
+    """Steps for which the environment holds each action; if left out, as RUN does, else 1. A
+    recorded step is one action, and its reward their sum. An agent that learns by acting from these
+    episodes must hold as long."""
 
     max_steps: int | None = None
     """Maximum steps per episode, also when agents that were trained on the dataset are evaluated;
-    if left out, the suite's own."""
+    if left out, as of RUN, else the suite's own."""
 
     workers: int | None = None
     """Simulator processes; if left out, one per core."""
@@ -104,22 +109,13 @@ def main(arguments: Sequence[str]) -> int:
             "missing TASK, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows "
             "all"
         )
-    from manyparts.envs.base import EnvConfig
     from manyparts.rollout.collect import collect
 
     dataset = collect(
         options.tasks,
         episodes=options.episodes,
         output=options.output,
-        config=EnvConfig(
-            image_size=options.image_size,
-            cameras=options.cameras,
-            goal=options.goal,
-            state=options.state,
-            faithful_rendering=options.faithful_rendering,
-            max_steps=options.max_steps,
-            action_repeat=options.action_repeat,
-        ),
+        config=_chosen(options),
         noise=_noise(options),
         seed=options.seed,
         workers=options.workers,
@@ -132,6 +128,14 @@ def main(arguments: Sequence[str]) -> int:
     episodes = counted(dataset.num_episodes, "episode")
     say(f"{options.output}: {episodes}, {counted(dataset.num_frames, 'frame')}")
     return 0
+
+
+def _chosen(options: Options) -> dict[str, Any]:
+    """The fields of the environment's config that the user set."""
+    fields = ("image_size", "cameras", "goal", "state", "max_steps", "action_repeat")
+    chosen = {name: getattr(options, name) for name in fields}
+    chosen["faithful_rendering"] = options.faithful_rendering or None
+    return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
 def _noise(options: Options) -> Noise | None:

@@ -240,6 +240,12 @@ class Spec:
             return self
         return replace(self, action=replace(action, low=reference.low, high=reference.high))
 
+    def seen_as(self, other: Spec) -> Spec:
+        """Return this spec without the cameras that the other lacks, which nobody looks through."""
+        cameras = {name: size for name, size in self.cameras.items() if name in other.cameras}
+        goal = self.goal_camera if self.goal_camera in cameras else None
+        return replace(self, cameras=cameras, goal_camera=goal)
+
     def called_as(self, other: Spec) -> Spec:
         """Return this spec under the other's name."""
         return replace(self, embodiment=other.embodiment, named=other.named)

@@ -116,16 +116,21 @@ def imagination(acted: Acted, run: Path) -> list[str]:
     if not acted.prediction:
         command = escape(f"manyparts predict {run}")
         return [*parts, f'<p class="soft">Nothing was predicted: <code>{command}</code></p>']
-    parts.append(
-        "<p>The model sees the first steps, then goes on alone under the actions that were really "
-        "taken. Real on the left, the model's on the right. The frame is coloured where the model "
-        "imagines.</p>"
-    )
     films, spent = [], 0
     for path in acted.films:
         spent += path.stat().st_size
         if spent <= FILM_BUDGET:
             films.append(_film(path))
+    shown = ""
+    if films:
+        shown = (
+            " Real on the left, the model's on the right. The frame is coloured where the model "
+            "imagines."
+        )
+    parts.append(
+        "<p>The model sees the first steps, then goes on alone under the actions that were really "
+        f"taken.{shown}</p>"
+    )
     if films:
         parts.append(f'<div class="films">{"".join(films)}</div>')
     parts.append(f'<div class="charts">{"".join(_errors(acted.prediction))}</div>')

@@ -30,7 +30,8 @@ from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.gym.preflight import preflight
-from manyparts.models.run_files import WEIGHTS, resolve
+from manyparts.models.run_files import WEIGHTS
+from manyparts.rollout.policy import checkpoint_of, environment_of
 from manyparts.rollout.recorded_tries import (
     EXPERT,
     RANDOM,
@@ -76,7 +77,9 @@ def collect(
         tasks: Names of tasks, or a pattern such as "metaworld/*".
         episodes: Successes per task; of another policy, or where nobody knows success, tries.
         output: The dataset's folder, which must not exist.
-        config: How the tasks are simulated and rendered, or a dict of its fields.
+        config: How the tasks are simulated and rendered, or a dict of its fields. Fields that are
+            left out are as the policy saw them, and else the usual ones; an agent of states alone
+            acts as well where cameras record it.
         noise: The noise that is added to experts' actions; None for the default. Other policies act
             without it.
         seed: The seed that all others are derived from.
@@ -97,7 +100,7 @@ def collect(
     names = tuple(registry.expand(tasks))
     if not names:
         raise UserError("no tasks to collect; name at least one")
-    checkpoint = _checkpoint(policy, names, noise)
+    checkpoint = checkpoint_of(policy, names, noise)
     preflight(names)
     if steps_after_success is None:
         steps_after_success = registry.steps_after_success(names)
@@ -105,7 +108,7 @@ def collect(
         tasks=names,
         episodes=whole("episodes", episodes),
         seed=whole("seed", seed),
-        environment=EnvConfig.of(config or EnvConfig()),
+        environment=environment_of(config, checkpoint, names),
         noise=noise or (Noise() if policy == EXPERT else Noise(fraction=0.0)),
         images=images,
         keep_failures=keep_failures,
@@ -367,25 +370,6 @@ def _knows_success(ledgers: Mapping[str, Ledger]) -> bool:
             "dataset; choices: a dataset for each"
         )
     return all(known.values())
-
-
-def _checkpoint(policy: str | Path, tasks: Sequence[str], noise: Noise | None) -> Path | None:
-    """The checkpoint that acts; None for experts and random actions.
-
-    Raises:
-        UserError: There is no such policy, a task has no expert, or noise is not for the policy.
-    """
-    if policy == EXPERT:
-        registry.require_expert(tasks)
-        return None
-    if noise is not None:
-        raise UserError(f"noise is added to experts' actions; policy {str(policy)!r} acts without")
-    if policy == RANDOM:
-        return None
-    try:
-        return resolve(path_of(policy, "policy")).absolute()
-    except UserError as error:
-        raise UserError(f"policy: {error}; choices: expert, random, or a run's folder") from None
 
 
 def _entry(task: str, said: str | None = None) -> TaskEntry:
