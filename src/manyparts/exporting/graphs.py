@@ -23,7 +23,7 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
-from manyparts.models.actions import ActionEmbeddings, ActionHeads
+from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.prompt_encoder import PromptTokens
 from manyparts.objectives.behaviour_cloning import features_of
@@ -153,7 +153,9 @@ class PolicyGraph(Graph):
         self.several = agent.embodiment is not None
         head, embedding = agent.policy.head, agent.model.action_embedding
         number = str(agent.index)
-        self.head = head.of[number] if isinstance(head, ActionHeads) else head
+        own = head.of[number] if isinstance(head, ActionHeads) else head
+        assert isinstance(own, ActionHead), type(own)
+        self.head = own
         several = isinstance(embedding, ActionEmbeddings)
         self.embedding = embedding.of[number] if several else embedding
 
