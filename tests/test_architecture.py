@@ -33,6 +33,7 @@ LAYERS = [
     "report",
     "studies",
     "exporting",
+    "sharing",
     "serving",
     "cli",
 ]

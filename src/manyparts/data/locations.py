@@ -76,7 +76,7 @@ def open_location(location: str | Path, complain: Complain = refuse) -> Reader:
 def _open_url(location: str, complain: Complain) -> Reader:
     text, options = split_options(location)
     if text.startswith(_HUB):
-        from manyparts.data.hub import fetch
+        from manyparts.core.hub import fetch
 
         return open_reader(fetch(text), complain, options)
     if str(options):

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import SurroundingsWarning, UserError
+from manyparts.core.hub import fetch, is_hub
 from manyparts.core.naming import NAMES
 from manyparts.core.storage.links import pointed_at
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+AGENT_FILES = ("config.json", "model.safetensors", "*.onnx", "contract.json", "README.md")
+"""Files of an agent on the Hugging Face Hub; nothing else of it is fetched."""
 EXPORTED = "policy.onnx"  # instead of weights, in a folder of `manyparts export`
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
@@ -27,7 +30,8 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     Args:
         path: A checkpoint folder; a run folder, which means its last checkpoint; or the name
             "manyparts/NAME" of a checkpoint that comes with the package ("understudy/NAME" in files
-            from before the rename).
+            from before the rename), or an agent of the Hugging Face Hub,
+            "hf://owner/name@revision".
         needs: Files that the checkpoint of a run must have besides weights and config.
 
     Raises:
@@ -36,6 +40,8 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     path = path_of(path, "run")
     if folder := shipped(path):
         return folder
+    if is_hub(path) and not path.exists():
+        return fetch(str(path), "model", files=AGENT_FILES)
     if not path.exists() and _URL.match(str(path)):
         raise UserError(
             f"{path} is a URL, but agents are loaded from a disk; "
@@ -149,6 +155,8 @@ def results_folder(path: str | Path, kind: str) -> Path:
     if shipped(path):
         return Path("runs") / Path(path).name / kind
     path = path_of(path, "run")
+    if is_hub(path) and not path.exists():
+        return Path("runs") / path.name.partition("@")[0] / kind
     run = run_of(path)
     if run == path:
         return path / kind

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
+from manyparts.core.hub import fetch
 from manyparts.core.naming import own_entry
 from manyparts.core.printing import first_of
 from manyparts.core.spec import Spec
@@ -28,7 +29,6 @@ from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
 from manyparts.data.formats.lerobot.searching import find_episodes
 from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.values import whole_column
-from manyparts.data.hub import fetch
 
 HUB = "hf://"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")

@@ -1,20 +1,28 @@
-"""Datasets of the Hugging Face Hub, by id and revision."""
+"""Datasets and agents of the Hugging Face Hub, by id and revision."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import one_line
 
+Kind = Literal["dataset", "model"]
+HUB = "hf://"
 _LOCATION = re.compile(
-    r"hf://(?:datasets/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<inside>.+))?"
+    r"hf:/{1,2}(?:datasets/|models/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<inside>.+))?"
 )
 
 
-def fetch(location: str) -> Path:
-    """Download a dataset of the Hugging Face Hub into the Hub's own cache.
+def is_hub(location: str | Path) -> bool:
+    """Return whether a location is of the Hub. A path has lost one of its two slashes."""
+    return str(location).startswith(("hf://", "hf:/"))
+
+
+def fetch(location: str, kind: Kind = "dataset", *, files: Sequence[str] = ()) -> Path:
+    """Download a dataset or an agent of the Hugging Face Hub into the Hub's own cache.
 
     Files that are in the cache are not fetched again. With HF_HUB_OFFLINE=1, or without a network,
     only the cache is read.
@@ -22,6 +30,8 @@ def fetch(location: str) -> Path:
     Args:
         location: "hf://owner/name", "hf://owner/name@revision" or, for one file or folder of it,
             "hf://owner/name@revision/path". The revision is a branch, tag or commit; default main.
+        kind: "dataset", or "model" for an agent.
+        files: patterns of the files to fetch; empty: all.
 
     Returns:
         The local file or folder.
@@ -39,15 +49,15 @@ def fetch(location: str) -> Path:
     match = _LOCATION.fullmatch(location)
     if match is None or ".." in (match["inside"] or "").split("/"):
         raise UserError(
-            f"{location!r} names no dataset of the Hugging Face Hub; "
+            f"{location!r} names no {kind} of the Hugging Face Hub; "
             "expected hf://owner/name@revision"
         )
     repository, revision = match["id"], match["revision"]
     inside = (match["inside"] or "").rstrip("/")
-    patterns = [inside, f"{inside}/*"] if inside else None
+    patterns = [inside, f"{inside}/*"] if inside else list(files) or None
     try:
         folder = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=patterns
+            repository, repo_type=kind, revision=revision, allow_patterns=patterns
         )
     except GatedRepoError as error:
         raise UserError(
@@ -55,7 +65,7 @@ def fetch(location: str) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"the Hugging Face Hub has no dataset {repository!r}; "
+            f"the Hugging Face Hub has no {kind} {repository!r}; "
             "if it is private, type `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
@@ -64,11 +74,16 @@ def fetch(location: str) -> Path:
         ) from error
     except Exception as error:  # its own errors, those of its transport and those of the disk
         raise UserError(
-            f"{location} cannot be fetched and is not in the Hub's cache: {one_line(error)}. "
-            "Without a network, give the folder that `hf download --repo-type dataset` made "
+            f"{location} cannot be fetched and is not in the Hub's cache: {_line(error)}. "
+            f"Without a network, give the folder that `hf download --repo-type {kind}` made "
             "elsewhere; HF_ENDPOINT names a mirror"
         ) from error
     path = Path(folder) / inside
     if not path.exists():
         raise UserError(f"{repository} of the Hugging Face Hub has no {inside!r}")
     return path
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error's text, or its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

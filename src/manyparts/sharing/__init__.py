@@ -1,0 +1,1 @@
+"""Agents and datasets for others: cards, and the Hugging Face Hub."""

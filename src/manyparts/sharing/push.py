@@ -1,0 +1,165 @@
+"""Upload an agent or a dataset to the Hugging Face Hub, with a card; nothing else of its folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from manyparts.agents.exported import is_exported
+from manyparts.core.arguments import path_of
+from manyparts.core.errors import UserError
+from manyparts.core.hub import Kind
+from manyparts.core.printing import first_of
+from manyparts.core.storage.links import link_or_copy
+from manyparts.models.checkpoint import load_info
+from manyparts.models.run_files import AGENT_FILES, resolve, run_of
+from manyparts.sharing.card import evaluated, model_card
+
+_REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_DATASET_FILES = ("README.md", "meta/*", "data/*", "videos/*", "images/*")
+_DATASET_VERSION = "v3.0"  # a tag that LeRobot asks for
+_INFO = "meta/info.json"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What was uploaded."""
+
+    kind: Kind
+    """"model" for an agent, or "dataset"."""
+    repository: str
+    """"owner/name"."""
+    files: tuple[str, ...]
+    """The paths of the files."""
+    commit: str
+    """The address of the commit."""
+
+
+@contextmanager
+def staged(
+    source: str | Path, repository: str, *, license: str
+) -> Iterator[tuple[Kind, Path, tuple[str, ...]]]:
+    """Yield what an upload would upload: its kind, a folder, and the paths of the files in it.
+
+    Args:
+        source: A run, a checkpoint, an exported policy, or a LeRobotDataset.
+        repository: "owner/name".
+        license: Of the weights, a name of the Hub's.
+
+    Raises:
+        UserError: There is neither an agent nor a dataset, or a file leads out of it.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise UserError(f"{repository!r} names no repository; expected OWNER/NAME")
+    path = path_of(source, "source")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if (path / _INFO).is_file():
+            files = _gathered(path, folder, _DATASET_FILES)
+            yield "dataset", folder, files
+            return
+        checkpoint = resolve(path)
+        info = load_info(checkpoint)
+        _gathered(checkpoint, folder, AGENT_FILES)
+        results = None if is_exported(checkpoint) else evaluated(run_of(path))
+        card = model_card(repository, info, results, license=license)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
+        yield "model", folder, tuple(files)
+
+
+def push(
+    source: str | Path,
+    repository: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+    license: str = "apache-2.0",
+) -> Shared:
+    """Upload an agent or a dataset.
+
+    Args:
+        source: See `staged`.
+        repository: "owner/name", which is made if it is not there.
+        private: Whether a new one is private.
+        revision: The branch; None: main.
+        message: Of the commit; None: one that says what it is.
+        license: Of the weights, a name of the Hub's.
+
+    Raises:
+        UserError: See `staged`; or nobody is logged in, or the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    with staged(source, repository, license=license) as (kind, folder, files), _errors(repository):
+        hub = HfApi()
+        hub.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
+        if revision is not None:
+            hub.create_branch(repository, repo_type=kind, branch=revision, exist_ok=True)
+        commit: Any = hub.upload_folder(
+            repo_id=repository,
+            repo_type=kind,
+            folder_path=folder,
+            revision=revision,
+            commit_message=message or f"{kind} by manyparts",
+        )
+        if kind == "dataset":
+            hub.create_tag(
+                repository, repo_type=kind, tag=_DATASET_VERSION, revision=revision, exist_ok=True
+            )
+    return Shared(kind, repository, files, str(commit.commit_url))
+
+
+def _gathered(source: Path, folder: Path, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Link the files of patterns into a folder; their paths."""
+    names = []
+    root = source.resolve()
+    for file in sorted(source.rglob("*")):
+        name = file.relative_to(source).as_posix()
+        if not file.is_file() or not any(fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        if any(part.startswith(".") for part in Path(name).parts):
+            continue
+        if not file.resolve().is_relative_to(root):
+            raise UserError(f"{file} is a link that leads out of {source}; copy the file there")
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            link_or_copy(str(file), str(target))
+        except OSError:
+            shutil.copyfile(file, target)
+        names.append(name)
+    if not names:
+        raise UserError(f"{source} has none of {first_of(patterns, 5)}")
+    return tuple(names)
+
+
+@contextmanager
+def _errors(repository: str) -> Iterator[None]:
+    """Errors of the Hub's client as one line."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    login = "type `hf auth login`, or set HF_TOKEN"
+    try:
+        yield
+    except UserError:
+        raise
+    except LocalTokenNotFoundError as error:
+        raise UserError(f"nobody is logged in to the Hugging Face Hub: {login}") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status in (401, 403):
+            raise UserError(f"the Hugging Face Hub refuses {repository}: {login}") from error
+        line = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"the Hugging Face Hub refuses {repository}: {line}") from error
+    except Exception as error:  # of its transport, or of the disk
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{repository} cannot be reached: {line}") from error
