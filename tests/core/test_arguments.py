@@ -191,7 +191,7 @@ MISTAKES = {
     "setattr(P.window, 'steps', 3)": "WindowConfig.steps cannot be set",
     "setattr(P.optimizer, 'warmup_steps', 3)": "OptimizerConfig.warmup_steps cannot be set",
     "preset('dualmind/phase1_laptop')": "did you mean dualmind/phase1-laptop?",
-    "load('hf://owner/name')": "agents are loaded from a disk; download the run",
+    "load('s3://bucket/run')": "agents are loaded from a disk; download the run",
     "load('run', device='cuda:9')": "device 'cuda:9' is not there; choices: auto",
     "load('run', devise='cpu')": "did you mean device?",
     "load(None)": "path is of type NoneType",

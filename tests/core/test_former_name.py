@@ -152,6 +152,7 @@ def test_a_killed_run_continues(former: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_results_of_both_names_are_compared(former: Path) -> None:
     before = Result.load(Path("phase2/evaluation"))
     assert main(["evaluate", "phase2", "--episodes", "2", "--output", "again"]) == 0

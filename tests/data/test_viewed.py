@@ -88,6 +88,19 @@ def test_instructions_of_episodes_come_before_those_of_tasks(recorded: EpisodeDa
     assert seen.tasks[1].paraphrases == ("push it",)
 
 
+def test_paraphrases_of_equal_instructions_are_joined(recorded: EpisodeDataset) -> None:
+    table = {"0": ["go", "move"], "1": ["go", "walk"], "2": "reach the red ball\ntouch it"}
+    seen = recorded.through({"instructions": table})
+    by_text = {task.instruction: task.paraphrases for task in seen.tasks}
+    assert by_text["go"] == ("move", "walk") and by_text["reach the red ball"][-1] == "touch it"
+
+
+def test_a_name_that_stands_twice_is_refused(recorded: EpisodeDataset, tmp_path: Path) -> None:
+    (tmp_path / "view.json").write_text('{"every": 2, "every": 3}')
+    with pytest.raises(UserError, match="'every' stands twice"):
+        recorded.through(tmp_path / "view.json")
+
+
 def test_a_table_that_names_nothing_is_refused(recorded: EpisodeDataset) -> None:
     with pytest.raises(UserError, match="names 'toy/pusch'; did you mean toy/push"):
         recorded.through({"instructions": {"toy/pusch": "shove it"}})

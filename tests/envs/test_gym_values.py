@@ -98,13 +98,13 @@ def test_resizing_takes_the_mean_of_pixels() -> None:
     assert np.array_equal(resized(small, (4, 4))[::2, ::2], small), "enlarged pixels stay hard"
 
 
-@pytest.mark.parametrize("value", [True, 1, np.float32(1), np.array(True), np.array([1.0]), 0.5])
+@pytest.mark.parametrize("value", [True, 1, np.float32(1), np.array(True), np.array([1.0])])
 def test_numbers_and_arrays_are_truth(value: object) -> None:
     assert truth(value, "success") is True
     assert truth(np.zeros_like(value), "success") is False
 
 
-@pytest.mark.parametrize("value", [None, "yes", np.array([1, 0]), np.nan, []])
+@pytest.mark.parametrize("value", [None, "yes", np.array([1, 0]), np.nan, [], 0.3, -1, 2])
 def test_what_is_no_truth_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"its success is .*; expected true or false"):
         truth(value, "its success")

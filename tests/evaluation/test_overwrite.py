@@ -13,7 +13,7 @@ from evaluation.evaluating import make_run
 from manyparts import cli
 from manyparts.core.errors import UserError
 from manyparts.core.storage.links import point_at
-from manyparts.evaluation import protocol as module
+from manyparts.evaluation import running as module
 from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import Result
 

@@ -147,6 +147,7 @@ def test_demonstrations_end_at_the_goal(dataset: EpisodeDataset, tmp_path: Path)
     assert asked.episode(0).success.sum() == 4
 
 
+@pytest.mark.slow
 def test_both_phases_train_and_report_spl(dataset: EpisodeDataset, tmp_path: Path) -> None:
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     two = train(second(), data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")

@@ -61,6 +61,7 @@ def test_scored_episodes_are_held_out(data: Path, tmp_path: Path) -> None:
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
+@pytest.mark.slow
 def test_offline_study_runs_from_one_command(data: Path, tmp_path: Path, capsys: Any) -> None:
     methods = ["inverse-dynamics", "states", "random"]
     command = [

@@ -78,6 +78,7 @@ def test_two_processes_resume_to_the_bit(data, tmp_path):
     assert rows(stopped) == rows(whole) and weights(stopped) == weights(whole)
 
 
+@pytest.mark.slow
 def test_killed_workers_end_the_run(data, tmp_path):
     process = start("endless-two", data, tmp_path / "run")
     wait_for_rows(tmp_path / "run", 3)
@@ -87,6 +88,7 @@ def test_killed_workers_end_the_run(data, tmp_path):
     assert process.returncode != 0 and "another training process has died" in errors
 
 
+@pytest.mark.slow
 def test_workers_end_with_killed_rank_0(data, tmp_path):
     process = start("endless-two", data, tmp_path / "run")
     wait_for_rows(tmp_path / "run", 3)

@@ -95,6 +95,7 @@ def test_one_process_resumes_sharded_ones(data, tmp_path):
     same_losses(alone, tmp_path / "run", since=3)
 
 
+@pytest.mark.slow
 def test_interrupts_end_all_processes_with_checkpoints(data, tmp_path):
     endless = ("--steps", "1000000", "--checkpoint-every-steps", "1000000")
     with torchrun(data, tmp_path / "run", *endless) as process:
@@ -106,6 +107,7 @@ def test_interrupts_end_all_processes_with_checkpoints(data, tmp_path):
     assert done == rows(tmp_path / "run")[-1]["step"]
 
 
+@pytest.mark.slow
 def test_killed_processes_end_the_others(data, tmp_path):
     with torchrun(data, tmp_path / "run", "--steps", "1000000") as process:
         wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)

@@ -12,11 +12,16 @@ from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, weights
 
 from manyparts.agents.loading import load
+from manyparts.agents.random import RandomAgent
 from manyparts.agents.viewed import ViewedAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.convert import convert
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.statistics import Statistics
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.training.config import TrainConfig
 from manyparts.training.train import train
@@ -55,6 +60,25 @@ def test_training_equals_that_on_converted_data(
     other = train(policy(), data=tmp_path / "written", output=tmp_path / "run", device="cpu")
     assert rows(run) == rows(other)
     assert weights(run) == weights(other)
+
+
+def test_cameras_named_crosswise_are_not_mixed_up() -> None:
+    """The robot's wrist has the size that the model sees of its top."""
+    spec = make_spec(16, ("top", "wrist"))
+    robot = replace(spec, cameras={"top": (64, 64), "wrist": (16, 16)})
+    view = View(cameras={"wrist": "top", "top": "wrist"}, size=(16, 16))
+    embodiment = Embodiment(spec, {}, Statistics({}), (), (Source(robot, view),))
+    agent = ViewedAgent(RandomAgent(spec, seed=0), embodiment)
+    images = {
+        "top": np.full((64, 64, 3), 200, np.uint8),
+        "wrist": np.full((16, 16, 3), 10, np.uint8),
+    }
+    state = np.zeros(spec.state_dimension, np.float32)
+    seen = agent.seen({"images": images, "state": state})["images"]
+    assert (seen["wrist"] == 200).all() and (seen["top"] == 10).all()
+    models = {name: np.full((16, 16, 3), 7 + len(name), np.uint8) for name in images}
+    as_given = agent.seen({"images": models, "state": state})["images"]
+    assert all((as_given[name] == models[name]).all() for name in models)
 
 
 def test_a_run_resumes_with_its_view_and_no_other(wide: EpisodeDataset, run: Path) -> None:

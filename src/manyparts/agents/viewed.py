@@ -221,12 +221,17 @@ class ViewedAgent(Described):
     def _image(self, observation: Observation, source: Source, camera: str) -> np.ndarray:
         """Return what the model sees of a camera of the robot's size, or of its own."""
         images = observation.get("images") if isinstance(observation, Mapping) else None
-        size, theirs = self.agent.spec.cameras[camera], source.cameras[camera]
-        if isinstance(images, Mapping):
-            given = source.spec.cameras[theirs]
-            if camera in images and np.shape(images[camera])[:2] == size != given:
-                return image_of(observation, camera, size)
+        if isinstance(images, Mapping) and self._is_seen(source, images):
+            return image_of(observation, camera, self.agent.spec.cameras[camera])
+        theirs = source.cameras[camera]
         return source.images(camera, image_of(observation, theirs, source.spec.cameras[theirs]))
+
+    def _is_seen(self, source: Source, images: Mapping[str, Any]) -> bool:
+        """Return whether images are those that the model sees, and not those of the robot."""
+        robots = {name: source.spec.cameras[name] for name in source.cameras.values()}
+        sizes = {name: np.shape(image)[-3:-1] for name, image in images.items()}
+        fits_robot = robots.items() <= sizes.items()
+        return not fits_robot and self.agent.spec.cameras.items() <= sizes.items()
 
     def _seen_prompt(self, source: Source, prompt: Prompt | None) -> Prompt | None:
         """Return a prompt with images as the model sees them."""
@@ -246,15 +251,13 @@ class ViewedAgent(Described):
 
         Where none fits, they stay as they are, and the agent inside says what it expects.
         """
-        seen: dict[str, np.ndarray] = {}
-        for camera, size in self.agent.spec.cameras.items():
-            theirs = source.cameras[camera]
-            if camera in images and np.shape(images[camera])[-3:-1] == size:
-                seen[camera] = images[camera]
-            elif theirs in images and (
-                np.shape(images[theirs])[-3:-1] == source.spec.cameras[theirs]
-            ):
-                seen[camera] = source.images(camera, np.asarray(images[theirs]))
+        if self._is_seen(source, images):
+            return images
+        seen = {
+            camera: source.images(camera, np.asarray(images[theirs]))
+            for camera, theirs in source.cameras.items()
+            if np.shape(images.get(theirs))[-3:-1] == source.spec.cameras[theirs]
+        }
         return seen or images
 
 

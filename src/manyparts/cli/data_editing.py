@@ -171,7 +171,7 @@ def relabel(arguments: Sequence[str]) -> int:
         raise UserError("give one of --instruction TEXT and --file FILE.json")
     if options.file is not None and (options.episodes or options.tasks):
         raise UserError("--episodes and --tasks are for --instruction; --file names its own")
-    texts = options.instruction if options.file is None else read_json(options.file)
+    texts = options.instruction if options.file is None else read_json(options.file, by_hand=True)
     assert texts is not None
     edited = commands.relabel(
         options.dataset,

@@ -46,6 +46,8 @@ def fetch(location: str, kind: Kind = "dataset", *, files: Sequence[str] = ()) -
         RevisionNotFoundError,
     )
 
+    if is_hub(location):
+        location = HUB + location.partition(":/")[2].lstrip("/")
     match = _LOCATION.fullmatch(location)
     if match is None or ".." in (match["inside"] or "").split("/"):
         raise UserError(

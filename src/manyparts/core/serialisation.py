@@ -12,7 +12,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -64,6 +64,22 @@ def from_jsonable(kind: Any, values: Any, where: str = "config") -> Any:
         UserError: A value does not fit the type; the error names its key.
     """
     return _read(kind, values, where)
+
+
+def without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's entries, for `json.loads(..., object_pairs_hook=without_repeats)`.
+
+    Args:
+        pairs: As they stand in the text.
+
+    Raises:
+        ValueError: A name stands there twice, of which json would drop the first.
+    """
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return entries
 
 
 def require_types(record: Any) -> None:

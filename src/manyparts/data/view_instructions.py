@@ -151,6 +151,9 @@ def task_with(tasks: list[TaskEntry], texts: Sequence[str]) -> int:
     first, *others = texts
     for number, task in enumerate(tasks):
         if task.instruction == first:
+            # All of them ask for the same.
+            further = [text for text in others if text not in (first, *task.paraphrases)]
+            tasks[number] = replace(task, paraphrases=(*task.paraphrases, *further))
             return number
     names = {task.name for task in tasks}
     name = next(name for number in count() if (name := f"{UNKNOWN}/{number}") not in names)

@@ -124,8 +124,17 @@ class ViewedReader:
             terminated=None if inner.terminated is None else inner.terminated[of] & ends,
             episode_names=tuple(names),
             episodes_left_out={**inner.episodes_left_out, **self._worded.left_out},
-            notes=(*inner.notes, *self._worded.notes),
+            notes=(*inner.notes, *self._worded.notes, *self._guesses()),
         )
+
+    def _guesses(self) -> list[str]:
+        """What the view takes for granted."""
+        pairs = self.source.paired_by_number
+        if not pairs:
+            return []
+        action, index = next(iter(pairs.items()))
+        state = self.source.spec.state_names[index]
+        return [f"{action} and so on are taken for targets of {state} and so on, by their numbers"]
 
     def _name_of(self, inner: Contents, cut: Cut) -> str:
         name = inner.name_of(cut.episode)

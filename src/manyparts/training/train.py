@@ -87,6 +87,8 @@ def train(
     require_tracker(track)
     output = path_of(output, "output")
     start_from = None if start_from is None else path_of(start_from, "start_from")
+    if config.new_embodiment and start_from is None and not resume:
+        raise UserError("new_embodiment needs a run to take the trunk of: --from RUN")
     launched = launched_with_others()
     device = choose_device(device, process=None if launched is None else launched.local_rank)
     with torchrun_ranks(device) as ranks, reproducible(device):

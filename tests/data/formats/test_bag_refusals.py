@@ -201,6 +201,20 @@ def test_torn_bags_are_named(tmp_path: Path) -> None:
         opened(bag)
 
 
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ("metadata.yaml", "episode_1 has a recording and no metadata.yaml, .* ros2 bag reindex"),
+        ("episode_1.db3", "episode_1 has metadata.yaml and no recording"),
+    ],
+)
+def test_half_a_bag_is_not_left_out(lost: str, why: str, tmp_path: Path) -> None:
+    folder = write_recording(tmp_path / "set", "sqlite3")
+    (folder / "episode_1" / lost).unlink()
+    with pytest.raises(UserError, match=why.replace(" ros2", " `ros2")):
+        opened(folder)
+
+
 def test_other_mcap_files_are_named(tmp_path: Path) -> None:
     whole = (write_recording(tmp_path / "set", "file", episodes=1) / "episode_0.mcap").read_bytes()
     for old, new, why in (

@@ -153,6 +153,7 @@ def test_large_files_are_decoded_in_parts(images: Any, tmp_path: Path) -> None:
         each.close()
 
 
+@pytest.mark.slow
 def test_killed_readers_resume_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"

@@ -84,6 +84,17 @@ def test_a_difference_needs_a_state_of_its_name() -> None:
         Source(spec("position", ("elbow", "gripper")), View(action="absolute_to_delta"))
 
 
+def test_numbered_actions_are_targets_of_numbered_positions() -> None:
+    actions = tuple(f"action_{number}" for number in range(2))
+    contract = ActionContract("joint_position", "joints", actions, (-9.0,) * 2, (9.0,) * 2, 50.0)
+    states = ("qvel_0", "qvel_1", "qpos_0", "qpos_1")
+    seen = Source(Spec("arm", {}, states, contract), View(action="absolute_to_delta"))
+    assert seen.paired_by_number == {"action_0": 2, "action_1": 3}
+    state = np.array([[5.0, 5.0, 1.0, 2.0]])
+    assert np.allclose(seen.actions(np.array([[1.5, 1.0]]), state), [[0.5, -1.0]])
+    assert not Source(Spec("arm", {}, states, contract), View()).paired_by_number
+
+
 def test_cameras_are_renamed_cropped_and_resized() -> None:
     view = View(cameras={"top": "front"}, crop={"top": (0, 8, 48, 48)}, size=(16, 16))
     seen = Source(spec(), view)

@@ -144,6 +144,7 @@ def test_a_single_stage_gets_all_cores(tmp_path: Path) -> None:
     assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 
 
+@pytest.mark.slow
 def test_a_failed_stage_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = Collect(("pointmass/nowhere",), 1)
     blocked = Train(imitation().config, bad)
@@ -186,7 +187,9 @@ def test_folder_of_other_study_refused(tmp_path: Path) -> None:
         run_stages([DATA], tmp_path, manifest={"study": "other"})
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> None:
     runner = start("endless", str(tmp_path))
     run = product(imitation(steps=1_000_000), tmp_path)

@@ -74,6 +74,7 @@ def test_one_teacher_is_chosen_by_name(tmp_path: Path, teachers: list[Path]) -> 
         changed(config, relevance="data")
 
 
+@pytest.mark.slow
 def test_random_teachers_have_learned_nothing(tmp_path: Path, teachers: list[Path]) -> None:
     config = changed(tiny("vid2act/distilled-debug"), random_teachers=True)
     run = learn(tmp_path / "run", config, teachers=teachers)
@@ -86,6 +87,7 @@ def test_random_teachers_have_learned_nothing(tmp_path: Path, teachers: list[Pat
     assert all(torch.equal(own[name], same[name]) for name in own)
 
 
+@pytest.mark.slow
 def test_worlds_without_actions_teach_and_begin(tmp_path: Path, sources: list[Path]) -> None:
     """As in APV: what follows is predicted from what was seen alone."""
     config = changed(small("vid2act/world-debug"), actions="none")

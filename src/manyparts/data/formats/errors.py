@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from manyparts.core.errors import UserError
+from manyparts.core.serialisation import without_repeats
 
 _JSON_BYTES = 2**30
 
@@ -125,14 +126,23 @@ def refuse(what: str, episode: str | None = None) -> None:
     raise UserError(what)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises UserError naming the file that is missing or torn."""
+def read_json(path: Path, *, by_hand: bool = False) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        by_hand: whether a user wrote it, so that a name that stands twice is a mistake.
+
+    Raises:
+        UserError: naming the file that is missing or torn.
+    """
     try:
         if path.stat().st_size > _JSON_BYTES:
             raise UserError(
                 f"{path} has {path.stat().st_size} bytes; at most {_JSON_BYTES} are read"
             )
-        values = json.loads(path.read_text(encoding="utf-8"))
+        hook = without_repeats if by_hand else None
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=hook)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
     except UserError:

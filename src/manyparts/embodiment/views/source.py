@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -21,6 +22,8 @@ Merge = Literal["sum", "mean", "last"]
 _ABSOLUTE = ("absolute", "position", "joint_position", "pose")
 _VELOCITY = ("velocity", "joint_velocity", "force", "torque", "control", "effort")
 _UNKNOWN = "unknown"
+_NUMBERED = re.compile(r"(.+)_(\d+)")  # names that a reader made up
+_POSITIONS = ("qpos", "state")
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,7 @@ class Source:
         if not self.needs_state:
             return {}
         at = {name: index for index, name in enumerate(self.spec.state_names)}
+        at |= self.paired_by_number
         pairs = {}
         for part in self.action_parts:
             names = [self.spec.action.names[index] for index in part.indices]
@@ -242,6 +246,25 @@ class Source:
                 )
             pairs[part.indices] = tuple(at[name] for name in names)
         return pairs
+
+    @cached_property
+    def paired_by_number(self) -> dict[str, int]:
+        """Names of actions to indices of the state, where all names are but numbered: action_0 is
+        the target of qpos_0. Empty where names say more."""
+        actions, states = self.spec.action.names, self.spec.state_names
+        if not self.needs_state or set(actions) & set(states):
+            return {}
+        numbers = [_NUMBERED.fullmatch(name) for name in actions]
+        of_positions = {
+            match[2]: index
+            for index, name in enumerate(states)
+            if (match := _NUMBERED.fullmatch(name)) and match[1] in _POSITIONS
+        }
+        if not all(
+            match and match[1] == "action" and match[2] in of_positions for match in numbers
+        ):
+            return {}
+        return {match[0]: of_positions[match[2]] for match in numbers if match}
 
     @property
     def _changes_actions(self) -> bool:

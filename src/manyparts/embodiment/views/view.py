@@ -11,7 +11,13 @@ from typing import Any, Literal, get_args
 from manyparts.core.arguments import set_by_replace
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import shown_short
-from manyparts.core.serialisation import content_hash, from_jsonable, require_types, to_jsonable
+from manyparts.core.serialisation import (
+    content_hash,
+    from_jsonable,
+    require_types,
+    to_jsonable,
+    without_repeats,
+)
 
 Fit = Literal["squash", "pad", "crop"]
 Convention = Literal["euler", "quaternion", "quaternion_wxyz", "axis_angle"]
@@ -195,7 +201,7 @@ def _json_of(path: Path) -> Any:
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise UserError(f"it has {size} bytes; expected at most {_MAX_BYTES}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_repeats)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -17,7 +17,15 @@ from manyparts.core.printing import counted, first_of, short
 from manyparts.envs.gym.environment import contract_of
 from manyparts.envs.gym.opening import open_environment, reset, resolve, sampled, spaces, step
 from manyparts.envs.gym.task import RENDER, GymTask
-from manyparts.envs.gym.values import INFO, OBSERVATION, Moment, array_of, leaves, why_no_image
+from manyparts.envs.gym.values import (
+    INFO,
+    OBSERVATION,
+    Moment,
+    array_of,
+    is_truth,
+    leaves,
+    why_no_image,
+)
 
 _SUCCESS = ("is_success", "success", "goal_achieved", "solved", "task_success")
 _GOALS = ("desired_goal", "goal")
@@ -150,7 +158,7 @@ def _guessed(name: str, task: GymTask, env: gymnasium.Env, first: Moment, later:
         cameras = {"render": RENDER}
     if not cameras and not state:
         raise UserError("it shows neither images nor numbers; declare its state: see GymTask")
-    success = next((f"{INFO}{key}" for key in _SUCCESS if _is_truth(later.info.get(key))), None)
+    success = next((f"{INFO}{key}" for key in _SUCCESS if is_truth(later.info.get(key))), None)
     if success is None:
         notes.append("no key in its info says success")
     if goal is not None:
@@ -205,11 +213,6 @@ def _is_state(value: Any) -> bool:
 
 def _is_text(key: str, value: Any) -> bool:
     return isinstance(value, str) and key.rpartition("/")[2] in _TEXTS and bool(value.strip())
-
-
-def _is_truth(value: Any) -> bool:
-    array = array_of(value)
-    return array.size == 1 and array.dtype.kind in "biuf"
 
 
 def _camera(key: str) -> str:

@@ -175,19 +175,24 @@ def resized(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def truth(value: Any, name: str) -> bool:
-    """Return a value as truth: a bool, a number, or an array with one of them.
+    """Return a value as truth: a bool, 0 or 1, or an array with one of them.
 
     Args:
         value: Such as True, np.float32(1.0) or np.array(False).
         name: What it is, for the error.
 
     Raises:
-        UserError: It is something else, or not finite.
+        UserError: It is something else, such as a fraction.
     """
-    array = array_of(value)
-    if array.size != 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+    if not is_truth(value):
         raise UserError(f"{name} is {short(value)}; expected true or false")
-    return bool(array.reshape(()))
+    return bool(array_of(value).reshape(()))
+
+
+def is_truth(value: Any) -> bool:
+    """Return whether a value is a truth: a bool, 0 or 1, or an array with one of them."""
+    array = array_of(value)
+    return array.size == 1 and array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
 
 
 def scalar_reward(value: Any) -> float:

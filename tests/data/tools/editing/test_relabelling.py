@@ -133,6 +133,15 @@ def test_episodes_with_equal_texts_share_a_task(own: Path, tmp_path: Path) -> No
     assert (task.instruction, task.paraphrases) == ("wave", ("say hello",))
 
 
+def test_a_task_with_the_text_of_another_becomes_it(own: Path, tmp_path: Path) -> None:
+    texts = {"toy/push": TASKS[0].instruction}
+    relabel(own, Destination(tmp_path / "copy"), texts=texts)
+    now = EpisodeDataset.open(tmp_path / "copy")
+    assert now.tasks == (TASKS[0],) and set(now.episode_task.tolist()) == {0}
+    names = pq.read_table(tmp_path / "copy/meta/tasks.parquet").to_pydict()
+    assert len(names["task_index"]) == 1
+
+
 def test_paraphrases_of_the_former_text_go(own: Path, tmp_path: Path) -> None:
     """They may ask for something else than the new one."""
     written = relabel(own, Destination(tmp_path / "copy"), texts={TASKS[0].instruction: NEW})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,7 @@ def find_bags(path: Path) -> list[Path]:
     if _is_bag_folder(path):
         return [path]
     children = [child for child in islice(path.iterdir(), _MAX_LISTED) if child.name[0] != "."]
+    _require_whole_bags([child for child in children if child.is_dir()])
     bags = [
         child
         for child in children
@@ -52,6 +53,21 @@ def find_bags(path: Path) -> list[Path]:
                 file for file in islice(folder.iterdir(), _MAX_LISTED) if file.suffix in _ENDINGS
             ]
     return sorted(bags, key=_natural)
+
+
+def _require_whole_bags(folders: Sequence[Path]) -> None:
+    """Raise UserError if some folders are bags with a description, and others lack a half."""
+    described = {folder for folder in folders if (folder / _METADATA).is_file()}
+    recorded = {folder for folder in folders if _has_recording(folder)}
+    if not described & recorded:
+        return
+    for folder in sorted(recorded - described):
+        raise UserError(
+            f"{folder} has a recording and no {_METADATA}, as after a crash of the recorder: "
+            f"`ros2 bag reindex {folder}` writes it, or move the folder away"
+        )
+    for folder in sorted(described - recorded):
+        raise UserError(f"{folder} has {_METADATA} and no recording; move the folder away")
 
 
 def bag_files(bag: Path) -> list[Path]:
@@ -89,7 +105,11 @@ def opened_bag(bag: Path) -> Iterator[Any]:
 
 
 def _is_bag_folder(path: Path) -> bool:
-    return (path / _METADATA).is_file() and any(
+    return (path / _METADATA).is_file() and _has_recording(path)
+
+
+def _has_recording(path: Path) -> bool:
+    return any(
         child.name.endswith(_ENDINGS) or ".db3" in child.suffixes or ".mcap" in child.suffixes
         for child in islice(path.iterdir(), _MAX_LISTED)
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
 from manyparts.core.spec import TaskEntry
@@ -154,8 +156,25 @@ def _paraphrases(
     return texts[1:]
 
 
+def _merge_equal_tasks(labelling: _Labelling) -> None:
+    """Give the episodes of a task that got the instruction of another one to that task."""
+    source = labelling.source
+    entries = source.metadata.tasks.entries
+    first: dict[str, int] = {}
+    for task, former in enumerate(entries):
+        new = labelling.of_task.get(task, former)
+        other = first.setdefault(new.instruction, task)
+        if other == task or not {task, other} & labelling.of_task.keys():
+            continue
+        labelling.of_task.pop(task, None)
+        entry = labelling.of_task.get(other, entries[other])
+        for position in np.flatnonzero(source.tasks_chosen == task).tolist():
+            labelling.of_episode.setdefault(position, entry)
+
+
 def _finished(labelling: _Labelling) -> tuple[Labels, list[str]]:
     """The labels, if they change anything, and notes on the episodes that each new one has."""
+    _merge_equal_tasks(labelling)
     source = labelling.source
     entries, changes = source.metadata.tasks.entries, dict[tuple[str, str], int]()
     for position in range(len(source.names)):
