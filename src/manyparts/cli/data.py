@@ -49,6 +49,13 @@ class InfoOptions:
     idle: fraction of steps in which nothing moves. extraneous: fraction of steps that lead back to
     an earlier state. `manyparts train --curation.drop 0.1` leaves the worst out."""
 
+    view_file: Annotated[Path | None, arg(name="view", metavar="FILE")] = None
+    """A JSON file that says what a model sees of the data, with the fields of the flags
+    --view.*."""
+
+    view: View = field(default_factory=View)
+    """What a model sees of the data."""
+
     json: bool = False
     """Print the summary as JSON."""
 
@@ -141,7 +148,7 @@ class ViewOptions:
     """Write a page on which you can look at episodes in a browser.
 
     It has images to scrub through, curves of actions and states, and histograms of actions, by task
-    and success. It is one file, which needs no network.
+    and success. It is one file, which needs no network. With a view, it shows what a model sees.
     """
 
     path: DatasetPath
@@ -162,6 +169,13 @@ class ViewOptions:
 
     tasks: tuple[str, ...] = ()
     """Show only episodes of these tasks, by name or instruction."""
+
+    view_file: Annotated[Path | None, arg(name="view", metavar="FILE")] = None
+    """A JSON file that says what a model sees of the data, with the fields of the flags
+    --view.*."""
+
+    view: View = field(default_factory=View)
+    """What a model sees of the data."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -195,7 +209,7 @@ def _info(arguments: Sequence[str]) -> int:
     options = parse(InfoOptions, arguments, command="data info")
     from manyparts.data.dataset import EpisodeDataset
 
-    dataset = EpisodeDataset.open(options.path)
+    dataset = EpisodeDataset.open(options.path, _view_of(options))
     summary = dataset.summary()
     if options.quality:
         from manyparts.data.tools.quality import quality_table
@@ -244,7 +258,6 @@ def _convert(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, arguments, command="data convert")
     from manyparts.data.tools.convert import convert
 
-    views = views_of([] if options.view_file is None else [options.view_file], options.view)
     convert(
         options.source,
         options.target,
@@ -253,9 +266,15 @@ def _convert(arguments: Sequence[str]) -> int:
         embodiment=options.embodiment,
         actions=options.actions,
         mapping=options.mapping,
-        view=views[0] if views else None,
+        view=_view_of(options),
     )
     return 0
+
+
+def _view_of(options: InfoOptions | ConvertOptions | ViewOptions) -> View | None:
+    """The view of its file and flags; None if there are none."""
+    views = views_of([] if options.view_file is None else [options.view_file], options.view)
+    return views[0] if views else None
 
 
 def _export(arguments: Sequence[str]) -> int:
@@ -268,11 +287,14 @@ def _export(arguments: Sequence[str]) -> int:
 
 def _view(arguments: Sequence[str]) -> int:
     options = parse(ViewOptions, arguments, command="data view")
+    from manyparts.data.dataset import EpisodeDataset
+
+    dataset = EpisodeDataset.open(options.path, _view_of(options))
     if options.rerun is not None:
         from manyparts.data.tools.rerun_export import export_rerun
 
         folder = export_rerun(
-            options.path,
+            dataset,
             options.rerun,
             episodes=options.episodes,
             only=options.only,
@@ -284,7 +306,7 @@ def _view(arguments: Sequence[str]) -> int:
     from manyparts.data.tools.view import view
 
     page = view(
-        options.path,
+        dataset,
         options.output or Path(f"{short_name(options.path)}.html"),
         episodes=options.episodes,
         only=options.only,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from data.synthetic import make_episode, write
 
+from manyparts.cli import main
 from manyparts.core.errors import UserError
 from manyparts.data.tools.view import view
 
@@ -92,3 +93,31 @@ def test_unknown_episodes_and_tasks_are_named(page: Path, tmp_path: Path) -> Non
         each["index"]
         for each in held(view(source, tmp_path / "page.html", only=[4, 1]))["episodes"]
     ] == [4, 1]
+
+
+def test_page_through_a_view_shows_what_the_model_sees(page: Path, tmp_path: Path) -> None:
+    source, file, seen = page.with_name("set"), tmp_path / "view.json", tmp_path / "seen.html"
+    file.write_text(json.dumps({"cameras": {"top": "front"}, "size": [8, 12], "fit": "pad"}))
+    flags = ["--view", str(file), "--view.every", "2", "--output", str(seen)]
+    assert main(["data", "view", str(source), *flags]) == 0
+    whole, content = held(page), held(seen)
+    assert content["facts"]["cameras"] == "top 12×8"
+    assert '"every": 2' in content["facts"]["seen through"] and content["fps"] == whole["fps"] / 2
+    assert "seen through" not in whole["facts"]
+    for one, other in zip(content["episodes"], whole["episodes"], strict=True):
+        assert one["index"] == other["index"] and one["length"] == (other["length"] + 1) // 2
+        assert one["state"] == [column[::2] for column in other["state"]]
+        sheet = one["cameras"]["top"]
+        assert (sheet["height"], sheet["width"]) == (8, 12) and len(one["cameras"]) == 1
+
+
+def test_info_through_a_view_describes_what_the_model_sees(page: Path, capsys: Any) -> None:
+    source = str(page.with_name("set"))
+    assert main(["data", "info", source, "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert (
+        main(["data", "info", source, "--view.size", "4", "6", "--view.every", "2", "--json"]) == 0
+    )
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["spec"]["cameras"] == {"front": [4, 6]} and seen["fps"] == whole["fps"] / 2
+    assert seen["spec"]["action"]["high"] == [2 * high for high in whole["spec"]["action"]["high"]]

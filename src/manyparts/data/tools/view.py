@@ -193,7 +193,7 @@ def _facts(dataset: EpisodeDataset) -> dict[str, str]:
     cameras = ", ".join(
         f"{name} {width}×{height}" for name, (height, width) in dataset.spec.cameras.items()
     )
-    return {
+    facts = {
         "path": str(dataset.path),
         "format": dataset.reader.contents.format,
         "episodes": f"{dataset.num_episodes}",
@@ -202,6 +202,9 @@ def _facts(dataset: EpisodeDataset) -> dict[str, str]:
         "cameras": cameras or "none",
         "actions": f"{action.representation}, {action.dimension} numbers",
     }
+    if dataset.view is not None:
+        facts["seen through"] = json.dumps(dataset.view.to_dict())
+    return facts
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:
