@@ -123,7 +123,12 @@ def episode_return(env, seed: int, steps: int, *, expert: bool) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("cartpole-swingup", 250), ("cheetah-run", 150), ("walker-stand", 80)]
+    ("name", "steps"),
+    [
+        ("cheetah-run", 150),
+        pytest.param("cartpole-swingup", 250, marks=pytest.mark.slow),
+        pytest.param("walker-stand", 80, marks=pytest.mark.slow),
+    ],
 )
 def test_planning_on_simulator_beats_chance(name: str, steps: int) -> None:
     env = registry.make(f"dmc/{name}")

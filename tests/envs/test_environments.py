@@ -18,11 +18,11 @@ from manyparts.envs.base import EnvConfig, Environment
 
 QUICK = (
     *("pointmass/reach", "pointmass/reach-blue", "pointmass/reach-ledge"),
-    *("metaworld/drawer-close", "navigation/hallway", "kitchen/light-switch"),
+    *("metaworld/drawer-close", "navigation/hallway"),
     *("dmc/reacher-easy", "walkers/train-planar-0000"),
 )
 FURTHER = (
-    *("metaworld/reach", "navigation/maze-s3", "kitchen/microwave"),
+    *("metaworld/reach", "navigation/maze-s3", "kitchen/light-switch", "kitchen/microwave"),
     *("dmc/reacher-hard", "walkers/test-free-0000"),
 )
 TASKS = [*QUICK, *(pytest.param(task, marks=pytest.mark.slow) for task in FURTHER)]

@@ -26,6 +26,7 @@ from manyparts.rollout.collect import collect
 
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
 MORPHOLOGIES_PER_FAMILY = 50
+FURTHER = ("test-planar-0001", "test-free-0000")
 
 
 def morphologies(family: str, count: int) -> list[Morphology]:
@@ -268,7 +269,9 @@ def episode_return(name: str, steps: int, *, expert: bool) -> float:
     )
 
 
-@pytest.mark.parametrize("name", ["test-planar-0000", "test-planar-0001", "test-free-0000"])
+@pytest.mark.parametrize(
+    "name", ["test-planar-0000", *(pytest.param(n, marks=pytest.mark.slow) for n in FURTHER)]
+)
 def test_planning_on_simulator_beats_chance(name: str) -> None:
     planned, chance = (episode_return(name, 80, expert=expert) for expert in (True, False))
     assert planned > 2 * chance

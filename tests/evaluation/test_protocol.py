@@ -107,6 +107,7 @@ def test_results_folder_ignores_worker_count(run: Path, reference: Path, tmp_pat
     assert contents(tmp_path / "evaluation") == contents(reference)
 
 
+@pytest.mark.slow
 def test_torn_line_is_run_again(run: Path, reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     folder.mkdir()
@@ -129,6 +130,7 @@ def test_twenty_kills_give_same_result(run: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "evaluation") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_evaluations_do_not_mix(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     evaluate(run, episodes=1, seed=3, workers=1, output=folder)
@@ -176,6 +178,7 @@ def test_video_comes_with_its_attention(run: Path, reference: Path) -> None:
             assert len(recorded.steps) == 6 or record.success_any
 
 
+@pytest.mark.slow
 def test_video_without_attention_is_filmed_again(
     run: Path, reference: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +189,7 @@ def test_video_without_attention_is_filmed_again(
     assert contents(folder) == contents(reference)
 
 
+@pytest.mark.slow
 def test_held_out_prompts_and_max_steps(run: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "tasks": TASKS[:1],
@@ -202,6 +206,7 @@ def test_held_out_prompts_and_max_steps(run: Path, tmp_path: Path) -> None:
     assert (result.provenance["prompts"], result.provenance["max_steps"]) == ("held_out", 7)
 
 
+@pytest.mark.slow
 def test_until_success_changes_no_success(run: Path, reference: Path, tmp_path: Path) -> None:
     whole = Result.load(reference)
     short = evaluate(
@@ -216,6 +221,7 @@ def test_until_success_changes_no_success(run: Path, reference: Path, tmp_path: 
         compare(reference, tmp_path / "evaluation")
 
 
+@pytest.mark.slow
 def test_agent_acts_in_bf16(run: Path, reference: Path, tmp_path: Path) -> None:
     rounded, exact = (
         evaluate(run, episodes=1, seed=3, precision="bf16", output=tmp_path / "rounded"),
@@ -254,6 +260,7 @@ def test_provenance_of_a_result(run: Path, reference: Path) -> None:
     } <= provenance.keys()
 
 
+@pytest.mark.slow
 def test_two_runs_meet_same_goals(reference: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", seed=2)
     evaluate_small(other, tmp_path / "evaluation", workers=1)
@@ -376,6 +383,7 @@ def test_references_are_ceiling_and_floor(
     assert "expert learned nothing: --device, --planner are not for it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_reference_keeps_horizon_and_videos(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "output": tmp_path,

@@ -182,6 +182,7 @@ def acting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_agent_of_states_records_images_of_what_it_saw(acting: Path, tmp_path: Path) -> None:
     shown = {"image_size": 16}
     task = "pointmass/reach"

@@ -116,6 +116,7 @@ def rows_of(output: Path, method: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured = results(finished)
     settings = ["unseen goals", "held-out tasks, zero-shot", "held-out tasks, 1 demonstration"]
@@ -144,6 +145,7 @@ def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFix
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
 
+@pytest.mark.slow
 def test_a_second_call_does_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished / "results.json").read_bytes()
     assert cli.main([*DEBUG, DUAL, "--output", str(finished), "--list"]) == 0

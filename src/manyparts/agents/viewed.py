@@ -256,7 +256,7 @@ class ViewedAgent(Described):
         seen = {
             camera: source.images(camera, np.asarray(images[theirs]))
             for camera, theirs in source.cameras.items()
-            if np.shape(images.get(theirs))[-3:-1] == source.spec.cameras[theirs]
+            if theirs in images and np.shape(images[theirs])[-3:-1] == source.spec.cameras[theirs]
         }
         return seen or images
 

@@ -66,7 +66,7 @@ def drawn(windows: StreamedWindows, steps: range, batch_size: int, **options: in
     ]
 
 
-@pytest.mark.parametrize("readers", [1, 2, 4])
+@pytest.mark.parametrize("readers", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_readers_draw_every_window_once(
     readers: int, url: str, dataset: EpisodeDataset, tmp_path: Path
 ) -> None:
@@ -102,6 +102,7 @@ def test_windows_are_those_of_the_dataset(
     windows.close()
 
 
+@pytest.mark.slow
 def test_any_step_can_be_asked_for(url: str, tmp_path: Path) -> None:
     one, other = stream(url, tmp_path / "a"), stream(url, tmp_path / "b")
     whole = drawn(one, range(12), 6)

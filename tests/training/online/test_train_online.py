@@ -124,7 +124,7 @@ def test_episodes_that_end_for_good_are_learned(tmp_path: Path) -> None:
     assert rows(run)[-1]["world/continuation"] > 0
 
 
-@pytest.mark.parametrize("kind", ["dataset", "run"])
+@pytest.mark.parametrize("kind", ["dataset", pytest.param("run", marks=pytest.mark.slow)])
 def test_a_replay_is_filled_before(tmp_path: Path, kind: str) -> None:
     if kind == "dataset":
         config = {**SEEN, "cameras": ["none"]}
@@ -190,6 +190,7 @@ def test_one_action_repeat_is_chosen(tmp_path: Path, seen: EnvConfig | dict[str,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_environment_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

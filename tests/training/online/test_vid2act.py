@@ -30,6 +30,9 @@ SOURCES = ("pointmass/reach-left", "pointmass/reach-right")
 STATES = {**SEEN, "cameras": ["none"], "action_repeat": 2}
 
 
+OTHERS = ("distance", "uniform", "fixed:1")
+
+
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("sources")
@@ -149,7 +152,10 @@ def test_a_student_is_resumed_to_the_bit(
     assert rows(run)[-1] == rows(student)[-1]
 
 
-@pytest.mark.parametrize("relevance", ["distance", "prediction", "uniform", "fixed:1"])
+@pytest.mark.parametrize(
+    "relevance",
+    ["prediction", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)],
+)
 def test_teachers_are_weighed_in_other_ways(tmp_path: Path, teachers: Path, relevance: str) -> None:
     config = tiny("vid2act/distilled-debug")
     config = replace(config, model=replace(config.model, relevance=relevance))
