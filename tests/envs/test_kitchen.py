@@ -85,6 +85,7 @@ def test_expert_solves_every_combination() -> None:
     assert not failed, f"{len(failed)} of {8 * len(COMBINATIONS)}: {failed}"
 
 
+@pytest.mark.slow
 def test_rewards_count_completed_subtasks() -> None:
     env = registry.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
     env.begin(1)

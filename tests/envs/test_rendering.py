@@ -64,6 +64,7 @@ def test_images_are_not_flipped() -> None:
     env.close()
 
 
+@pytest.mark.slow
 def test_faithful_image_is_the_simulators() -> None:
     import mujoco
 

@@ -44,6 +44,7 @@ def evaluate(run: Path, output: Path, *flags: str) -> Result:
     return Result.load(output)
 
 
+@pytest.mark.slow
 def test_planned_results_ignore_worker_count(run: Path, tmp_path: Path, capsys: Any) -> None:
     alone = evaluate(
         run, tmp_path / "one", "--planner", "cem", "--planner.elites", "4", "--workers", "1"

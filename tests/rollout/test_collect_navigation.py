@@ -72,6 +72,7 @@ def test_goal_images_and_choices_are_columns(dataset: EpisodeDataset) -> None:
         }
 
 
+@pytest.mark.slow
 def test_worker_count_changes_no_byte(dataset: EpisodeDataset, tmp_path: Path) -> None:
     collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
     assert digest(tmp_path / "data") == digest(dataset.path)
@@ -107,6 +108,7 @@ def test_noise_changes_choices_for_several_steps(
     assert clean == env.expert_action()
 
 
+@pytest.mark.slow
 def test_goal_camera_gives_the_prompt(dataset: EpisodeDataset, tmp_path: Path) -> None:
     assert dataset.spec.goal_camera == "goal"
     window = WindowConfig(steps=2, chunk=3, goal_image=True)

@@ -54,7 +54,10 @@ def last_alone(run: Path, copy: Path) -> None:
         shutil.rmtree(copy / "checkpoints" / step)
 
 
-@pytest.mark.parametrize("how", [links_followed, links_lost, links_as_texts, last_alone])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(links_followed, marks=pytest.mark.slow), links_lost, links_as_texts, last_alone],
+)
 def test_copied_runs_resume_to_the_bit(
     whole: Path, stopped: Path, data: Path, tmp_path: Path, how
 ) -> None:
@@ -67,7 +70,9 @@ def test_copied_runs_resume_to_the_bit(
     assert pointed_at(checkpoints / "last") == "000008"
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+@pytest.mark.parametrize(
+    "number", [errno.EPERM, pytest.param(errno.EOPNOTSUPP, marks=pytest.mark.slow)]
+)
 def test_disks_without_links_hold_runs(
     whole: Path, data: Path, tmp_path: Path, monkeypatch, number: int
 ) -> None:

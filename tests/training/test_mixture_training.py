@@ -89,6 +89,7 @@ def test_a_mixture_resumes_to_the_bit(first_phase, both, tmp_path):
         train(config, data=both[:1], output=tmp_path / "run", resume=True, device="cpu")
 
 
+@pytest.mark.slow
 def test_two_processes_give_ones_losses(both, tmp_path):
     config = second(train_only=(), cache_features=False, steps=4)
     one = train(config, data=both, output=tmp_path / "one", device="cpu")

@@ -182,7 +182,8 @@ def test_second_runner_in_folder_refused(tmp_path: Path) -> None:
 
 
 def test_folder_of_other_study_refused(tmp_path: Path) -> None:
-    run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
+    with locked_folder(tmp_path, MANIFEST):
+        pass
     with pytest.raises(UserError, match="study was toy, is other"):
         run_stages([DATA], tmp_path, manifest={"study": "other"})
 

@@ -85,6 +85,7 @@ def test_a_student_learns_from_images(tmp_path: Path, sources: list[Path], teach
     assert action.shape == (2,)
 
 
+@pytest.mark.slow
 def test_images_are_rehearsed_from_a_world(
     tmp_path: Path, sources: list[Path], world: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_frozen_encoder_stays_as_it_was(tmp_path: Path, world: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_student_starts_from_a_world(
     tmp_path: Path, sources: list[Path], teachers: Path, world: Path
 ) -> None:
