@@ -134,8 +134,8 @@ def test_a_missing_tracker_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"^track needs wandb.*: pip install .*wandb"):
         require_tracker("wandb")
-    with pytest.raises(UserError, match=r"^track is 'mlflow'; choices: wandb$"):
-        require_tracker("mlflow")
+    with pytest.raises(UserError, match=r"^track is 'comet'; choices: tensorboard, wandb, mlflow"):
+        require_tracker("comet")
     require_tracker(None)
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "an agent behind a socket, for robots and other projects' clients",
     "export": "a policy as ONNX graphs with a contract, for programs without torch",
     "push": "an agent or a dataset to the Hugging Face Hub, with a card",
+    "track": "a run's curves in TensorBoard, Weights & Biases, MLflow or trackio",
     "predict": "how far ahead a dynamics model predicts: errors of its predictions fed back",
     "prompts": "success of an agent by kind of prompt, and with the prompts of other tasks",
     "study": "run a declared comparison of methods over seeds, and print its tables",

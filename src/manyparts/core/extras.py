@@ -9,10 +9,13 @@ import importlib
 import re
 import shlex
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
+
+_SOURCES = Path(__file__).parents[3]  # where sources are that are not installed
 
 # Modules of simulators by other projects, and the extra that installs each.
 EXTRA_OF = {
@@ -74,5 +77,12 @@ def packages_of(extra: str) -> tuple[str, ...]:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra's packages."""
-    return f"pip install {shlex.join(packages_of(extra))}"
+    """Return the command that installs an extra's packages.
+
+    Where what is installed does not know the extra, as with sources on Python's path, it is that
+    which installs the sources with the extra.
+    """
+    try:
+        return f"pip install {shlex.join(packages_of(extra))}"
+    except (metadata.PackageNotFoundError, KeyError):
+        return shlex.join(["pip", "install", "-e", f"{_SOURCES}[{extra}]"])

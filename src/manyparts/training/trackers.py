@@ -1,23 +1,22 @@
-"""Where rows of metrics go apart from metrics.jsonl: TensorBoard, Weights & Biases, plug-ins."""
+"""Where rows of metrics go apart from metrics.jsonl: programs that draw curves, and plug-ins."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from manyparts.core.errors import SurroundingsWarning, UserError, closest
-from manyparts.core.extras import in_a_line, install_command, load_package
-from manyparts.core.naming import NAME
+from manyparts.core.extras import in_a_line
 from manyparts.core.plugins import Plugins
 from manyparts.core.storage.atomic import is_full
+from manyparts.training import tracker_programs
 
-TRACKERS = ("wandb",)
-"""The trackers of this package that `track` chooses. TensorBoard needs no choice."""
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+"""The trackers of this package that `track` chooses. TensorBoard also gets metrics without a
+choice, wherever it is installed."""
 
 
 class Tracker(Protocol):
@@ -47,14 +46,15 @@ class Trackers:
     def __init__(self, run: Path, step: int, track: str | None) -> None:
         """Start the trackers of the run in the folder `run`, of which `step` steps are done."""
         self._trackers: list[Tracker] = []
-        with _warning("TensorBoard"), contextlib.suppress(ModuleNotFoundError):
-            self._trackers.append(TensorBoard(run, step))
-        if track == "wandb":
-            with _warning("wandb"):
-                self._trackers.append(Wandb(run))
-        elif track is not None:
-            with _warning(track):
-                self._trackers.append(PluginTracker(track, run, step))
+        chosen = [] if track in (None, "tensorboard") else [track]
+        with contextlib.suppress(ModuleNotFoundError):
+            self._begin("tensorboard", run, step)
+        for name in chosen:
+            self._begin(name, run, step)
+
+    def _begin(self, name: str, run: Path, step: int) -> None:
+        with _warning(tracker_programs.title(name)):
+            self._trackers.append(begin(name, run, step))
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
         """Add the numbers of a step to each tracker. One that fails is left out from then on.
@@ -77,63 +77,13 @@ class Trackers:
         self._trackers = []
 
 
-class TensorBoard:
-    """Events in RUN/tensorboard; a resumed run hides those after its checkpoint."""
-
-    name = "TensorBoard"
-
-    def __init__(self, run: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        purged = step + 1 if step else None
-        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=purged)
-
-    def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class Wandb:
-    """A run of Weights & Biases in RUN/wandb, which `wandb sync` uploads later.
-
-    It is sent at once only if the user sets WANDB_MODE=online. A run that is resumed becomes a
-    further run of the same name and group.
-    """
-
-    name = "wandb"
-
-    def __init__(self, run: Path) -> None:
-        wandb = _wandb()
-        config = run / "config.json"
-        name = run.resolve().name
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", NAME),
-            name=name,
-            group=name,
-            dir=str(run),
-            config=json.loads(config.read_text()) if config.exists() else {},
-            mode=os.environ.get("WANDB_MODE", "offline"),
-            # What is printed stays with the user, who has a progress bar there.
-            settings=wandb.Settings(console="off", silent=True),
-        )
-
-    def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        self._run.log(dict(numbers), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
 def _checked(name: str, value: Any) -> Callable[..., Any]:
     if not callable(value):
         raise TypeError(f"it is of type {type(value).__name__}; expected a class of trackers")
     return value
 
 
-PLUGINS = Plugins("trackers", lambda: ("tensorboard", *TRACKERS), _checked)
+PLUGINS = Plugins("trackers", lambda: (*TRACKERS, "trackio"), _checked)
 """Trackers of other distributions, entry points of the group `manyparts.trackers`: a class, or a
 function, that takes the run's folder and how many steps are done, and returns a `Tracker`."""
 
@@ -183,13 +133,25 @@ def require_tracker(track: str | None) -> None:
     if track not in tracker_names():
         raise UserError(f"track is {track!r}; {closest(str(track), tracker_names())}")
     if track in TRACKERS:
-        _wandb()
+        tracker_programs.package_of(track)
     else:
         PLUGINS.load(track)
 
 
-def _wandb() -> Any:
-    return load_package("wandb", "track", install_command("wandb"))
+def begin(name: str, run: Path, step: int) -> Tracker:
+    """Start a tracker of a run.
+
+    Args:
+        name: one of `tracker_names`, or "trackio".
+        run: the run's folder, with its config.json.
+        step: how many steps are done.
+
+    Returns:
+        The tracker. It, and its start, may raise anything that an installed package raises.
+    """
+    if name in tracker_programs.PROGRAMS:
+        return tracker_programs.PROGRAMS[name](run, step)
+    return PluginTracker(name, run, step)
 
 
 @contextlib.contextmanager
