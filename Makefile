@@ -68,8 +68,8 @@ coverage: setup
 	$(BIN)/python scripts/coverage_figure.py
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks scripts examples
-	$(BIN)/ruff check src tests benchmarks scripts examples
+	$(BIN)/ruff format --check src tests benchmarks scripts examples plugins
+	$(BIN)/ruff check src tests benchmarks scripts examples plugins
 	$(BIN)/pyright
 
 bench: setup

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "open-formats": "seconds to open 1000 episodes of other formats, against plain reading",
     "phase2-cached": "steps per second of phase II with cached tokens, against encoding images",
     "act": "decisions per second with `carry`, against encoding the whole context each time",
+    "exported-act": "decisions per second of an exported policy, against the agent",
     "pretrain-step": "steps per second of inverse-dynamics pretraining, against a plain loop",
     "finetune-stage": "tuning on a frozen encoder and evaluating, against a plain loop",
     "plan-shared-cache": "imagined plans per second from a shared context, against none shared",

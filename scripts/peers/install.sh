@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the other projects' own loaders (LeRobot's, robomimic's, Minari's) into .peers: the slow
-# tests hold our files against them, and so does `manyparts bench windows-peers`.
+# tests hold our files against them, and so does `manyparts bench windows-peers`. LeRobot's
+# own evaluation runs our policies there.
 # usage: scripts/peers/install.sh [PYTHON]
 #
 # Together these packages ask for more than their loaders need, and for versions that exclude each

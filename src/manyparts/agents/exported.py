@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,12 +77,32 @@ class Carry:
     """Actions of the current chunk that are still to come, (a,) each."""
 
 
+@dataclass(frozen=True)
+class Computation:
+    """An exported graph that can be run."""
+
+    inputs: tuple[str, ...]
+    """Names of its inputs."""
+
+    outputs: tuple[str, ...]
+    """Names of its outputs, in their order."""
+
+    run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+    """Computes the outputs from inputs by name."""
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs by name; other arrays than its inputs are left out."""
+        chosen = {name: inputs[name] for name in self.inputs}
+        return dict(zip(self.outputs, self.run(chosen), strict=True))
+
+
 class ExportedAgent(Described):
     """Acts with the graphs of an exported policy; see `load_exported`.
 
     Args:
         path: The folder.
         threads: Of each computation.
+        computations: By the names of their files; None: onnxruntime runs those of the folder.
 
     Raises:
         UserError: See `load_exported`.
@@ -90,7 +110,13 @@ class ExportedAgent(Described):
 
     origin: Origin | None = None
 
-    def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        computations: Mapping[str, Computation] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.contract = read_contract(self.path / CONTRACT)
         self.embodiment = Embodiment.from_dict(self.contract["embodiment"])
@@ -102,8 +128,10 @@ class ExportedAgent(Described):
             demonstration_frames=int(self.contract["demonstration_frames"]),
         )
         self._codec, self._layout = self.embodiment.codec, self.window.prompt_layout
-        self._policy = _session(self.path / POLICY, threads)
-        self._prompt = _session(self.path / PROMPT, threads) if self.prompted else None
+        if computations is None:
+            names = (POLICY, PROMPT) if self.prompted else (POLICY,)
+            computations = {name: _computation(self.path / name, threads) for name in names}
+        self._policy, self._prompt = computations[POLICY], computations.get(PROMPT)
         self._memory: dict[str, np.ndarray] = {
             name: np.zeros((1, *item["shape"]), item["dtype"])
             for name, item in self.contract["carry"].items()
@@ -181,8 +209,7 @@ class ExportedAgent(Described):
             inputs["state"] = np.stack([self._state(each) for each in observations])
         inputs |= _rows([carry.prompt_inputs for carry in carries])
         inputs |= _rows([carry.memory for carry in carries])
-        names = [output.name for output in self._policy.get_outputs()]
-        outputs = dict(zip(names, self._policy.run(None, inputs), strict=True))
+        outputs = self._policy(inputs)
         actions = require_actions(outputs["actions"], spec)
         return [
             replace(
@@ -204,11 +231,7 @@ class ExportedAgent(Described):
 
     def _prompt_inputs(self, prompt: Prompt) -> dict[str, np.ndarray]:
         assert self._prompt is not None
-        inputs = self._words(prompt.instruction) | self._prompt_images(prompt)
-        names = [output.name for output in self._prompt.get_outputs()]
-        wanted = {item.name for item in self._prompt.get_inputs()}
-        values = self._prompt.run(None, {key: inputs[key] for key in inputs if key in wanted})
-        return dict(zip(names, values, strict=True))
+        return self._prompt(self._words(prompt.instruction) | self._prompt_images(prompt))
 
     def _words(self, instruction: str | None) -> dict[str, np.ndarray]:
         tokeniser = self.contract["tokeniser"]
@@ -290,18 +313,24 @@ def read_contract(path: Path) -> dict[str, Any]:
     return values
 
 
-def _session(path: Path, threads: int) -> Any:
+def _computation(path: Path, threads: int) -> Computation:
+    """A graph that onnxruntime runs."""
     runtime = load_package("onnxruntime", "an exported policy", install_command("export"))
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     try:
-        return runtime.InferenceSession(
+        session = runtime.InferenceSession(
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # of onnxruntime, which has a class for each kind of fault
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read by onnxruntime: {reason}") from error
+    return Computation(
+        tuple(item.name for item in session.get_inputs()),
+        tuple(item.name for item in session.get_outputs()),
+        lambda inputs: session.run(None, dict(inputs)),
+    )
 
 
 def _rows(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

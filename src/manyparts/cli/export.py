@@ -30,14 +30,15 @@ class Options:
     output: Path | None = None
     """The folder to write, which must not exist."""
 
-    format: Literal["onnx"] = "onnx"
-    """onnx: graphs for onnxruntime and other runtimes."""
+    format: Literal["onnx", "torch", "lerobot"] = "onnx"
+    """onnx: graphs for onnxruntime and other runtimes. torch: programs for torch.export.load.
+    lerobot: a policy of LeRobot, which its tools run with the package lerobot_policy_manyparts."""
 
     embodiment: str | None = None
     """The robot to act for, if the agent learned several."""
 
     exporter: Literal["auto", "torch.export", "tracing"] = "auto"
-    """Which of torch's exporters writes the graphs. auto: the newer one (torch.export), and the
+    """Which of torch's exporters writes ONNX graphs. auto: the newer one (torch.export), and the
     older and faster one (tracing) where that fails."""
 
     data: str | None = None
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.run is None or options.output is None:
         missing = "RUN, the folder of the agent" if options.run is None else "--output"
         raise UserError(f"missing {missing}; see manyparts export --help")
+    if options.format == "lerobot":
+        return _to_lerobot(options.run, options.output, options.embodiment)
     from manyparts.cli.console import print_table
     from manyparts.exporting.export import export_policy
 
@@ -58,9 +61,20 @@ def main(arguments: Sequence[str]) -> int:
         options.output,
         embodiment=options.embodiment,
         data=options.data,
+        format=options.format,
         exporter=options.exporter,
     )
     rows = [(each.what, str(each.decisions), f"{each.worst:.1e}") for each in parities]
     print_table(("compared with the agent", "decisions", "largest difference"), rows)
     say(f"exported: {options.output}")
+    return 0
+
+
+def _to_lerobot(run: Path, output: Path, embodiment: str | None) -> int:
+    from manyparts.exporting.lerobot import export_to_lerobot
+
+    spec = export_to_lerobot(run, output, embodiment=embodiment)
+    inputs = [f"observation.images.{name}" for name in spec.cameras]
+    inputs += ["observation.state"] if spec.state_names else []
+    say(f"exported: {output}, which takes {', '.join(inputs)}")
     return 0

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from manyparts.agents.exported import (
     POLICY,
     PROMPT,
     VERSION,
+    Computation,
     ExportedAgent,
 )
 from manyparts.agents.loading import load
@@ -33,12 +34,22 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
 from manyparts.exporting.onnx import LENGTHS, Exporter, write_graph
 from manyparts.exporting.parity import ROWS, TOLERANCE, Parity, compared, random_episodes
+from manyparts.exporting.program import write_program
 from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.prompt_encoder import SmallText
-from manyparts.models.run_files import CONFIG
+from manyparts.models.run_files import CONFIG, PROGRAM
 
 _STEPS = 6  # of an episode that parity is measured on
 _REAL_EPISODES = 3
+_CODE = {
+    "onnx": f"""from {NAME}.agents.exported import load_exported
+
+agent = load_exported("this folder")  # numpy and onnxruntime, no torch""",
+    "torch": f"""import torch
+
+policy = torch.export.load("policy{PROGRAM}").module()  # only of a folder that you trust
+actions, *memory = policy(*inputs)  # in the order below""",
+}
 
 
 def export_policy(
@@ -47,16 +58,18 @@ def export_policy(
     *,
     embodiment: str | None = None,
     data: str | Path | None = None,
+    format: Literal["onnx", "torch"] = "onnx",
     exporter: Exporter = "auto",
 ) -> list[Parity]:
-    """Write a policy as ONNX graphs with a contract, which `load` reads without torch.
+    """Write a policy as graphs with a contract. Those of ONNX `load` reads, without torch.
 
     Args:
         run: A run or checkpoint folder, or the name of an agent that comes with the package.
         output: The folder, which must not exist.
         embodiment: The robot to act for, if the agent learned several.
         data: A dataset, on which both are compared; None: on random observations alone.
-        exporter: See `onnx.write_graph`.
+        format: "onnx", or "torch" for programs that `torch.export.load` reads.
+        exporter: Of ONNX, see `onnx.write_graph`.
 
     Returns:
         How far the exported policy differs from the agent.
@@ -79,15 +92,26 @@ def export_policy(
     except OSError as error:
         raise disk_error(error, output) from error
     try:
-        exporters = {
-            name: write_graph(graph, folder / name, exporter) for name, graph in graphs.items()
-        }
+        computations: dict[str, Computation] | None = None
+        if format == "onnx":
+            exporters = {
+                name: write_graph(graph, folder / name, exporter) for name, graph in graphs.items()
+            }
+        else:
+            exporters = dict.fromkeys(graphs, "torch.export")
+            computations = {
+                name: write_program(graph, (folder / name).with_suffix(PROGRAM))
+                for name, graph in graphs.items()
+            }
         shutil.copyfile(origin.checkpoint / CONFIG, folder / CONFIG)
         contract = _contract(learned, info, graphs[POLICY], exporters)
         _write(folder / CONTRACT, contract)
-        parities = _parities(learned, ExportedAgent(folder), data)
+        exported = ExportedAgent(folder, computations=computations)
+        parities = _parities(learned, exported, data)
         _write(folder / CONTRACT, contract | {"parity": [asdict(each) for each in parities]})
-        (folder / "README.md").write_text(_readme(run, contract, parities), encoding="utf-8")
+        (folder / "README.md").write_text(
+            _readme(run, contract, parities, format), encoding="utf-8"
+        )
         _require_parity(parities)
         if not rename_into_place(folder, output):
             raise UserError(f"{output} exists; choose another output folder")
@@ -224,23 +248,24 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _readme(run: str | Path, contract: dict[str, Any], parities: Sequence[Parity]) -> str:
+def _readme(
+    run: str | Path, contract: dict[str, Any], parities: Sequence[Parity], format: str
+) -> str:
     """A page that says what the folder is, and how to run it."""
     rows = "\n".join(f"| {each.what} | {each.decisions} | {each.worst:.1e} |" for each in parities)
     inputs = "\n".join(
         f"| `{name}` | {item['dtype']} | {', '.join(map(str, item['shape']))} |"
         for name, item in contract["inputs"].items()
     )
-    prompts = f" `{PROMPT}` encodes a prompt once." if contract["prompted"] else ""
+    ending = ".onnx" if format == "onnx" else PROGRAM
+    prompts = f" `prompt{ending}` encodes a prompt once." if contract["prompted"] else ""
     return f"""# An exported policy
 
-`manyparts export {run}` wrote this folder. `{POLICY}` decides.{prompts}
+`manyparts export {run}` wrote this folder. `policy{ending}` decides.{prompts}
 `{CONTRACT}` says what their numbers mean.
 
 ```python
-from {NAME}.agents.exported import load_exported
-
-agent = load_exported("this folder")  # numpy and onnxruntime, no torch
+{_CODE[format]}
 ```
 
 | input | type | shape |

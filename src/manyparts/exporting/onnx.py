@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,16 +54,24 @@ def write_graph(graph: Graph, path: Path, exporter: Exporter = "auto") -> str:
     raise UserError(f"torch cannot export this model to ONNX: {'; '.join(failures)}")
 
 
-def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
+def open_dimensions(example: Mapping[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
+    """Return the dimensions of each input that are left open, for torch's exporter.
+
+    Args:
+        example: Inputs of a graph by name.
+    """
     batch = torch.export.Dim("batch", min=1)
     length = torch.export.Dim("length", min=1)
-    shapes = tuple({0: batch, 1: length} if name in LENGTHS else {0: batch} for name in example)
+    return tuple({0: batch, 1: length} if name in LENGTHS else {0: batch} for name in example)
+
+
+def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
     program: Any = torch.onnx.export(
         graph,
         tuple(example.values()),
         input_names=list(example),
         output_names=list(graph.outputs),
-        dynamic_shapes=(shapes,),
+        dynamic_shapes=(open_dimensions(example),),
         opset_version=_OPSET,
         dynamo=True,
     )

@@ -19,6 +19,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 AGENT_FILES = ("config.json", "model.safetensors", "*.onnx", "contract.json", "README.md")
 """Files of an agent on the Hugging Face Hub; nothing else of it is fetched."""
 EXPORTED = "policy.onnx"  # instead of weights, in a folder of `manyparts export`
+AGENT = "agent"  # the checkpoint in a folder of `manyparts export --format lerobot`
+PROGRAM = ".pt2"  # the ending of a program of torch, which is read by pickle
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -28,7 +30,8 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     """Return the checkpoint folder that `path` means.
 
     Args:
-        path: A checkpoint folder; a run folder, which means its last checkpoint; or the name
+        path: A checkpoint folder; a run folder, which means its last checkpoint; a policy of
+            LeRobot, which means its agent; or the name
             "manyparts/NAME" of a checkpoint that comes with the package ("understudy/NAME" in files
             from before the rename), or an agent of the Hugging Face Hub,
             "hf://owner/name@revision".
@@ -51,8 +54,15 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
         return last
     if weights_of(path).is_file():
         return path
+    if weights_of(path / AGENT).is_file():
+        return path / AGENT
     if not path.is_dir():
         raise UserError(f"no run or checkpoint at {path}")
+    if (program := path / f"policy{PROGRAM}").is_file():
+        raise UserError(
+            f"{program} is a program of torch, which torch reads by pickle: torch.export.load; "
+            "here, use the run that it was made of, or `manyparts export` with --format onnx"
+        )
     raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
 
 

@@ -94,8 +94,19 @@ class Objective(nn.Module):
     model_class: ClassVar[type[nn.Module]]
     """The class of models that the objective trains."""
 
-    def __init_subclass__(cls, *, config: type[ObjectiveConfig], model: type[nn.Module]) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        config: type[ObjectiveConfig] | None = None,
+        model: type[nn.Module] | None = None,
+    ) -> None:
         super().__init_subclass__()
+        if config is None and model is None and Objective not in cls.__bases__:
+            return  # torch.export makes such classes; they are what they inherit from
+        if config is None or model is None:
+            raise TypeError(
+                f"{cls.__name__} names no config or no model: class {cls.__name__}(...)"
+            )
         cls.model_class = model
         _DECLARED[config] = cls
 
