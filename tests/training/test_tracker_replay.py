@@ -81,7 +81,7 @@ def test_torn_metrics_are_refused(run: Path, line: str, reason: str) -> None:
 def test_refusals_name_the_choices(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="unknown tracker 'wanb'; did you mean wandb"):
         replay(run, "wanb")
-    with pytest.raises(UserError, match="has no metrics.jsonl; expected the folder of a run"):
+    with pytest.raises(UserError, match=r"has no metrics\.jsonl; expected the folder of a run"):
         replay(run.parent, "tensorboard")
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(UserError, match="needs trackio: pip install trackio"):

@@ -52,5 +52,6 @@ def main(arguments: Sequence[str]) -> int:
         if done.steps is not None and done.last_step < done.steps:
             say(f"{run}: the run is not finished: it was to have {done.steps} steps")
         if done.left_out:
-            say(f"{run}: left out, as some of its values are no numbers: {first_of(done.left_out, _SHOWN)}")
+            names = first_of(done.left_out, _SHOWN)
+            say(f"{run}: left out, as some of its values are no numbers: {names}")
     return 0

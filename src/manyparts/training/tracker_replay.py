@@ -109,7 +109,8 @@ def _parsed(lines: list[str], path: Path) -> Iterator[dict[str, Any]]:
             row = None
         step = row.get("step") if isinstance(row, dict) else None
         if not isinstance(row, dict) or not isinstance(step, int) or isinstance(step, bool):
-            raise UserError(f"{path}: line {number} is no row with a step: {printable(line[:_MAX_SHOWN])}")
+            shown = printable(line[:_MAX_SHOWN])
+            raise UserError(f"{path}: line {number} is no row with a step: {shown}")
         yield row
 
 

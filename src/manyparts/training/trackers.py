@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from manyparts.core.errors import SurroundingsWarning, UserError, closest
 from manyparts.core.extras import in_a_line
@@ -19,6 +19,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 choice, wherever it is installed."""
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """A program that shows the metrics of a run while it trains."""
 
