@@ -302,3 +302,15 @@ def test_many_files_need_few_handles(tmp_path: Path) -> None:
         ]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_subfolders_are_named(tmp_path: Path) -> None:
+    whole, further = tmp_path / "set", tmp_path / "set" / "second day"
+    aloha(whole)
+    alone = EpisodeDataset.open(whole)
+    aloha(further)
+    (whole / "plots").mkdir()
+    dataset = EpisodeDataset.open(whole)
+    assert dataset.num_episodes == alone.num_episodes
+    said = set(dataset.reader.contents.notes) - set(alone.reader.contents.notes)
+    assert said == {"second day: subfolders with further files, not read"}

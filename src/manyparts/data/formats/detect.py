@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.data.formats.bags.files import find_bags
 from manyparts.data.formats.bags.survey import refusal
 from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
@@ -41,6 +44,7 @@ SUPPORTED = (
     "a folder of .npz episodes, or OGBench's .npz"
 )
 REPLAY = "replay.json"  # describes the replay of a run that acts
+_MAX_LISTED, _MAX_SHOWN = 10_000, 5  # names of a folder that are looked at, and shown
 _MARKERS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
@@ -90,12 +94,31 @@ def _open(path: Path, complain: Complain, options: ReadOptions) -> Reader:
             "put those of each format into a folder of their own",
         )
     if with_npz:
-        return open_npz_folder(path, complain) or NpzReader(path, complain)
+        reader = open_npz_folder(path, complain) or NpzReader(path, complain)
+        return _naming_subfolders(reader, path, episode_files)
     if with_hdf5:
-        return open_hdf5_folder(path, with_hdf5, complain, options)
+        reader = open_hdf5_folder(path, with_hdf5, complain, options)
+        return _naming_subfolders(reader, path, hdf5_files)
     if store := find_store(path):
         return ReplayBufferReader(path, store, complain)
     raise _refusal(path)
+
+
+def _naming_subfolders(
+    reader: Reader, path: Path, files_of: Callable[[Path], list[Path]]
+) -> Reader:
+    """A reader with a note on subfolders that hold files of the same kind, which it does not
+    read."""
+    children = sorted(islice(path.iterdir(), _MAX_LISTED))
+    below = [
+        child.name
+        for child in children
+        if child.is_dir() and child.name[0] != "." and files_of(child)
+    ]
+    if below:
+        note = f"{first_of(below, _MAX_SHOWN)}: subfolders with further files, not read"
+        reader.contents = replace(reader.contents, notes=(*reader.contents.notes, note))
+    return reader
 
 
 def _open_file(path: Path, complain: Complain, options: ReadOptions) -> Reader:
