@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +37,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(run: Path, folder: Path, *flags: str) -> Iterator[Served]:
-    """A server of an agent at a free port, with its log in a folder."""
+def serving(run: Path, folder: Path, *flags: str, within: Sequence[str] = ()) -> Iterator[Served]:
+    """A server of an agent at a free port, with its log in a folder, started by another program."""
     log = folder / "serve.log"
     command = [sys.executable, "-m", "manyparts", "serve", str(run), "--port", "0", *flags]
     with log.open("w") as file:
         process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            [*within, *command], stdout=file, stderr=subprocess.STDOUT, text=True
         )
         try:
             yield Served(process, log, _port(process, log))

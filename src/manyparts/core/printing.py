@@ -39,13 +39,13 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 def say(text: object, *, error: bool = False) -> None:
-    """Print one line.
+    """Print one line, which whoever reads a pipe sees at once.
 
     Args:
         text: The line; control characters in it are escaped.
         error: Print to stderr, as for everything that is not the command's answer.
     """
-    print(printable(text), file=sys.stderr if error else sys.stdout)
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
