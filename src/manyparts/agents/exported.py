@@ -335,6 +335,8 @@ def _computation(path: Path, threads: int) -> Computation:
 
 def _rows(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One-row arrays by name as rows; prompts are padded to the longest."""
+    if len(parts) == 1:
+        return dict(parts[0])
     rows: dict[str, np.ndarray] = {}
     for name in parts[0]:
         arrays = [part[name] for part in parts]
