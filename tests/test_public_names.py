@@ -58,6 +58,7 @@ NAMES = {
     "rollout",
     "train",
     "train_online",
+    "wilson",
     "write_report",
 }
 

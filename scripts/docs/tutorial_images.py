@@ -156,6 +156,61 @@ def rail(work: Path, output: Path) -> None:
     strip(rows, output / "rail.png")
 
 
+def arm(work: Path, output: Path) -> None:
+    """What the cameras of docs/tutorials/train-on-your-lerobot-dataset.md see, what a model sees of
+    it, and scenes in which the agent acts."""
+    from manyparts import View
+
+    folder = work / "arm"
+    sys.path.insert(0, str(folder))
+    cameras = _first_images(folder, View())
+    top = [Image.fromarray(image).resize((384, 288)) for image in cameras.values()]
+    views = {
+        "64 x 64, squash": View(size=(64, 64)),
+        "64 x 64, pad": View(size=(64, 64), fit="pad"),
+        "64 x 64, crop": View(size=(64, 64), fit="crop"),
+        "48 x 64": View(size=(48, 64)),
+    }
+    sheet = Image.new("RGB", (784, 548), "white")
+    draw, font = ImageDraw.Draw(sheet), _font(14)
+    for column, (name, image) in enumerate(zip(cameras, top, strict=True)):
+        draw.text((400 * column, 2), f"camera {name}, 480 x 640", fill=INK, font=font)
+        sheet.paste(image, (400 * column, 24))
+    for column, (words, view) in enumerate(views.items()):
+        seen = Image.fromarray(_first_images(folder, view)["top"])
+        large = seen.resize((3 * seen.width, 3 * seen.height), Image.Resampling.NEAREST)
+        draw.text((197 * column, 326), words, fill=INK, font=font)
+        sheet.paste(large, (197 * column, 350))
+    sheet.quantize(64).save(output / "arm-view.png", optimize=True)
+    rows = [(f"scene {seed}", _reaching(folder, seed)) for seed in (2000, 2001)]
+    strip(rows, output / "arm.jpg")
+
+
+def _first_images(folder: Path, view: Any) -> dict[str, np.ndarray]:
+    """Of each camera, an image of the recorded dataset through a view."""
+    from manyparts import EpisodeDataset
+
+    dataset = EpisodeDataset.open(folder / "data/arm", view)
+    return {camera: dataset.frames(1, camera)[0] for camera in dataset.spec.cameras}
+
+
+def _reaching(folder: Path, seed: int) -> list[np.ndarray]:
+    """What the camera above sees in an unseen scene, without its left and right edge."""
+    from arm import Arm  # type: ignore[import-not-found]
+
+    from manyparts import load
+
+    agent, robot, carry, frames = load(str(folder / "runs/arm")), Arm(seed), None, []
+    for step in range(45):
+        images = robot.images()
+        if step in (0, 5, 10, 20, 44):
+            frames.append(images["top"][:, 80:560])
+        observation = {"images": images, "state": robot.state()}
+        action, carry = agent.act(carry, observation, "touch the green disc", explore=False)
+        robot.move(action)
+    return frames
+
+
 def ferry(work: Path, output: Path) -> None:
     """Crossings of docs/tutorials/bring-your-own-environment.md: the student's path in yellow, that
     of random actions in grey."""
@@ -251,6 +306,7 @@ IMAGES = {
     "box": box,
     "losses": losses,
     "rail": rail,
+    "arm": arm,
     "ferry": ferry,
     "plans": plans,
     "pages": pages,

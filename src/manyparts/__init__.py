@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from manyparts.evaluation.prediction.open_loop import open_loop
     from manyparts.evaluation.protocol import evaluate, evaluate_reference
     from manyparts.evaluation.results import Comparison, Result, compare
-    from manyparts.evaluation.statistics import Interval, difference_over_seeds, mean_over_seeds
+    from manyparts.evaluation.statistics import (
+        Interval,
+        difference_over_seeds,
+        mean_over_seeds,
+        wilson,
+    )
     from manyparts.methods import preset, preset_names
     from manyparts.planners import CemConfig, MppiConfig, RandomShootingConfig
     from manyparts.report.html import write_report
@@ -53,7 +58,12 @@ _MODULES = {
     "evaluation.prediction.open_loop": ("open_loop",),
     "evaluation.protocol": ("evaluate", "evaluate_reference"),
     "evaluation.results": ("Comparison", "Result", "compare"),
-    "evaluation.statistics": ("Interval", "difference_over_seeds", "mean_over_seeds"),
+    "evaluation.statistics": (
+        "Interval",
+        "difference_over_seeds",
+        "mean_over_seeds",
+        "wilson",
+    ),
     "methods": ("preset", "preset_names"),
     "planners": ("CemConfig", "MppiConfig", "RandomShootingConfig"),
     "report.html": ("write_report",),
