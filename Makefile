@@ -55,6 +55,7 @@ test-slow: setup
 	@scripts/system_package.sh peers
 	@scripts/peers/install.sh $(INTERPRETER)
 	@scripts/peers/install_clients.sh $(INTERPRETER)
+	@scripts/peers/install_ray.sh $(INTERPRETER)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),$(OTHERS),rerun,wandb]'
 	$(PYTEST) -m slow
 

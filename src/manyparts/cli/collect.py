@@ -97,6 +97,11 @@ class Options:
     workers: int | None = None
     """Simulator processes; if left out, one per core."""
 
+    executor: str = "local"
+    """Where they run: local, this machine; or ray://HOST:PORT, a Ray cluster as `ray start --head`
+    prints it, whose nodes see the folder of --output under the same path. The dataset is the same.
+    Needs the extra `ray`, and a network that you trust: Ray asks nobody for a password."""
+
     seed: int = 0
     """Seed of the goals and the noise."""
 
@@ -124,6 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         steps_after_success=options.steps_after_success,
         policy=options.policy,
         resume=True,
+        executor=options.executor,
     )
     episodes = counted(dataset.num_episodes, "episode")
     say(f"{options.output}: {episodes}, {counted(dataset.num_frames, 'frame')}")
