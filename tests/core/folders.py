@@ -27,5 +27,6 @@ def carry_out(folder: Path, cores: int) -> None:
         try:
             time.sleep(600)
         except KeyboardInterrupt:
+            time.sleep(1)  # nobody may think that it has ended
             (folder / "saved").touch()
             raise

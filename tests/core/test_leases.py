@@ -1,4 +1,5 @@
-"""Claims on a folder: one holder, also among machines; a dead one's is taken over, a slow one ends."""
+"""Claims on a folder: one holder, also among machines; a dead one's is taken over, and a slow one
+ends."""
 
 from __future__ import annotations
 

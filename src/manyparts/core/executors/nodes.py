@@ -103,8 +103,8 @@ def require_shared(
     """
     if there["token"] != here["token"]:
         raise UserError(
-            f"{node} does not see {folder}; choose an --output on a disk that all nodes share under "
-            "the same path"
+            f"{node} does not see {folder}; choose an --output on a disk that all nodes share "
+            "under the same path"
         )
 
 

@@ -139,19 +139,28 @@ class RayExecutor:
             return FAILED
 
     def _connect(self, host: str) -> None:
-        try:
-            self._ray.init(
-                address=host,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
-        except Exception as error:  # Ray has no one class of errors
-            raise UserError(
-                f"{self._address} is no Ray cluster that this machine is a node of "
-                f"({in_a_line(error)}); start one with `ray start --head`, join it from here with "
-                f"`ray start --address {host}`, and use the same Ray and Python on all nodes"
-            ) from error
+        """Connect to the cluster, within a minute.
+
+        Raises:
+            UserError: It is no cluster that this machine is a node of.
+        """
+        reason = _trial(host)
+        if reason is None:
+            try:
+                self._ray.init(
+                    address=host,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
+                return
+            except Exception as error:  # Ray has no one class of errors
+                reason = in_a_line(error)
+        raise UserError(
+            f"{self._address} is no Ray cluster that this machine is a node of ({reason}); start "
+            f"one with `ray start --head`, join it from here with `ray start --address {host}`, "
+            "and use the same Ray and Python on all nodes"
+        )
 
     def _inspect(self, shared: Path, inputs: list[str]) -> None:
         """Note the nodes' cores, and require that all of them fit this machine.
@@ -204,6 +213,29 @@ class RayExecutor:
             raise UserError(f"{name} is of no use: {in_a_line(error)}") from error
 
 
+def _trial(host: str) -> str | None:
+    """Connect in a process of its own, and return why that failed; None if it did not.
+
+    Ray waits for ever where somebody else listens, and may end the process that waits.
+    """
+    code = f"import ray, sys; ray.init(address={host!r}, log_to_driver=False); ray.shutdown()"
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_TO_ANSWER,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer for {_SECONDS_TO_ANSWER:g} s"
+    if trial.returncode == 0:
+        return None
+    lines = [line for line in trial.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit code {trial.returncode}"
+
+
 def carry_out_here(
     module: str,
     folder: str,
@@ -227,16 +259,18 @@ def carry_out_here(
     Raises:
         UserError: This node, which may have joined late, does not fit that machine.
     """
+    # Ray was perhaps started by a shell in the background, which lets it ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     where = f"node {socket.gethostname()}"
     require_fitting(where, _described_once(), json.loads(wanted))
     if not Path(folder).is_dir():
         raise UserError(f"{where} does not see {folder}")
+    words = (module, folder, str(cores), log)
     starter, writing_end = os.pipe()
     try:
         with open(log, "ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", process.__name__, module, folder, str(cores), log]
-                + [str(starter)],
+                [sys.executable, "-m", process.__name__, *words, str(starter)],
                 pass_fds=[starter],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
