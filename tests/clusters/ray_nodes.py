@@ -124,12 +124,11 @@ class Cluster:
         self._sessions.cleanup()
 
 
-def node_of(process: int) -> int:
-    """The process group of the node that a process runs on, which is the one of Ray's worker above
-    it."""
-    parent = psutil.Process(process).parent()
-    assert parent is not None
-    return os.getpgid(parent.pid)
+def runs_on(process: int, node: subprocess.Popen[str]) -> bool:
+    """Whether a process is one of a node: below Ray's worker, which is below the node's command."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(above.pid == node.pid for above in psutil.Process(process).parents())
+    return False
 
 
 @pytest.fixture(scope="module")

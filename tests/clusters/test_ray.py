@@ -3,6 +3,7 @@ and nodes that do not fit."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clusters.ray_nodes import ROOT, Cluster, cluster, node_of, wait_until
+from clusters.ray_nodes import ROOT, Cluster, cluster, runs_on, wait_until
 from evaluation.evaluating import make_run
 from rollout.collecting import TASKS, digest
 from studies.engine.declared import MANIFEST, imitation
@@ -58,33 +59,23 @@ def test_a_study_survives_the_death_of_a_node(cluster: Cluster, tmp_path: Path) 
         "-m", "manyparts", *STUDY, "--executor", cluster.address, "--output", output
     )
 
-    def lost() -> Path | None:
-        """The folder of a training on the node that is to die."""
-        for lease in output.glob("stages/train-*/.stage-lease"):
-            try:
-                process = json.loads(lease.read_text())["process"]
-                if node_of(process) == doomed.pid:
-                    return lease.parent
-            except (ValueError, OSError, ProcessLookupError):
-                continue
-            except Exception as error:  # psutil's, of a process that has just ended
-                assert "Process" in type(error).__name__, error
-        return None
-
-    stage: Path | None = None
+    lost: list[Path] = []
 
     def is_at_work() -> bool:
-        nonlocal stage
-        stage = lost()
-        assert runner.poll() is None
-        return stage is not None
+        """Whether a training is on the node that is to die."""
+        assert runner.poll() is None, "it is too late"
+        for lease in output.glob("stages/train-*/.stage-lease"):
+            with contextlib.suppress(ValueError, OSError):
+                if runs_on(json.loads(lease.read_text())["process"], doomed):
+                    lost.append(lease.parent)
+        return bool(lost)
 
     wait_until(is_at_work)
     cluster.kill(doomed)
-    assert stage is not None and not (stage / DONE).exists()
+    assert not (lost[0] / DONE).exists(), "it is too late"
     _, errors = runner.communicate(timeout=900)
     assert runner.returncode == 0, errors[-3000:]
-    assert (stage / DONE).exists()
+    assert (lost[0] / DONE).exists()
     assert products(output) == products(tmp_path / "here") and len(products(output)) == 11
     cluster.add()
 
