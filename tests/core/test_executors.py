@@ -3,6 +3,7 @@ machine must have in common with another."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.executors.executor import Executor, is_local, opened, workers_on
 from manyparts.core.executors.nodes import described, require_fitting, require_shared, token_in
 from manyparts.core.executors.ray_cluster import require_listener
+from manyparts.core.executors.slurm_jobs import code_of as code_of_job
 
 MODULE = "core.folders"
 
@@ -89,9 +91,10 @@ def test_one_process_at_a_time_per_folder(tmp_path: Path) -> None:
 
 
 def test_addresses_of_executors_are_checked() -> None:
-    assert is_local("local") and not is_local("ray://head:6379")
-    for wrong in ("slurm", "Local", "head:6379", ""):
-        with pytest.raises(UserError, match=r"choices: local, ray://HOST:PORT"):
+    assert is_local("local")
+    assert not any(map(is_local, ("ray://head:6379", "slurm", "slurm:main")))
+    for wrong in ("slurms", "Local", "head:6379", ""):
+        with pytest.raises(UserError, match=r"choices: local, ray://HOST:PORT, slurm, slurm:PART"):
             is_local(wrong)
     for wrong in ("head", "head:", ":6379", "head:http"):
         with pytest.raises(UserError, match=r"expected ray://HOST:PORT, such as ray://\S+:6379$"):
@@ -105,6 +108,38 @@ def test_more_workers_than_cores_are_refused_on_clusters() -> None:
     assert workers_on((2,), 3, "local") == 3
     with pytest.raises(UserError, match=r"workers is 5, and the 2 nodes of ray://h:1 have 4 cores"):
         workers_on((2, 2), 5, "ray://h:1")
+    assert workers_on((2, 2), 3, "slurm:main") == 3
+    with pytest.raises(UserError, match="executor slurm needs --workers: how many of its 9999 cor"):
+        workers_on((9999,), None, "slurm")
+
+
+def test_missing_clusters_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for address, message in (
+        ("ray://127.0.0.1:1", r"executor ray://127.0.0.1:1 needs ray: pip install 'ray>=2.50'$"),
+        ("slurm", "executor slurm needs Slurm: there is no command srun here"),
+    ):
+        with pytest.raises(UserError, match=message), opened(address, tmp_path, variables={}):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "expected"),
+    [
+        (0, "", 0),
+        (2, "srun: error: vm: task 0: Exited with exit code 2\n", 2),
+        (137, "srun: error: vm: task 0: Killed\n", -9),
+        (0, "srun: error: Node failure on vm\n", None),  # as Slurm 22.05 has it
+        (1, "srun: error: Unable to allocate resources: Invalid partition name specified", None),
+        (143, "srun: Force Terminated job 3\n", None),
+    ],
+)
+def test_codes_of_jobs_are_those_of_their_processes(
+    code: int, errors: str, expected: int | None
+) -> None:
+    assert code_of_job(code, errors) == expected
 
 
 def test_nodes_that_differ_are_refused(tmp_path: Path) -> None:

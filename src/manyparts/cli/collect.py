@@ -98,9 +98,10 @@ class Options:
     """Simulator processes; if left out, one per core."""
 
     executor: str = "local"
-    """Where they run: local, this machine; or ray://HOST:PORT, a Ray cluster as `ray start --head`
-    prints it, whose nodes see the folder of --output under the same path. The dataset is the same.
-    Needs the extra `ray`, and a network that you trust: Ray asks nobody for a password."""
+    """Where they run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start --head`
+    prints it; slurm or slurm:PARTITION, with --workers. The dataset is the same. All nodes must see
+    the folder of --output, and RUN, under the same paths. Ray needs the extra `ray`, and a network
+    that you trust: it asks nobody for a password."""
 
     seed: int = 0
     """Seed of the goals and the noise."""

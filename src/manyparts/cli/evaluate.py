@@ -70,9 +70,10 @@ class Options:
     """Simulator processes; if left out, one per core."""
 
     executor: str = "local"
-    """Where they run: local, this machine; or ray://HOST:PORT, a Ray cluster as `ray start --head`
-    prints it, whose nodes see RUN and the results under the same paths. The results are the same.
-    Needs the extra `ray`, and a network that you trust: Ray asks nobody for a password."""
+    """Where they run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start --head`
+    prints it; slurm or slurm:PARTITION, with --workers. The results are the same. All nodes must
+    see RUN and --output under the same paths. Ray needs the extra `ray`, and a network that you
+    trust: it asks nobody for a password."""
 
     seed: int = 0
     """Seed of the goals. Agents that are evaluated with one seed meet the same goals."""

@@ -55,9 +55,10 @@ class Options:
     """Processes, each with one thread; if left out, one per core."""
 
     executor: str = "local"
-    """Where the stages run: local, this machine; or ray://HOST:PORT, a Ray cluster as `ray start
-    --head` prints it, whose nodes see the folder of --output under the same path. Needs the extra
-    `ray`. Use it in a network that you trust: Ray asks nobody for a password."""
+    """Where the stages run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start
+    --head` prints it; slurm or slurm:PARTITION, with --workers. Results are the same. All nodes
+    must see the folder of --output under the same path. Ray needs the extra `ray`, and a network
+    that you trust: it asks nobody for a password."""
 
     environments: tuple[str, ...] = ()
     """Study representations: where methods are compared, such as pointmass doors; if left out, the

@@ -106,8 +106,8 @@ def evaluate(
         device: where the agent runs; None: "cpu", or where the agent is.
         precision: "fp32" or "bf16"; None: "fp32", or that of the agent.
         planner: what a dynamics model acts with; None: that of the agent.
-        executor: where episodes run: "local", or "ray://HOST:PORT", a cluster whose machines see
-            the results' folder and the agent under the same paths.
+        executor: where episodes run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see the results' folder and the agent under the same paths.
 
     Raises:
         UserError: unknown tasks or bad values, an embodiment that the agent did not learn, or a

@@ -96,8 +96,8 @@ def collect(
         policy: Who acts: "expert"; "random"; or a run's folder, which acts at its best, and of
             which the first tries are kept, whether they succeed or not.
         resume: Continue from `<output>.partial`; False to start again.
-        executor: Where tries are made: "local", or "ray://HOST:PORT", a cluster whose machines see
-            `output` under the same path. `workers` then counts processes of all machines.
+        executor: Where tries are made: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see `output` under the same path. `workers` counts those of all.
 
     Raises:
         UserError: A task is unknown or has no expert, a value is not allowed, `output` exists,

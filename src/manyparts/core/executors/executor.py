@@ -13,7 +13,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
 
 LOCAL = "local"
-_RAY = "ray://"
+_RAY, _SLURM = "ray://", "slurm"
 
 
 class Executor(Protocol):
@@ -69,8 +69,11 @@ def is_local(address: str) -> bool:
     """
     if address == LOCAL:
         return True
-    if not address.startswith(_RAY):
-        raise UserError(f"executor is {address!r}; choices: {LOCAL}, {_RAY}HOST:PORT")
+    if not address.startswith(_RAY) and address.partition(":")[0] != _SLURM:
+        raise UserError(
+            f"executor is {address!r}; choices: {LOCAL}, {_RAY}HOST:PORT, {_SLURM}, "
+            f"{_SLURM}:PARTITION"
+        )
     return False
 
 
@@ -83,9 +86,14 @@ def workers_on(nodes: Sequence[int], workers: int | None, address: str) -> int:
         address: The executor's.
 
     Raises:
-        UserError: A cluster has fewer.
+        UserError: A cluster has fewer, or it is one of Slurm, where nobody takes all.
     """
     capacity = sum(nodes)
+    if workers is None and address.startswith(_SLURM):
+        raise UserError(
+            f"executor {address} needs --workers: how many of its {counted(capacity, 'core')} to "
+            "ask for"
+        )
     if workers is None:
         return capacity
     if workers > capacity and not is_local(address):
@@ -108,7 +116,8 @@ def opened(
     """Yield the executor of an address. All its processes end with the block.
 
     Args:
-        address: "local", or "ray://HOST:PORT" as `ray start --head` prints it.
+        address: "local", "ray://HOST:PORT" as `ray start --head` prints it, "slurm" or
+            "slurm:PARTITION".
         shared: A folder that exists, and that all machines must see under this path.
         variables: Environment variables of the processes, besides those of their machine.
         preloaded: Modules that many processes need; see `LocalExecutor`.
@@ -125,8 +134,13 @@ def opened(
         with contextlib.closing(LocalExecutor(environment, preloaded)) as executor:
             yield executor
         return
-    from manyparts.core.executors.ray_cluster import RayExecutor
+    if address.startswith(_RAY):
+        from manyparts.core.executors.ray_cluster import RayExecutor
 
-    host = address.removeprefix(_RAY)
-    with contextlib.closing(RayExecutor(host, shared, variables, inputs)) as executor:
+        cluster = RayExecutor(address.removeprefix(_RAY), shared, variables, inputs)
+    else:
+        from manyparts.core.executors.slurm_jobs import SlurmExecutor
+
+        cluster = SlurmExecutor(address, shared, variables, inputs)
+    with contextlib.closing(cluster) as executor:
         yield executor

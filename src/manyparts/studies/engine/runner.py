@@ -67,8 +67,8 @@ def run_stages(
         manifest: JSON values that must be the same whenever the study is continued.
         workers: How many cores to use; None for all. A stage that runs alone uses all of them if
             it can.
-        executor: Where the stages run: "local", or "ray://HOST:PORT", a cluster whose machines see
-            `output` under the same path.
+        executor: Where the stages run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see `output` under the same path.
 
     Raises:
         UserError: Another runner holds the folder, it was started with another manifest, or the
