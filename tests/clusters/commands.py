@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,11 +18,13 @@ def wait_until(holds: Callable[[], bool], seconds: float = 600) -> None:
         time.sleep(0.02)
 
 
-def environment(source: Path = ROOT / "src", **variables: str) -> dict[str, str]:
-    """The variables of a process that imports this package from `source`."""
+def environment(
+    variables: Mapping[str, str] | None = None, source: Path = ROOT / "src"
+) -> dict[str, str]:
+    """The variables of a process that imports this package from `source`, with more of them."""
     paths = os.pathsep.join([str(source), str(ROOT / "tests")])
     fixed = {"PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    return os.environ | fixed | variables
+    return {**os.environ, **fixed, **(variables or {})}
 
 
 class Commands:
@@ -43,7 +45,7 @@ class Commands:
         """Start `python ARGUMENTS` in a process group of its own. It is killed in the end."""
         process = subprocess.Popen(
             [str(self._python), *map(str, arguments)],
-            env=environment(**self._variables),
+            env=environment(self._variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -56,7 +56,7 @@ class Ray(Commands):
         cache = self._folder / f"cache-of-node-{len(self._nodes)}"
         node = subprocess.Popen(
             words,
-            env=environment(source, MANYPARTS_CACHE=str(cache)),
+            env=environment({"MANYPARTS_CACHE": str(cache)}, source),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -63,7 +63,7 @@ class Slurm(Commands):
         super().__init__(
             Path(sys.executable), "slurm:main", "--workers", "2", SLURM_CONF=str(config)
         )
-        self._environment = environment(SLURM_CONF=str(config))
+        self._environment = environment({"SLURM_CONF": str(config)})
         for name in ("state", "spool"):
             (self._folder / name).mkdir()
         ports = []

@@ -3,7 +3,11 @@ ends."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from manyparts.core.errors import UserError
 from manyparts.core.storage import leases
 from manyparts.core.storage.leases import leased
+from manyparts.core.storage.locks import LOCK, hold
 
 # Holds a claim until its input ends.
 HOLDER = (
@@ -107,3 +113,35 @@ def test_a_process_ends_whose_claim_was_taken(tmp_path: Path) -> None:
     errors = first.stderr.read()
     assert errors == f"{path} was taken over by another process; this one ends\n"
     assert json.loads(path.read_text())["token"] == "x"
+
+
+def test_locks_of_dead_machines_are_nobodys(tmp_path: Path) -> None:
+    """A file server may keep the lock of a machine that died."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (LOCK, f"{LOCK}.owner"):
+        (run / name).write_text("process 1 of other-machine 1")
+    with (run / LOCK).open() as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        refused = pytest.raises(UserError, match=r"run is in use .*process 1 of other-machine")
+        with refused, hold(run / LOCK, what="run"):
+            pass
+        with leased(tmp_path / "lease"), hold(run / LOCK, what="run"):
+            pass
+        (run / LOCK).write_text(f"process 1 of {socket.gethostname()} 1")
+        refused = pytest.raises(UserError, match="run is in use")
+        with leased(tmp_path / "lease"), refused, hold(run / LOCK, what="run"):
+            pass
+
+
+def test_named_owners_on_dead_machines_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    owner = tmp_path / f"{LOCK}.owner"
+    owner.write_text("process 1 of other-machine 1")
+    with leased(tmp_path / "lease"), hold(tmp_path / LOCK, what="run"):
+        assert f"process {os.getpid()} of" in owner.read_text()

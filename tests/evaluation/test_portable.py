@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cli.running import one_line, run
 from evaluation.evaluating import CONFIG, TASKS, make_run
 
 from manyparts.core.errors import UserError
@@ -60,3 +61,11 @@ def test_own_environments_stay_in_this_process() -> None:
     env = make(TASKS[0], CONFIG, split="evaluation")
     with pytest.raises(UserError, match="executor is 'ray://head:6379', and env is evaluated in"):
         evaluate(cast(Any, object()), env=env, executor="ray://head:6379")
+
+
+def test_served_agents_act_for_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ("--output", tmp_path / "evaluation")
+    assert run("evaluate", "ws://127.0.0.1:1", *output, "--executor", "slurm") == 2
+    assert "simulators for ws://127.0.0.1:1 run on this machine: --executor" in one_line(capsys)

@@ -9,18 +9,16 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 from manyparts.core.storage.leases import leased
-from manyparts.core.storage.locks import hold, knows_locks
 
 # Exit codes, besides 0 and minus the number of a signal:
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_LOCK, _LEASE = ".stage-lock", ".stage-lease"
+LEASE = ".stage-lease"
 
 
 def run(module: str, folder: Path, cores: int, log: Path, starter: int) -> NoReturn:
@@ -56,7 +54,9 @@ def _carry_out(module: str, folder: Path, cores: int) -> int:
         # Whoever started this process may have ignored or blocked it, until there is a handler.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        with _alone(folder):
+        # The process of a starter that was killed may still be at work, and that of a node that a
+        # cluster has given up.
+        with leased(folder / LEASE):
             importlib.import_module(module).carry_out(folder, cores)
     except UserError as error:
         say(f"error: {error}", error=True)
@@ -64,20 +64,6 @@ def _carry_out(module: str, folder: Path, cores: int) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process does what the folder says, and keep others out in the block.
-
-    The process of a starter that was killed may still be at work, and that of a node that a cluster
-    has given up.
-    """
-    with contextlib.ExitStack() as stack:
-        if knows_locks(folder):
-            stack.enter_context(hold(folder / _LOCK, what=str(folder), wait=True))
-        stack.enter_context(leased(folder / _LEASE))
-        yield
 
 
 def _exit_with_starter(starter: int) -> None:

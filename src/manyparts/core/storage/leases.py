@@ -24,6 +24,7 @@ from manyparts.core.printing import say
 SECONDS_BETWEEN_RENEWALS = 2.0
 SECONDS_UNTIL_LOST = 20.0  # without a renewal
 _SECONDS_BETWEEN_LOOKS = 0.2
+_covered: set[Path] = set()  # folders that this process has a claim on
 
 
 @contextlib.contextmanager
@@ -32,7 +33,8 @@ def leased(path: Path) -> Iterator[None]:
 
     A claim is taken over if its process has ended, as far as this machine can tell, or has not
     renewed it for 20 seconds. A process that finds its own claim taken over, as after a long pause,
-    exits at once with code 1, so that two never work for long on the same files.
+    exits at once with code 1, so that two never work for long on the same files. Locks in the
+    folder that a process of another machine left are then nobody's, see `covers`.
 
     Args:
         path: The file, in a folder that exists.
@@ -43,14 +45,23 @@ def leased(path: Path) -> Iterator[None]:
     finished = threading.Event()
     renewing = threading.Thread(target=_renew, args=(path, own, finished), daemon=True)
     renewing.start()
+    folder = path.parent.resolve()
+    _covered.add(folder)
     try:
         yield
     finally:
+        _covered.discard(folder)
         finished.set()
         renewing.join()
         if _is_held_by(path, own):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def covers(path: Path) -> bool:
+    """Return whether this process holds a claim on a folder above a file, so that no other machine
+    works there."""
+    return not _covered.isdisjoint(path.resolve().parents)
 
 
 def _claim(path: Path, own: dict[str, Any]) -> None:
@@ -60,11 +71,8 @@ def _claim(path: Path, own: dict[str, Any]) -> None:
         content = _content(path)
         if content != seen:
             seen, since = content, time.monotonic()
-        holder = _parsed(content)
-        if _has_ended(holder):
-            _replace(path, own)
-            return
-        if time.monotonic() - since > SECONDS_UNTIL_LOST:
+        lost = time.monotonic() - since > SECONDS_UNTIL_LOST
+        if lost or _has_ended(_parsed(content)):
             _replace(path, own)
             # Of several that took it over, the last one has it. A holder that was only slow notices
             # within this time, or has renewed it.
