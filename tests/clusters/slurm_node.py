@@ -88,17 +88,22 @@ class Slurm(Commands):
             for above in psutil.Process(process).parents():
                 if "slurmstepd" in above.name():
                     above.kill()
+        wait_until(lambda: self._state().startswith("down"), 120)
         return True
 
     def restore(self) -> None:
         self._run("slurmd")
-        wait_until(lambda: self._run("sinfo", "--noheader", "--format=%T") == "idle\n", 120)
+        wait_until(lambda: self._state() in ("idle", "mixed", "allocated"), 120)
 
     def close(self) -> None:
         super().close()
         for name in ("slurmd", "slurmctld", "munge"):
             self._kill(name)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _state(self) -> str:
+        """The node's, such as "idle" or "down*"."""
+        return self._run("sinfo", "--noheader", "--format=%T").strip()
 
     def _kill(self, name: str) -> None:
         with contextlib.suppress(OSError, psutil.NoSuchProcess):
