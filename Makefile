@@ -53,9 +53,11 @@ test-slow: setup
 	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
+	@scripts/system_package.sh slurm
 	@scripts/peers/install.sh $(INTERPRETER)
 	@scripts/peers/install_clients.sh $(INTERPRETER)
 	@scripts/peers/install_trackers.sh $(INTERPRETER)
+	@scripts/peers/install_ray.sh $(INTERPRETER)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),$(OTHERS),rerun,wandb]'
 	$(PYTEST) -m slow
 

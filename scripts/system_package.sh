@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make sure of a library that pip cannot bring: `renderer` (software OpenGL without a display, for
-# MuJoCo), `navigation` (that and GLU, for miniworld), `browser` (Chromium, for the report's test) or
-# `peers` (FFmpeg, with which LeRobot reads video). Installs it where apt-get may; otherwise says
-# what to type.
+# MuJoCo), `navigation` (that and GLU, for miniworld), `browser` (Chromium, for the report's test),
+# `peers` (FFmpeg, with which LeRobot reads video) or `slurm` (of which tests start a node). Installs
+# it where apt-get may; otherwise says what to type.
 set -u
 
 case "${1:-}" in
@@ -10,13 +10,15 @@ case "${1:-}" in
   navigation) packages="libegl1 libegl-mesa0 libgl1-mesa-dri libgl1 libglu1-mesa"; needed_for="navigation without a display" ;;
   browser) packages="chromium"; needed_for="the browser test of the report (it is skipped without)" ;;
   peers) packages="ffmpeg"; needed_for="LeRobot's video decoder (its tests fail without)" ;;
-  *) echo "usage: $0 renderer|navigation|browser|peers" >&2; exit 2 ;;
+  slurm) packages="slurm-wlm munge"; needed_for="the tests of Slurm (they are skipped without)" ;;
+  *) echo "usage: $0 renderer|navigation|browser|peers|slurm" >&2; exit 2 ;;
 esac
 
 present() {
   case "$1" in
     renderer) ldconfig -p 2>/dev/null | grep -qE 'libEGL_mesa\.so\.0|libEGL_nvidia\.so\.0|libOSMesa\.so\.' ;;
     navigation) for name in 'libEGL_(mesa|nvidia)\.so\.0' 'libGL\.so\.1' 'libGLU\.so\.1'; do ldconfig -p 2>/dev/null | grep -qE "$name" || return 1; done ;;
+    slurm) command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null ;;
     peers) ldconfig -p 2>/dev/null | grep -qE 'libavcodec\.so\.' ;;
     browser) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
   esac

@@ -97,6 +97,12 @@ class Options:
     workers: int | None = None
     """Simulator processes; if left out, one per core."""
 
+    executor: str = "local"
+    """Where they run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start --head`
+    prints it; slurm or slurm:PARTITION, with --workers. The dataset is the same. All nodes must see
+    the folder of --output, and RUN, under the same paths. Ray needs the extra `ray`, and a network
+    that you trust: it asks nobody for a password."""
+
     seed: int = 0
     """Seed of the goals and the noise."""
 
@@ -124,6 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         steps_after_success=options.steps_after_success,
         policy=options.policy,
         resume=True,
+        executor=options.executor,
     )
     episodes = counted(dataset.num_episodes, "episode")
     say(f"{options.output}: {episodes}, {counted(dataset.num_frames, 'frame')}")

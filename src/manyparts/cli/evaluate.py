@@ -69,6 +69,12 @@ class Options:
     workers: int | None = None
     """Simulator processes; if left out, one per core."""
 
+    executor: str = "local"
+    """Where they run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start --head`
+    prints it; slurm or slurm:PARTITION, with --workers. The results are the same. All nodes must
+    see RUN and --output under the same paths. Ray needs the extra `ray`, and a network that you
+    trust: it asks nobody for a password."""
+
     seed: int = 0
     """Seed of the goals. Agents that are evaluated with one seed meet the same goals."""
 
@@ -166,6 +172,7 @@ def _evaluated(options: Options, run: Path) -> Result:
         device=options.device,
         precision=options.precision,
         planner=getattr(options, "planner_config", None),
+        executor=options.executor,
     )
 
 
@@ -184,6 +191,7 @@ def _evaluated_remote(options: Options, url: str) -> Result:
     if options.output is None:
         raise UserError(f"{url} is no folder: it needs --output")
     _refuse(options, ("prompt_task", "device", "precision", "planner"), f"{url} is loaded there")
+    _refuse(options, ("executor",), f"simulators for {url} run on this machine")
     served, keys = options.remote, {}
     for text in served.images:
         camera, equals, key = text.partition("=")
@@ -243,6 +251,7 @@ def _evaluated_reference(options: Options, name: Reference) -> Result:
         until_success=options.until_success,
         split=options.split,
         overwrite=options.overwrite,
+        executor=options.executor,
     )
 
 

@@ -54,6 +54,12 @@ class Options:
     workers: int | None = None
     """Processes, each with one thread; if left out, one per core."""
 
+    executor: str = "local"
+    """Where the stages run: local, this machine; ray://HOST:PORT, a Ray cluster as `ray start
+    --head` prints it; slurm or slurm:PARTITION, with --workers. Results are the same. All nodes
+    must see the folder of --output under the same path. Ray needs the extra `ray`, and a network
+    that you trust: it asks nobody for a password."""
+
     environments: tuple[str, ...] = ()
     """Study representations: where methods are compared, such as pointmass doors; if left out, the
     preset's."""
@@ -113,6 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         output,
         manifest={"study": name, "preset": preset},
         workers=options.workers,
+        executor=options.executor,
     )
     _conclude(study, preset, measurements, output)
     return _exit_code(outcome, output)
@@ -155,7 +162,11 @@ def _offline(name: str, preset: str, options: Options) -> int:
         return 0
     manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
     outcome = run_stages(
-        offline.stages_of(chosen), output, manifest=manifest, workers=options.workers
+        offline.stages_of(chosen),
+        output,
+        manifest=manifest,
+        workers=options.workers,
+        executor=options.executor,
     )
     rows = offline.gather(chosen, output)
     if rows:

@@ -34,6 +34,15 @@ def code_commit() -> str | None:
         return None
 
 
+def code_hash() -> str:
+    """Return a hash of this package's source files, in 16 hexadecimal digits."""
+    home = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        digest.update(f"{path.relative_to(home).as_posix()}\0{file_hash(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def file_hash(path: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as content:

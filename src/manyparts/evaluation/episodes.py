@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from manyparts.agents.server import Remote
 from manyparts.agents.viewed import ViewedAgent, seen_as, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
+from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.spec import Spec
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs.base import EnvConfig, Environment, Split
@@ -31,6 +32,7 @@ from manyparts.evaluation.record import EpisodeRecord, outcome_of
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
+from manyparts.rollout.mailbox import PortableJobs
 from manyparts.rollout.video import write_video
 
 Reference = Literal["expert", "random"]
@@ -126,6 +128,50 @@ def run_episode(config: EvaluationConfig, job: EvaluationJob) -> EpisodeRecord:
         until_success=config.until_success,
         video=job.video,
     )
+
+
+def portable_episodes(config: EvaluationConfig) -> PortableJobs[EvaluationJob, EpisodeRecord]:
+    """Return the episodes of an evaluation as jobs for other machines.
+
+    Args:
+        config: the evaluation, of a checkpoint or a reference.
+    """
+    agent = config.agent
+    assert not isinstance(agent, Remote), agent
+    shared = to_jsonable(replace(config, agent="random")) | {
+        "agent": agent if agent in REFERENCES else None,
+        "checkpoint": None if agent in REFERENCES else str(Path(agent).resolve()),
+    }
+    return PortableJobs(
+        function=f"{__name__}:run_portable_episode",
+        shared=shared,
+        write=lambda job: {
+            "task": job.task,
+            "index": job.index,
+            "video": None if job.video is None else str(job.video.resolve()),
+        },
+        read=EpisodeRecord.from_dict,
+        on_gpu=config.device.startswith("cuda"),
+    )
+
+
+def run_portable_episode(shared: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Do as `run_episode` with JSON values.
+
+    Args:
+        shared: what `portable_episodes` says of the evaluation.
+        values: the episode's task, index and folder for its video.
+    """
+    kinds = get_type_hints(EvaluationConfig)
+    fields = {
+        name: from_jsonable(kinds[name], value, name)
+        for name, value in shared.items()
+        if name not in ("type", "agent", "checkpoint")
+    }
+    agent = shared["agent"] or Path(shared["checkpoint"])
+    video = None if values["video"] is None else Path(values["video"])
+    job = EvaluationJob(values["task"], values["index"], video)
+    return run_episode(EvaluationConfig(agent=agent, **fields), job).to_dict()
 
 
 def play(

@@ -15,6 +15,7 @@ from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_pl
 from manyparts.core.arguments import explained, names_of, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
+from manyparts.core.executors.executor import LOCAL, is_local
 from manyparts.core.provenance import file_hash
 from manyparts.core.records import Precision, Prompt
 from manyparts.envs import registry
@@ -68,6 +69,7 @@ def evaluate(
     device: str | None = None,
     precision: Precision | None = None,
     planner: PlannerConfig | None = None,
+    executor: str = LOCAL,
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save its success.
 
@@ -104,6 +106,8 @@ def evaluate(
         device: where the agent runs; None: "cpu", or where the agent is.
         precision: "fp32" or "bf16"; None: "fp32", or that of the agent.
         planner: what a dynamics model acts with; None: that of the agent.
+        executor: where episodes run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see the results' folder and the agent under the same paths.
 
     Raises:
         UserError: unknown tasks or bad values, an embodiment that the agent did not learn, or a
@@ -113,7 +117,7 @@ def evaluate(
     seed, episodes = checked(seed, episodes, videos, max_steps, workers, split, precision)
     instruction = checked_prompts(prompts)
     if env is not None:
-        _require_for_environments(tasks, workers, prompt_task)
+        _require_for_environments(tasks, workers, prompt_task, executor)
         settings = Settings(episodes, seed, videos, instruction, max_steps, until_success)
         folder = None if output is None else path_of(output, "output")
         return evaluate_in_process(
@@ -152,7 +156,14 @@ def evaluate(
     has_maps = shows_attention(info) and not is_exported(origin.checkpoint)
     work = Work(chosen, episodes, videos, shows_attention=has_maps)
     return _evaluate_checkpoint(
-        origin.checkpoint, info, config, work, folder, workers=workers, overwrite=overwrite
+        origin.checkpoint,
+        info,
+        config,
+        work,
+        folder,
+        workers=workers,
+        overwrite=overwrite,
+        executor=executor,
     )
 
 
@@ -171,6 +182,7 @@ def evaluate_reference(
     until_success: bool = False,
     split: Split = "evaluation",
     overwrite: bool = False,
+    executor: str = LOCAL,
 ) -> Result:
     """Run an agent that learned nothing on the episodes that `evaluate` meets: a ceiling or a
     floor.
@@ -205,7 +217,8 @@ def evaluate_reference(
     provenance = conditions | origin_without_training()
     work = Work(chosen, episodes, videos, shows_attention=False)
     with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as folder:
-        return finished(folder, work, in_workers(config, workers), provenance)
+        runner = in_workers(config, workers, executor, folder)
+        return finished(folder, work, runner, provenance)
 
 
 def _evaluate_checkpoint(
@@ -217,6 +230,7 @@ def _evaluate_checkpoint(
     *,
     workers: int | None,
     overwrite: bool,
+    executor: str,
 ) -> Result:
     """Run what is missing in the folder, under the conditions that the config sets."""
     weights = {"weights": file_hash(weights_of(checkpoint))}
@@ -226,7 +240,8 @@ def _evaluate_checkpoint(
         results_in(folder, conditions, overwrite=overwrite) as current,
         linked_agent(config, current) as linked,
     ):
-        return finished(current, work, in_workers(linked, workers), provenance)
+        runner = in_workers(linked, workers, executor, current)
+        return finished(current, work, runner, provenance)
 
 
 def _with_max_steps(
@@ -249,7 +264,9 @@ def _require_a_run(run: object) -> None:
         )
 
 
-def _require_for_environments(tasks: object, workers: int | None, prompt_task: str | None) -> None:
+def _require_for_environments(
+    tasks: object, workers: int | None, prompt_task: str | None, executor: str
+) -> None:
     """Raises UserError for arguments that are not for environments of the caller's."""
     if tasks is not None:
         raise UserError("tasks and env both say what is evaluated; pass one of them")
@@ -257,6 +274,11 @@ def _require_for_environments(tasks: object, workers: int | None, prompt_task: s
         raise UserError(
             f"workers is {workers}, and env is evaluated in this process; leave workers out, or "
             "name tasks, which worker processes make themselves"
+        )
+    if not is_local(executor):
+        raise UserError(
+            f"executor is {executor!r}, and env is evaluated in this process; name tasks, which "
+            "worker processes make themselves"
         )
     if prompt_task is not None:
         raise UserError(

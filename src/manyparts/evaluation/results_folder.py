@@ -17,11 +17,12 @@ from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 from manyparts.evaluation.episodes import EvaluationConfig
 from manyparts.evaluation.results import RESULTS
 from manyparts.models.run_files import CHECKPOINTS, CONFIG, WEIGHTS
+from manyparts.rollout.mailbox import MAILBOXES
 
 EPISODES = "episodes.jsonl"
 VIDEOS = "videos"
 _AGENT = ".agent"  # the files of the checkpoint, while it is evaluated
-_OWN_FILES = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
+_OWN_FILES = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, MAILBOXES, *LOCK_FILES)
 _WAY_OUT = (
     "if the run was trained on since, or these settings are the right ones, --overwrite evaluates "
     "again and then replaces the old results; or choose another output"

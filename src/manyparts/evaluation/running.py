@@ -9,24 +9,37 @@ from typing import Any, get_args
 
 from manyparts.core.arguments import whole
 from manyparts.core.errors import UserError, closest
+from manyparts.core.executors.executor import LOCAL, is_local
 from manyparts.core.host.cores import cores
 from manyparts.core.records import Precision
 from manyparts.envs.base import Split
-from manyparts.evaluation.episodes import EvaluationConfig, run_episode
+from manyparts.evaluation.episodes import EvaluationConfig, portable_episodes, run_episode
 from manyparts.evaluation.results import Result
 from manyparts.evaluation.schedule import Runner, Work, run_missing
+from manyparts.models.run_files import weights_of
+from manyparts.rollout.mailbox import stream_on
 from manyparts.rollout.workers import stream
 
 
-def in_workers(config: EvaluationConfig, workers: int | None) -> Runner:
+def in_workers(
+    config: EvaluationConfig, workers: int | None, executor: str = LOCAL, folder: Path = Path()
+) -> Runner:
     """Return what runs episodes in worker processes.
 
     Args:
         config: the evaluation.
         workers: their number; None: one per core.
+        executor: where they run.
+        folder: of the results; machines of a cluster see it under this path.
     """
-    count = cores() if workers is None else workers
-    return partial(stream, partial(run_episode, config), workers=count)
+    if is_local(executor):
+        count = cores() if workers is None else workers
+        return partial(stream, partial(run_episode, config), workers=count)
+    inputs = []
+    if isinstance(config.agent, Path) and not config.agent.is_relative_to(folder):
+        inputs = [weights_of(config.agent)]
+    jobs = portable_episodes(config)
+    return partial(stream_on, executor, jobs, folder=folder, workers=workers, inputs=inputs)
 
 
 def finished(folder: Path, work: Work, runner: Runner, provenance: Mapping[str, Any]) -> Result:

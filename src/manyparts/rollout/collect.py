@@ -17,6 +17,7 @@ from typing import Any, Literal
 from manyparts.agents.expert import Noise
 from manyparts.core.arguments import explained, path_of, whole
 from manyparts.core.errors import UserError
+from manyparts.core.executors.executor import LOCAL, is_local
 from manyparts.core.host.cores import cores
 from manyparts.core.printing import counted, first_of
 from manyparts.core.progress import progress_bar
@@ -31,12 +32,14 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.gym.preflight import preflight
 from manyparts.models.run_files import WEIGHTS
+from manyparts.rollout.mailbox import stream_on
 from manyparts.rollout.policy import checkpoint_of, environment_of
 from manyparts.rollout.recorded_tries import (
     EXPERT,
     RANDOM,
     CollectConfig,
     RecordedTry,
+    portable_tries,
     record_try,
 )
 from manyparts.rollout.shards import (
@@ -66,6 +69,7 @@ def collect(
     steps_after_success: int | None = None,
     policy: str | Path = EXPERT,
     resume: bool = True,
+    executor: str = LOCAL,
 ) -> EpisodeDataset:
     """Record the first `episodes` successes of each task's expert, or tries of another policy.
 
@@ -92,11 +96,15 @@ def collect(
         policy: Who acts: "expert"; "random"; or a run's folder, which acts at its best, and of
             which the first tries are kept, whether they succeed or not.
         resume: Continue from `<output>.partial`; False to start again.
+        executor: Where tries are made: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see `output` under the same path. `workers` counts those of all.
 
     Raises:
         UserError: A task is unknown or has no expert, a value is not allowed, `output` exists,
-            `<output>.partial` has other settings, or an expert keeps failing.
+            `<output>.partial` has other settings, an expert keeps failing, or the cluster does not
+            fit this machine.
     """
+    is_local(executor)
     names = tuple(registry.expand(tasks))
     if not names:
         raise UserError("no tasks to collect; name at least one")
@@ -116,7 +124,7 @@ def collect(
         policy=str(checkpoint or policy),
     )
     _check(chosen)
-    workers = cores() if workers is None else whole("workers", workers, minimum=1)
+    workers = None if workers is None else whole("workers", workers, minimum=1)
     output = path_of(output, "output")
     shards = partial_folder(output)
     manifest = _manifest(chosen)
@@ -134,7 +142,7 @@ def collect(
                 task: Ledger(finished_tries(shards, task), chosen.counts_failures)
                 for task in chosen.tasks
             }
-            _record_tries(chosen, shards, ledgers, workers)
+            _record_tries(chosen, shards, ledgers, workers, executor)
             _assemble(chosen, shards, ledgers).rename(output)
     shutil.rmtree(shards, ignore_errors=True)
     return EpisodeDataset.open(output)
@@ -233,7 +241,11 @@ def _manifest(config: CollectConfig) -> dict[str, Any]:
 
 
 def _record_tries(
-    config: CollectConfig, shards: Path, ledgers: dict[str, Ledger], workers: int
+    config: CollectConfig,
+    shards: Path,
+    ledgers: dict[str, Ledger],
+    workers: int | None,
+    executor: str,
 ) -> None:
     """Make tries until every task has its successes."""
     affinity = Affinity()
@@ -245,11 +257,16 @@ def _record_tries(
             return None
         return RecordedTry(task, ledgers[task].start_next(), config, shards)
 
+    if is_local(executor):
+        tries = stream(record_try, next_try, workers=workers or cores())
+    else:
+        jobs, inputs = portable_tries(config, shards), config.files
+        tries = stream_on(executor, jobs, next_try, folder=shards, workers=workers, inputs=inputs)
     start, frames, spec = time.monotonic(), 0, None
     what = "demonstrations" if config.policy == EXPERT else "episodes"
     with (
         progress_bar(f"recording {what}", config.episodes * len(config.tasks)) as bar,
-        closing(stream(record_try, next_try, workers=workers)) as outcomes,
+        closing(tries) as outcomes,
     ):
         for job, outcome in outcomes:
             ledger = ledgers[job.task]
@@ -260,8 +277,8 @@ def _record_tries(
             frames += outcome.frames
             seconds = time.monotonic() - start
             failures = sum(ledger.failures for ledger in ledgers.values())
-            tries = sum(len(ledger.finished) for ledger in ledgers.values())
-            note = f"{frames / seconds:.0f} frames/s{_failed(failures, tries, config)}"
+            made = sum(len(ledger.finished) for ledger in ledgers.values())
+            note = f"{frames / seconds:.0f} frames/s{_failed(failures, made, config)}"
             bar.show(sum(ledger.counted for ledger in ledgers.values()), note)
             bar.summary = f"recorded {counted(frames, 'frame')} in {seconds:.0f} s: {note}"
 

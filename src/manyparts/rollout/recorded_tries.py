@@ -4,9 +4,10 @@ collecting worker's job."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,11 +16,14 @@ from manyparts.agents.expert import ExpertAgent, ExpertCarry, Noise
 from manyparts.agents.random import RandomAgent
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Episode, Prompt
+from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.spec import Spec
 from manyparts.envs.base import EnvConfig, Environment
 from manyparts.envs.registry import instruction_of, instructions
+from manyparts.models.run_files import weights_of
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
+from manyparts.rollout.mailbox import PortableJobs
 from manyparts.rollout.shards import write_shard
 
 EXPERT, RANDOM = "expert", "random"
@@ -55,6 +59,11 @@ class CollectConfig:
     def counts_failures(self) -> bool:
         """Whether a failed try counts as one of the episodes: of experts only successes do."""
         return self.policy != EXPERT
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that decide how the policy acts, apart from the package's own."""
+        return () if self.policy in (EXPERT, RANDOM) else (weights_of(Path(self.policy)),)
 
     def keeps(self, success: bool | None) -> bool:
         """Whether a try is an episode of the dataset.
@@ -109,6 +118,36 @@ def record_try(job: RecordedTry) -> Outcome:
         terminates=env.can_terminate,
     )
     return Outcome(success, 0 if episode is None else len(episode), spec)
+
+
+def portable_tries(config: CollectConfig, shards: Path) -> PortableJobs[RecordedTry, Outcome]:
+    """Return the tries of a collection as jobs for other machines.
+
+    Args:
+        config: How all of them are made.
+        shards: The folder of the shards, which all machines see.
+    """
+    return PortableJobs(
+        function=f"{__name__}:record_portable_try",
+        shared={"config": to_jsonable(config), "shards": str(shards.resolve())},
+        write=lambda job: {"task": job.task, "number": job.number},
+        read=lambda values: Outcome(**values | {"spec": Spec.from_dict(values["spec"])}),
+    )
+
+
+def record_portable_try(shared: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Do as `record_try` with JSON values.
+
+    Args:
+        shared: What `portable_tries` says of all tries.
+        values: The task and the number of one.
+    """
+    config = from_jsonable(CollectConfig, shared["config"])
+    outcome = record_try(
+        RecordedTry(values["task"], values["number"], config, Path(shared["shards"]))
+    )
+    spec = outcome.spec.to_dict()
+    return {"success": outcome.success, "frames": outcome.frames, "spec": spec}
 
 
 def is_noisy(number: int, fraction: float) -> bool:

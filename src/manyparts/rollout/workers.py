@@ -29,7 +29,12 @@ Result = TypeVar("Result")
 
 # Set to 1 for workers, which share the cores among themselves. LP_NUM_THREADS is the software
 # renderer's.
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
+ONE_THREAD: tuple[str, ...] = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "LP_NUM_THREADS",
+)
 
 _MAX_JOB_CHARACTERS = 120  # characters of a job that an error shows
 

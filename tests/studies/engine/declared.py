@@ -50,7 +50,8 @@ if __name__ == "__main__":
     )  # a background shell would have it ignored
     if sys.argv[1] == "endless":
         stages = [DATA, imitation(steps=1_000_000)]
-        run_stages(stages, Path(sys.argv[2]), manifest=MANIFEST, workers=1)
+        where = {"executor": sys.argv[3]} if len(sys.argv) > 3 else {}
+        run_stages(stages, Path(sys.argv[2]), manifest=MANIFEST, workers=1, **where)
     else:
         from manyparts.cli import main
 

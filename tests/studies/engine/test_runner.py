@@ -16,6 +16,7 @@ import pytest
 from studies.engine.declared import DATA, MANIFEST, evaluated, imitation, start
 
 from manyparts.core.errors import UserError
+from manyparts.core.executors.local import LocalExecutor
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.models.checkpoint import load_info, resolve
@@ -30,6 +31,7 @@ from manyparts.studies.engine.stages import (
     SPENT,
     Collect,
     Evaluate,
+    Stage,
     Train,
     facts,
     folder,
@@ -40,7 +42,7 @@ from manyparts.studies.engine.stages import (
     write_description,
 )
 from manyparts.studies.engine.study import Measurement, Study
-from manyparts.studies.engine.worker import Workers
+from manyparts.studies.engine.worker import MODULE, PRELOADED
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
@@ -117,9 +119,10 @@ def test_redone_stages_count_their_time_once(
     shutil.rmtree(product(DATA, tmp_path))
     shutil.rmtree(product(run, tmp_path) / "checkpoints")
     other = Evaluate(run, DATA.tasks, episodes=2, max_steps=8)
-    _Pool([*stages, other], tmp_path, 1).close()  # it is killed before it does anything
-    assert not is_done(run, tmp_path)
-    _Pool([*stages, other], tmp_path, 1).close()
+    with contextlib.closing(LocalExecutor(os.environ)) as executor:
+        _Pool([*stages, other], tmp_path, 1, executor)  # it is killed before it does anything
+        assert not is_done(run, tmp_path)
+        _Pool([*stages, other], tmp_path, 1, executor)
     assert gather(study, "debug", measurements, tmp_path) == whole
     write_report(study, measurements, whole, tmp_path)
     assert left_to_do(stages, tmp_path) == [], "nobody needs it any more"
@@ -131,17 +134,20 @@ def test_redone_stages_count_their_time_once(
 
 def test_a_single_stage_gets_all_cores(tmp_path: Path) -> None:
     together = imitation(processes=2)
-    assert _Pool([DATA, together], tmp_path, 3)._next() == (DATA, 3)
     other = Collect(DATA.tasks, 3, environment=DATA.environment)
-    pool = _Pool([DATA, other, together], tmp_path, 3)
-    assert pool._next() == (DATA, 1)
-    write_description(DATA, tmp_path)
-    write_atomically(folder(DATA, tmp_path) / DONE, b"{}")
-    product(DATA, tmp_path).mkdir()
-    assert _Pool([DATA, together], tmp_path, 1)._next() == (together, 2), (
-        "it waits for no core that does not exist"
-    )
-    assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
+    with contextlib.closing(LocalExecutor(os.environ)) as executor:
+
+        def first(*stages: Stage, workers: int) -> tuple[Stage, int] | None:
+            return _Pool(list(stages), tmp_path, workers, executor)._next()
+
+        assert first(DATA, together, workers=3) == (DATA, 3)
+        assert first(DATA, other, together, workers=3) == (DATA, 1)
+        write_description(DATA, tmp_path)
+        write_atomically(folder(DATA, tmp_path) / DONE, b"{}")
+        product(DATA, tmp_path).mkdir()
+        # It waits for no core that does not exist.
+        assert first(DATA, together, workers=1) == (together, 2)
+        assert first(DATA, together, evaluated(together), workers=3) == (together, 2)
 
 
 @pytest.mark.slow
@@ -217,8 +223,8 @@ def test_stages_end_with_their_server(
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
     endless = imitation(steps=1_000_000)
     stage_folder, run = write_description(endless, tmp_path), product(endless, tmp_path)
-    with contextlib.closing(Workers(os.environ)) as workers:
-        number = workers.start(stage_folder, 1, stage_folder / LOG)
+    with contextlib.closing(LocalExecutor(os.environ, PRELOADED)) as workers:
+        number = workers.start(MODULE, stage_folder, stage_folder / LOG, cores=1)
         wait_until((run / "metrics.jsonl").exists)
         assert workers.exit_code(number) is None
         workers._server.kill()
@@ -226,7 +232,7 @@ def test_stages_end_with_their_server(
         assert workers.exit_code(number) == -signal.SIGKILL
         with open(run / ".lock") as lock:
             wait_until(lambda: _is_free(lock), seconds=20)
-        again = workers.start(stage_folder, 1, stage_folder / LOG)  # by another one
+        again = workers.start(MODULE, stage_folder, stage_folder / LOG, cores=1)  # by another one
         workers.interrupt(again)
         wait_until(lambda: workers.exit_code(again) is not None, seconds=60)
         assert workers.exit_code(again) == 130

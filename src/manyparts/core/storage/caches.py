@@ -69,8 +69,27 @@ def _usual_root() -> Path:
     return root if can_write(root) else _temporary_root(f"{root} cannot be written")
 
 
+def temporary_root() -> Path:
+    """Return this user's own folder among the system's temporary ones, which is made.
+
+    Raises:
+        UserError: It cannot be made, or is another user's.
+    """
+    return _own_folder(f"{CACHE_VARIABLES[0]} is not set")
+
+
 def _temporary_root(reason: str) -> Path:
-    """Make this user's own folder among the system's temporary ones, and warn."""
+    """Do as `temporary_root`, and warn."""
+    root = _own_folder(reason)
+    warnings.warn(
+        f"caches go to {root}, since {reason}; to keep them, {ADVICE}",
+        SurroundingsWarning,
+        stacklevel=2,
+    )
+    return root
+
+
+def _own_folder(reason: str) -> Path:
     try:
         root = Path(tempfile.gettempdir()) / f"{NAME}-cache-{os.getuid()}"
         root.mkdir(mode=0o700, exist_ok=True)
@@ -79,9 +98,4 @@ def _temporary_root(reason: str) -> Path:
         raise UserError(f"no folder for caches: {reason}, and {error}; {ADVICE}") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise UserError(f"no folder for caches: {reason}, and {root} is another user's; {ADVICE}")
-    warnings.warn(
-        f"caches go to {root}, since {reason}; to keep them, {ADVICE}",
-        SurroundingsWarning,
-        stacklevel=2,
-    )
     return root

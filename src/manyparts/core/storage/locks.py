@@ -12,6 +12,7 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.core.host.processes import alive, started
+from manyparts.core.storage.leases import covers
 
 LOCK = ".lock"
 _OWNER = ".owner"
@@ -52,7 +53,8 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock file while the block runs. The system frees it when the process ends.
 
     Some file systems refuse locks (some NFS, Lustre, FUSE). There a second file names the process
-    that holds the lock. If that process has ended, the next one takes over.
+    that holds the lock. If that process has ended, the next one takes over. On some, the lock of a
+    machine that died stays: it counts no more where this process has a claim, see `leases`.
 
     Args:
         path: The lock file, which is made.
@@ -63,17 +65,23 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
         UserError: Another process holds it.
     """
     with open(path, "a", encoding="utf-8") as file:
+        is_locked = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            holder = _shown(_read(path))
-            raise UserError(
-                f"{what} is in use by another process{holder}; wait until that ends, end it, or "
-                "choose another folder"
-            ) from None
+            holder = _read(path)
+            if not (_is_elsewhere(holder) and covers(path)):
+                raise UserError(
+                    f"{what} is in use by another process{_shown(holder)}; wait until that ends, "
+                    "end it, or choose another folder"
+                ) from None
+            is_locked = False
         except OSError:  # this file system has no locks
             with _named_owner(path.with_name(path.name + _OWNER), what, wait):
                 yield
+            return
+        if not is_locked:
+            yield
             return
         # The file says who holds the lock. Nobody reads it once the lock is free.
         _overwrite(file.fileno(), _describe(os.getpid()))
@@ -102,7 +110,7 @@ def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
     own = _describe(os.getpid())
     while not _create(path, own):
         holder = _read(path)
-        if _has_ended(holder):
+        if _has_ended(holder) or (_is_elsewhere(holder) and covers(path)):
             path.unlink(missing_ok=True)
         elif wait and _is_here(holder):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -144,6 +152,11 @@ def _is_here(holder: str) -> bool:
     """Return whether the named process is of this machine; only then can it be checked."""
     words = holder.split()
     return len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
+
+
+def _is_elsewhere(holder: str) -> bool:
+    """Return whether the named process is of another machine."""
+    return len(holder.split()) >= 4 and not _is_here(holder)
 
 
 def _has_ended(holder: str) -> bool:

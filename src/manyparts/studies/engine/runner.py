@@ -1,12 +1,10 @@
-"""Run the stages of a study on all cores, each stage once.
+"""Run the stages of a study on all cores of a machine or a cluster, each stage once.
 
 Stages that are done are skipped. A stage that fails stops only those that need it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.core.host.cores import cores
+from manyparts.core.executors.executor import LOCAL, Executor, is_local, opened, workers_on
 from manyparts.core.host.processes import ending
 from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
@@ -33,7 +31,7 @@ from manyparts.studies.engine.stages import (
     redo,
     write_description,
 )
-from manyparts.studies.engine.worker import Workers
+from manyparts.studies.engine.worker import MODULE, PRELOADED
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -56,6 +54,7 @@ def run_stages(
     *,
     manifest: Mapping[str, Any],
     workers: int | None = None,
+    executor: str = LOCAL,
 ) -> Outcome:
     """Do the stages that are not done; those that failed before are tried again.
 
@@ -68,19 +67,26 @@ def run_stages(
         manifest: JSON values that must be the same whenever the study is continued.
         workers: How many cores to use; None for all. A stage that runs alone uses all of them if
             it can.
+        executor: Where the stages run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
+            whose machines see `output` under the same path.
 
     Raises:
-        UserError: Another runner holds the folder, or it was started with another manifest.
+        UserError: Another runner holds the folder, it was started with another manifest, or the
+            cluster does not fit this machine.
     """
-    count = cores() if workers is None else workers
-    if count < 1:
-        raise UserError(f"workers is {count}; expected at least 1")
-    with locked_folder(output, manifest):
-        pool = _Pool(list(stages), output, count)
-        with (
-            progress_bar(f"stages of the study in {output}", len(stages)) as bar,
-            contextlib.closing(pool),
-        ):
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; expected at least 1")
+    variables = dict.fromkeys(ONE_THREAD, "1")
+    # Machines of a cluster have a cache each, see `RayExecutor`.
+    if is_local(executor) and chosen_root() is None:
+        variables[CACHE_VARIABLES[0]] = str(output.resolve() / "cache")
+    with (
+        locked_folder(output, manifest),
+        opened(executor, output, variables=variables, preloaded=PRELOADED) as processes,
+    ):
+        count = workers_on(processes.nodes, workers, executor)
+        pool = _Pool(list(stages), output, count, processes)
+        with progress_bar(f"stages of the study in {output}", len(stages)) as bar:
             try:
                 while pool.advance():
                     bar.show(len(pool.outcome.done), pool.note())
@@ -104,8 +110,10 @@ def _summary(outcome: Outcome) -> str:
 class _Pool:
     """The stages that wait and those that run."""
 
-    def __init__(self, stages: list[Stage], output: Path, workers: int) -> None:
-        self.output, self.workers = output, workers
+    def __init__(
+        self, stages: list[Stage], output: Path, workers: int, processes: Executor
+    ) -> None:
+        self.output, self.workers, self._processes = output, workers, processes
         self._waiting = left_to_do(stages, output)
         for stage in self._waiting:
             if is_done(stage, output):
@@ -114,12 +122,6 @@ class _Pool:
         self.outcome = Outcome(done=[stage for stage in stages if stage.key not in waiting])
         self._done = {stage.key for stage in self.outcome.done}
         self._running: list[_Process] = []
-        environment = dict(os.environ)
-        if chosen_root() is None:
-            environment[CACHE_VARIABLES[0]] = str(output.resolve() / "cache")
-        environment |= dict.fromkeys(ONE_THREAD, "1")
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        self._processes = Workers(environment)
 
     def advance(self) -> bool:
         """Record the processes that have ended and start others; return whether any runs."""
@@ -153,10 +155,6 @@ class _Pool:
         while not all(process.ended() for process in self._running):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def close(self) -> None:
-        """Kill all processes that run."""
-        self._processes.close()
-
     def _next(self) -> tuple[Stage, int] | None:
         """Return the first stage that can run and its cores; None until enough are free.
 
@@ -173,6 +171,8 @@ class _Pool:
         stage = ready[0]
         free = self.workers - sum(process.cores for process in self._running)
         cores = stage.config.processes if isinstance(stage, Run) else max(1, free // len(ready))
+        if len(self._processes.nodes) > 1:  # a stage runs on one machine
+            cores = min(cores, max(self._processes.nodes))
         # If nothing runs, a stage starts even if it wants more cores than there are.
         return (stage, cores) if cores <= free or not self._running else None
 
@@ -194,12 +194,14 @@ class _Pool:
 class _Process:
     """One stage at work in a process of its own, which ends with this one."""
 
-    def __init__(self, processes: Workers, stage: Stage, output: Path, cores: int) -> None:
+    def __init__(self, processes: Executor, stage: Stage, output: Path, cores: int) -> None:
         self.stage, self.cores, self._start = stage, cores, time.monotonic()
         stage_folder = write_description(stage, output)
         self.log = stage_folder / LOG
         self._processes = processes
-        self._number = processes.start(stage_folder.resolve(), cores, self.log.resolve())
+        self._number = processes.start(
+            MODULE, stage_folder, self.log, cores=cores, gpu=isinstance(stage, Run)
+        )
 
     def ended(self) -> bool:
         return self._code is not None
