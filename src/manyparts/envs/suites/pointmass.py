@@ -23,6 +23,7 @@ HORIZON = 100
 SECONDS_PER_STEP = 0.05
 FORCE = 4.0
 FRICTION = 4.0
+PUSH = 3.0  # metres per second, the hardest
 HALF_TABLE = 1.0
 REACH = 0.85
 TARGET_RADIUS = 0.16
@@ -139,6 +140,17 @@ class PointMass(Environment):
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Draw the disc where states say; targets stay where they are."""
         return (self._image(256, state[:2]) for state in states)
+
+    def locate(self, states: np.ndarray) -> np.ndarray:
+        """See `envs.offers.Locating`."""
+        return np.stack([states[:, 0] + HALF_TABLE, HALF_TABLE - states[:, 1]], axis=1) / (
+            2 * HALF_TABLE
+        )
+
+    def push(self, at: tuple[float, float], towards: tuple[float, float]) -> str:
+        """See `envs.offers.Pushable`. Only the disc can be pushed, wherever the point is."""
+        self._velocity = self._velocity + PUSH * np.asarray(towards)
+        return "the disc"
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
