@@ -119,6 +119,7 @@ class Page:
             message = self.received()
             if message["type"] == kind and all(message[key] == values[key] for key in values):
                 return message
+            assert message["type"] != "refused", message["text"]
         raise AssertionError(f"no {kind} with {values}")
 
     def asked(self, kind: str, **fields: Any) -> str:

@@ -12,26 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluation.evaluating import make_run
+from factories import ANY_PROMPT
 from playing.page import Page, Playing, playing
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from manyparts.cli import main
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.config import WindowConfig
-
-PROMPTED = WindowConfig(length=4, chunk=2, goal_image=True, demonstration_frames=2)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run"), window=PROMPTED)
+    return make_run(tmp_path_factory.mktemp("run"), window=ANY_PROMPT)
 
 
 @pytest.fixture(scope="module")
 def agent(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playing]:
-    """An agent that knows two tasks, and saves nothing."""
-    with playing(tmp_path_factory.mktemp("agent"), str(run)) as served:
+    """An agent that knows two tasks."""
+    folder = tmp_path_factory.mktemp("agent")
+    with playing(folder, str(run), "--output", str(folder / "data")) as served:
         yield served
 
 
@@ -199,7 +198,7 @@ def test_pushed_episodes_say_so(hand: Playing) -> None:
 def test_an_agent_acts_and_is_counted(agent: Playing) -> None:
     with Page(agent) as page:
         assert page.hello["prompts"] == ["instruction", "goal_image", "demonstration"]
-        assert page.hello["split"] == "evaluation" and page.hello["output"] is None
+        assert page.hello["split"] == "train"
         assert page.pictures == {} or page.pictures["scene"][:2] == b"\xff\xd8"
         page.send("automatic", next=False, save=False)
         page.send("speed", factor=0)
@@ -210,7 +209,6 @@ def test_an_agent_acts_and_is_counted(agent: Playing) -> None:
         assert counts["task"] == "pointmass/reach" and counts["episodes"] == 1
         assert counts["low"] <= counts["rate"] <= counts["high"]
         assert counts["prompt"] == page.frame["prompt"]
-        assert "nowhere to save to: begin with --output" in page.asked("save", success=None)
 
 
 def test_prompts_change_at_any_step(agent: Playing) -> None:
@@ -251,9 +249,8 @@ def test_the_expert_acts_beside_in_the_same_scene(agent: Playing) -> None:
         assert page.pictures["expert"] == page.pictures["scene"]
 
 
-def test_a_hand_takes_over_and_gives_back(run: Path, tmp_path: Path) -> None:
-    output = tmp_path / "data"
-    with playing(tmp_path, str(run), "--output", str(output)) as served, Page(served) as page:
+def test_a_hand_takes_over_and_gives_back(agent: Playing) -> None:
+    with Page(agent) as page:
         page.until("frame")
         page.send("control", who="takeover")
         page.steps(3)
@@ -266,12 +263,25 @@ def test_a_hand_takes_over_and_gives_back(run: Path, tmp_path: Path) -> None:
         assert page.frame["actor"] == "agent" and page.frame["helped"]
         page.asked("save", success=None)
         assert "saved already; begin another" in page.asked("save", success=None)
-        page.socket.close()
+    note = json.loads((dataset_of(agent) / "meta" / "played.jsonl").read_text().splitlines()[-1])
+    assert note["acted"] == [["agent", 3], ["hand", 2], ["agent", 2]]
+    assert note["by"] == "agent and hand" and note["success_said_by"] == "environment"
+
+
+def test_ctrl_c_ends_it_and_says_what_was_saved_and_lost(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    flags = ("hand", "--tasks", "pointmass/reach", "--output", str(output))
+    with playing(tmp_path, *flags) as served, Page(served) as page:
+        page.until("frame")
+        page.steps(2)
+        page.asked("save", success=None)
+        page.until("frame", step=0)
+        page.steps(3)
         assert served.stopped() == 130
-        assert "1 episode saved, 1 in all" in served.log.read_text()
-    (note,) = (output / "meta" / "played.jsonl").read_text().splitlines()
-    assert json.loads(note)["acted"] == [["agent", 3], ["hand", 2], ["agent", 2]]
-    assert json.loads(note)["by"] == "agent and hand" and json.loads(note)["agent"] == str(run)
+        log = served.log.read_text()
+    assert "1 episode saved, 1 in all" in log and "left with 3 steps by hand" in log
+    assert len(EpisodeDataset.open(output)) == 1
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _FRAME_SECONDS = 1 / 40  # between two frames at least
 _BETWEEN_EPISODES = 0.8  # seconds
 _MAX_SPEED = 64.0
 _IDLE_SECONDS = 0.25
-_OWN = ("run", "step", "speed", "ack", "automatic", "views")
+_OWN = ("run", "step", "speed", "ack", "automatic", "views", "paths")
 _REFUSED = 1011
 
 
@@ -45,7 +45,7 @@ class Link:
         self._running, self._single = False, 0
         self._speed = 1.0  # times real time; 0: as fast as it goes
         self._saves, self._goes_on = False, True
-        self._views = False
+        self._views = self._paths = False
         self._is_dirty = True
         self._sent = self._acknowledged = 0
         self._next_step = self._next_frame = 0.0
@@ -125,7 +125,9 @@ class Link:
             self._saves = messages.flag(message, "save")
             self._goes_on = messages.flag(message, "next")
         else:
-            self._views = messages.flag(message, "on")
+            on = messages.flag(message, "on")
+            self._views = on if kind == "views" else self._views
+            self._paths = on if kind == "paths" else self._paths
             self._is_dirty = True
 
     # The pace.
@@ -209,17 +211,14 @@ class Link:
     async def _send_frame(self) -> None:
         self._is_dirty = False
         self._sent += 1
-        header = {
-            "frame": self._sent,
-            "running": self._running,
-            **await self._do(showing.of_episode, self._session),
-        }
         self._next_frame = asyncio.get_running_loop().time() + _FRAME_SECONDS
+        header = {"frame": self._sent, "running": self._running}
         await self._socket.send(await self._do(self._frame, header))
 
     def _frame(self, header: Mapping[str, Any]) -> bytes:
-        pictures = showing.pictures(self._session, views=self._views)
-        return showing.frame(header, pictures)
+        session = self._session
+        shown = dict(header) | showing.of_episode(session, paths=self._paths)
+        return showing.frame(shown, showing.pictures(session, views=self._views))
 
     async def _describe(self) -> None:
         task = await self._do(showing.of_task, self._session)

@@ -112,6 +112,7 @@ class Session:
         self.helped = False
         self.trace, self.saved = Trace(), False
         self.carry: Any = None
+        self.carry_before: Any = None
         self._counted = False
         self.agent: Agent | None = None
         if self.cast.agent_of is not None:
@@ -331,8 +332,9 @@ class Session:
             self.wish = replace(self.wish, choice=None)
             return action
         assert self.agent is not None
+        self.carry_before = self._agent_carry()
         action, self.carry = self.agent.act(
-            self._agent_carry(), observation, self.prompt, explore=False
+            self.carry_before, observation, self.prompt, explore=False
         )
         return action
 
@@ -377,6 +379,8 @@ class Session:
             self.helped = True  # an episode with two prompts counts for neither
             self.trace.ask_anew()
             self.saved = False
+        if self.agent is not None and self.agent.prompted:
+            self.carry = None  # an agent that is asked for something else begins its memory anew
         self._set_prompt()
 
     def _set_prompt(self) -> None:

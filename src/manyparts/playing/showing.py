@@ -15,6 +15,7 @@ from manyparts.envs.offers import Pushable
 from manyparts.envs.registry import has_own_instructions, instructions, steps_after_success
 from manyparts.playing import prompting
 from manyparts.playing.cast import Cast
+from manyparts.playing.paths import imagined_paths, plans
 from manyparts.playing.session import Session
 from manyparts.playing.trace import is_own
 
@@ -83,14 +84,16 @@ def of_task(session: Session) -> dict[str, Any]:
         "reproduces": env.reproduces,
         "steps_after_success": steps_after_success([env.task]),
         "style": session.hand.style,
+        "plans": plans(session.agent),
     }
 
 
-def of_episode(session: Session) -> dict[str, Any]:
+def of_episode(session: Session, *, paths: bool) -> dict[str, Any]:
     """Return the state of the episode, as JSON values.
 
     Args:
         session: The page's.
+        paths: Whether to show where plans lead.
     """
     recorder, action = session.cast.recorder, session.action
     return {
@@ -116,6 +119,7 @@ def of_episode(session: Session) -> dict[str, Any]:
         "unsaved_work": session.has_unsaved_work,
         "episodes": 0 if recorder is None else recorder.episodes,
         "shows_expert": session.shows_expert,
+        "paths": _paths(session) if paths else None,
         "state": None if session.state is None else session.state[:_MAX_NUMBERS].tolist(),
     }
 
@@ -157,6 +161,13 @@ def pictures(session: Session, *, views: bool) -> list[tuple[str, np.ndarray]]:
     if session.asked.goal is not None:
         shown += [(f"goal {name}", image) for name, image in session.asked.goal.items()]
     return shown
+
+
+def _paths(session: Session) -> dict[str, Any] | None:
+    """Where the plans of the agent's last decision lead, if it was the last to act."""
+    if session.agent is None or session.actor != "agent" or session.carry is None:
+        return None
+    return imagined_paths(session.env, session.agent, session.carry_before, session.carry)
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -85,6 +85,7 @@ function described(message) {
   $("mouse").value = hand.mouse = task.can_push && cast.has_agent ? "push" : choices ? "none" : task.style === "move" ? "point" : "drag";
   $("group-label").hidden = choices || hand.groups < 2;
   $("group").replaceChildren(...Array.from({ length: hand.groups }, (_, number) => make("option", { value: number }, `${8 * number + 1} to ${Math.min(8 * number + 8, task.actions.length)}`)));
+  $("paths-label").hidden = !task.plans;
   keyTable();
   bars();
 }
