@@ -117,6 +117,40 @@ SCRIPTED_HAND = """() => {
   }, 10);
 }"""
 EPISODES = 12
+PAD = """() => {
+  const pad = { connected: true, id: "a pad", axes: [0, -1, 0, 0], buttons: [] };
+  navigator.getGamepads = () => [pad];
+  setTimeout(() => { navigator.getGamepads = () => []; }, 800);
+}"""
+
+
+def try_every_device(tab: Any) -> None:
+    """A key, the mouse and a gamepad push the disc; then the episode is begun again."""
+
+    def until_action(*action: str) -> None:
+        """Wait until the page shows this as the last action."""
+        expected = json.dumps(list(action))
+        shown = "[...document.querySelectorAll('#bars span:nth-child(2)')].map(e => e.textContent)"
+        tab.wait_for_function(f"() => JSON.stringify({shown}) === '{expected.replace(' ', '')}'")
+
+    tab.select_option("#speed", "0.25")
+    tab.click("#run")
+    tab.keyboard.down("ArrowLeft")
+    until_action("-1", "0")
+    tab.keyboard.up("ArrowLeft")
+    until_action("0", "0")
+    tab.select_option("#mouse", "drag")
+    tab.locator("#scene").hover(position={"x": 200, "y": 200})
+    tab.mouse.down()
+    tab.locator("#scene").hover(position={"x": 200, "y": 400})
+    until_action("0", "-1")
+    tab.mouse.up()
+    tab.evaluate(PAD)
+    until_action("0", "1")
+    until_action("0", "0")
+    tab.click("#run")
+    tab.keyboard.press("Backspace")
+    tab.wait_for_function("() => document.querySelector('#caption').textContent.includes('step 0')")
 
 
 @pytest.mark.slow
@@ -126,6 +160,7 @@ def test_a_scripted_hand_teaches_the_point_mass(browser: Any, tmp_path: Path) ->
     flags = ("--tasks", task, "--state", "full", "--image-size", "16", "--output", str(data))
     with playing(tmp_path, "hand", *flags) as served:
         tab, complaints = opened(browser, served)
+        try_every_device(tab)
         tab.select_option("#speed", "0.5")
         tab.check("#saves")
         tab.evaluate(SCRIPTED_HAND)

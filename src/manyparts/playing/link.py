@@ -54,8 +54,10 @@ class Link:
         """Play until the page goes away."""
         try:
             self._session = await self._do(Session, self._cast)
-        except UserError as error:
-            await self._say("refused", str(error))
+        except Exception as error:  # a simulator raises what it likes
+            line = str(error) if isinstance(error, UserError) else in_a_line(error)
+            say(f"error: {self.name}: {line}", error=True)
+            await self._say("refused", line)
             await self._socket.close(_REFUSED, "no environment")
             return
         try:

@@ -24,6 +24,16 @@ socket.addEventListener("close", () => { if (!leaving) connected("connection clo
 window.addEventListener("beforeunload", (event) => { if (now?.unsaved_work) event.preventDefault(); });
 window.addEventListener("pagehide", () => { leaving = true; });
 
+// What a person has just chosen stays shown until the server agrees, refuses, or is silent for long.
+const chosen = new Map();
+function choose(name, value) { chosen.set(name, [value, performance.now()]); }
+function settled(name, value) {
+  const [wanted, since] = chosen.get(name) ?? [value, 0];
+  if (wanted !== value && performance.now() - since < 3000) return false;
+  chosen.delete(name);
+  return true;
+}
+
 let queue = Promise.resolve();
 socket.addEventListener("message", ({ data }) => {
   if (data instanceof ArrayBuffer) { queue = queue.then(() => frame(data)); return; }
@@ -38,6 +48,7 @@ function log(text, kind) {
 function said({ text }) { log(text, "said"); }
 function refused({ text, of }) {
   log(text, "refused");
+  chosen.clear();
   if (of === "run") running = false;
 }
 
@@ -168,7 +179,7 @@ function plot() {
 }
 
 function status() {
-  running = now.running;
+  if (settled("run", now.running)) running = now.running;
   $("run").textContent = running ? "Pause" : "Run";
   const words = [`step ${now.step} of ${task.max_steps}`, `seed ${now.seed}`];
   if (now.actor) words.push(now.actor === "hand" ? "by hand" : "agent");
@@ -182,10 +193,10 @@ function status() {
   if (document.activeElement !== $("instruction") && !$("instruction").dataset.edited) $("instruction").value = now.said;
   $("said").textContent = (now.helped && cast.has_agent ? "helped or changed, so it does not count · " : "") + "now: " + now.prompt;
   for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(chip.textContent === now.said));
-  for (const input of document.querySelectorAll("#control input")) input.checked = input.value === now.control;
+  if (settled("control", now.control)) for (const input of document.querySelectorAll("#control input")) input.checked = input.value === now.control;
   $("hand-box").hidden = now.control === "agent" && !task.can_push;
-  $("shows-expert").checked = now.shows_expert;
-  if (!now.demonstration) $("demonstration").value = "none";
+  if (settled("expert", now.shows_expert)) $("shows-expert").checked = now.shows_expert;
+  if (settled("demonstration", Boolean(now.demonstration)) && !now.demonstration) $("demonstration").value = "none";
   $("verdict").hidden = now.is_own && task.knows_success;
   $("save").disabled = !now.kept || now.saved;
   $("save").textContent = now.saved ? "Saved" : "Save the episode";
@@ -224,7 +235,7 @@ $("again").addEventListener("click", () => send({ type: "reset", seed: null }));
 $("next").addEventListener("click", () => send({ type: "next" }));
 $("seed").addEventListener("change", () => { send({ type: "reset", seed: Math.trunc(+$("seed").value) }); $("seed").blur(); });
 $("speed").addEventListener("change", () => send({ type: "speed", factor: +$("speed").value }));
-$("shows-expert").addEventListener("change", () => send({ type: "expert", on: $("shows-expert").checked }));
+$("shows-expert").addEventListener("change", () => { choose("expert", $("shows-expert").checked); send({ type: "expert", on: $("shows-expert").checked }); });
 $("shows-views").addEventListener("change", () => send({ type: "views", on: $("shows-views").checked }));
 $("shows-paths").addEventListener("change", () => send({ type: "paths", on: $("shows-paths").checked }));
 $("goes-on").addEventListener("change", automatic);
@@ -240,15 +251,16 @@ $("goal-none").addEventListener("click", () => send({ type: "goal", of: "none" }
 $("goal-file").addEventListener("change", () => { if ($("goal-file").files[0]) drop($("goal-file").files[0]); $("goal-file").value = ""; });
 $("demonstration").addEventListener("change", () => {
   const [of, episode] = $("demonstration").value.split(" ");
+  choose("demonstration", of !== "none");
   send(of === "data" ? { type: "demonstration", of, episode: +episode } : { type: "demonstration", of });
 });
-for (const input of document.querySelectorAll("#control input")) input.addEventListener("change", () => { send({ type: "control", who: input.value }); input.blur(); });
+for (const input of document.querySelectorAll("#control input")) input.addEventListener("change", () => { choose("control", input.value); send({ type: "control", who: input.value }); input.blur(); });
 $("copy").addEventListener("click", async () => {
   const command = `${cast.command}`;
   try { await navigator.clipboard.writeText(command); log("copied: " + command, "said"); } catch { log(command, "said"); }
 });
 function automatic() { send({ type: "automatic", next: $("goes-on").checked, save: $("saves").checked }); }
-function toggle() { running = !running; send({ type: "run", on: running }); }
+function toggle() { running = !running; choose("run", running); send({ type: "run", on: running }); }
 function save() {
   const chosen = document.querySelector("input[name=verdict]:checked").value;
   const success = $("verdict").hidden || chosen === "" ? null : chosen === "yes";
