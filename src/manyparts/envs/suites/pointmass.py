@@ -256,10 +256,17 @@ def _paint_disc(
     """
     size = len(pixels)
     metres_per_pixel = 2 * HALF_TABLE / size
-    centres = _pixel_centres(size)
-    distance = np.hypot(centres[None, :] - centre[0], -centres[:, None] - centre[1])
+    across = _pixel_centres(size) - centre[0]
+    down = -_pixel_centres(size) - centre[1]
+    # Only the square around the disc: a pixel farther away is not covered at all.
+    reach = radius + metres_per_pixel
+    columns, rows = np.flatnonzero(np.abs(across) <= reach), np.flatnonzero(np.abs(down) <= reach)
+    if not len(columns) or not len(rows):
+        return
+    square = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    distance = np.hypot(across[None, square[1]], down[square[0], None])
     cover = np.clip((radius - distance) / metres_per_pixel + 0.5, 0, 1)[..., None]
-    pixels += cover * (np.asarray(colour) - pixels)
+    pixels[square] += cover * (np.asarray(colour) - pixels[square])
 
 
 def _instructions(instruction: str, *others: str) -> Instructions:

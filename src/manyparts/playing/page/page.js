@@ -63,6 +63,8 @@ function hello(message) {
   $("goal-box").hidden = !cast.prompts.includes("goal_image");
   $("demonstration-box").hidden = !cast.prompts.includes("demonstration");
   const prompted = cast.prompts.length > 0;
+  // An agent without prompts is asked for nothing; what is saved still needs an instruction.
+  $("prompt-panel").hidden = cast.has_agent && !prompted && cast.output === null;
   $("prompt-title").textContent = prompted ? "Prompt" : "Instruction";
 }
 
@@ -194,6 +196,7 @@ function status() {
   $("said").textContent = (now.helped && cast.has_agent ? "helped or changed, so it does not count · " : "") + "now: " + now.prompt;
   for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(chip.textContent === now.said));
   if (settled("control", now.control)) for (const input of document.querySelectorAll("#control input")) input.checked = input.value === now.control;
+  $("hand-box").classList.toggle("watching", now.control === "agent");
   $("hand-box").hidden = now.control === "agent" && !task.can_push;
   if (settled("expert", now.shows_expert)) $("shows-expert").checked = now.shows_expert;
   if (settled("demonstration", Boolean(now.demonstration)) && !now.demonstration) $("demonstration").value = "none";
