@@ -24,6 +24,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs import registry
 from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
+from manyparts.envs.gym.preflight import preflight
 from manyparts.evaluation.conditions import environments_of, trained_tasks
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import resolve
@@ -81,6 +82,7 @@ def cast_of(wanted: Wanted) -> tuple[Cast, list[Spec]]:
     split: Split = wanted.split or ("evaluation" if wanted.output is None else "train")
     learned = wanted.name not in LEARNED_NOTHING or Path(wanted.name).exists()
     cast = _of_run(wanted, split) if learned else _of_word(wanted, split)
+    preflight(cast.tasks)
     specs = _specs(cast)
     if wanted.data is not None:
         cast.demonstrations = _demonstrations(wanted.data, cast)
