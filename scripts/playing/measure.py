@@ -1,8 +1,9 @@
 """Frames per second of the page of `manyparts play`, in Chromium on this machine.
 
 `scripts/playing/measure.py manyparts/metaworld45-small --tasks metaworld/drawer-open`: what follows
-the name are the arguments of `manyparts play`. It prints frames and steps per second over some
-seconds, and the machine's load, since a busy machine draws less.
+the name are the arguments of `manyparts play`. It prints frames per second over some seconds, at
+twice the real time, and the processor time that a frame takes in the server and in the browser. The
+latter says what a quiet machine could show, also where others keep this one busy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+import psutil
 from playwright.sync_api import sync_playwright
 
 SECONDS = 15
@@ -40,6 +42,7 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
             tab.goto(address[1])
             tab.wait_for_selector("body[data-frame]")
+            tab.select_option("#speed", "2")
             tab.click("#run")
             tab.wait_for_timeout(2000)
             for name, clicks in SWITCHES.items():
@@ -47,20 +50,39 @@ def main() -> None:
                     if tab.is_enabled(each):
                         tab.click(each)
                 tab.wait_for_timeout(1000)
-                print(f"{name}: {measured(tab)}, load {os.getloadavg()[0]:.1f}")
+                print(f"{name}: {measured(tab, process.pid)}, load {os.getloadavg()[0]:.1f}")
             browser.close()
     finally:
         process.terminate()
         process.wait()
 
 
-def measured(tab: Any) -> str:
-    """Frames and steps per second, as the page counts them."""
-    frames, start = int(tab.get_attribute("body", "data-frame")), time.monotonic()
+def measured(tab: Any, server: int) -> str:
+    """Frames per second, and what each takes. server: the number of its process."""
+    begin, frames, start = processor_seconds(server), frame(tab), time.monotonic()
     tab.wait_for_timeout(1000 * SECONDS)
-    seconds = time.monotonic() - start
-    shown = int(tab.get_attribute("body", "data-frame")) - frames
-    return f"{shown / seconds:.1f} frames/s"
+    seconds, shown = time.monotonic() - start, frame(tab) - frames
+    used = [after - before for before, after in zip(begin, processor_seconds(server), strict=True)]
+    each = [f"{1000 * each / max(1, shown):.1f} ms" for each in used]
+    return f"{shown / seconds:.1f} frames/s; a frame takes {each[0]} here, {each[1]} in the browser"
+
+
+def frame(tab: Any) -> int:
+    return int(tab.get_attribute("body", "data-frame"))
+
+
+def processor_seconds(server: int) -> tuple[float, float]:
+    """What the server and the browser have used so far."""
+    browser = [each for each in psutil.Process().children(recursive=True) if "chrom" in each.name()]
+    return used_by(psutil.Process(server)), sum(map(used_by, browser))
+
+
+def used_by(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:  # it has ended
+        return 0.0
+    return times.user + times.system
 
 
 if __name__ == "__main__":

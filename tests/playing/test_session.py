@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from envs import gym_worlds
+from evaluation.evaluating import make_run
+from factories import ANY_PROMPT
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -153,3 +156,26 @@ def test_another_robot_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
         ask(session, "save", success=None)
     assert {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*")} == before
     assert session.has_unsaved_work
+
+
+def test_an_episode_of_a_dataset_is_shown_to_an_agent(tmp_path: Path) -> None:
+    run, data = make_run(tmp_path / "run", window=ANY_PROMPT), tmp_path / "data"
+    tasks = ("pointmass/reach",)
+    session = Session(cast_of(Wanted("hand", tasks, {"image_size": 16}, output=data))[0])
+    for _ in range(5):
+        session.step()
+    ask(session, "save", success=None)
+    cast, _ = cast_of(Wanted(str(run), tasks, data=data))
+    session = Session(cast)
+    session.step()
+    ask(session, "demonstration", of="data", episode=0)
+    shown = session.asked.demonstration
+    assert session.prompt_words == "move to the target + episode 0" and shown is not None
+    recorded = EpisodeDataset.open(data)[0].images["top"]
+    assert np.array_equal(shown.images["top"], recorded[[0, 2, 4]])
+    assert session.step() and session.actor == "agent"
+    with pytest.raises(UserError, match="no episode 1"):
+        ask(session, "demonstration", of="data", episode=1)
+    large = Wanted(str(run), tasks, {"image_size": 32}, data=data)
+    with pytest.raises(UserError):  # the agent sees 16 pixels
+        cast_of(large)

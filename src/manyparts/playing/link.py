@@ -20,7 +20,7 @@ from manyparts.playing.session import Session
 T = TypeVar("T")
 
 WINDOW = 2  # frames under way that the page has not acknowledged
-_FRAME_SECONDS = 1 / 40  # between two frames at least
+_FRAME_SECONDS = 1 / 30  # between two frames at least
 _BETWEEN_EPISODES = 0.8  # seconds
 _MAX_SPEED = 64.0
 _IDLE_SECONDS = 0.25
@@ -162,7 +162,9 @@ class Link:
         session = self._session
         self._single = max(self._single - 1, 0)
         ended_before = bool(session.ended)
+        waited = session.waiting
         moved = await self._do(session.step)
+        self._is_dirty = self._is_dirty or session.waiting != waited
         seconds = self._seconds_per_step()
         # A step that came late does not hurry the next ones by more than a little.
         self._next_step = max(self._next_step + seconds, now - 0.1)
@@ -187,9 +189,10 @@ class Link:
             await self._do(session.begin, session.seed + 1)
 
     def _seconds_per_step(self) -> float:
-        if not self._speed:
-            return 0.0
-        return 1 / (self._session.env.embodiment_spec.action.control_rate_hz * self._speed)
+        session = self._session
+        if not self._speed or (session.hand.waits and session.control == "hand"):
+            return 0.0  # a person who chooses is as quick as they like
+        return 1 / (session.env.embodiment_spec.action.control_rate_hz * self._speed)
 
     async def _wait(self, now: float, moved: bool) -> None:
         """Wait for the next step, the next frame or the next message, whichever comes first."""

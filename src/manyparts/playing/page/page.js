@@ -10,6 +10,8 @@ const make = (tag, attributes = {}, ...children) => {
   return node;
 };
 const short = (value) => String(+(+value).toPrecision(3));
+// Writing the same text again would lay the page out again.
+const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const percent = (value) => Math.round(100 * value) + " %";
 
 let cast = null, task = null, now = null, running = false, frames = 0, leaving = false;
@@ -128,7 +130,6 @@ async function frame(data) {
   for (const [name, bitmap] of pictures) {
     if (name === "scene" || name === "expert") {
       const canvas = $(name), pen = canvas.getContext("2d");
-      pen.imageSmoothingQuality = "high";
       pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
       if (name === "scene") overlay(pen, canvas.width);
     } else small.push([name, bitmap]);
@@ -182,19 +183,22 @@ function plot() {
 
 function status() {
   if (settled("run", now.running)) running = now.running;
-  $("run").textContent = running ? "Pause" : "Run";
+  write($("run"), running ? "Pause" : "Run");
   const words = [`step ${now.step} of ${task.max_steps}`, `seed ${now.seed}`];
   if (now.actor) words.push(now.actor === "hand" ? "by hand" : "agent");
   words.push("return " + short(now.return));
-  $("caption").textContent = words.join(" · ");
+  write($("caption"), words.join(" · "));
   const waits = now.waiting && running ? "waits for your key" : "";
   const solved = now.solved_at !== null;
-  $("light").textContent = now.ended ? now.ended + (solved && now.ended !== "solved" ? ", solved at step " + now.solved_at : "") : solved ? "solved at step " + now.solved_at : waits;
+  write($("light"), now.ended ? now.ended + (solved && now.ended !== "solved" ? ", solved at step " + now.solved_at : "") : solved ? "solved at step " + now.solved_at : waits);
   $("light").className = "light " + (solved ? "good" : now.ended ? "bad" : "");
   if (document.activeElement !== $("seed")) $("seed").value = now.seed;
   if (document.activeElement !== $("instruction") && !$("instruction").dataset.edited) $("instruction").value = now.said;
-  $("said").textContent = (now.helped && cast.has_agent ? "helped or changed, so it does not count · " : "") + "now: " + now.prompt;
-  for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(chip.textContent === now.said));
+  write($("said"), (now.helped && cast.has_agent ? "helped or changed, so it does not count · " : "") + "now: " + now.prompt);
+  for (const chip of $("chips").children) {
+    const pressed = String(chip.textContent === now.said);
+    if (chip.getAttribute("aria-pressed") !== pressed) chip.setAttribute("aria-pressed", pressed);
+  }
   if (settled("control", now.control)) for (const input of document.querySelectorAll("#control input")) input.checked = input.value === now.control;
   $("hand-box").classList.toggle("watching", now.control === "agent");
   $("hand-box").hidden = now.control === "agent" && !task.can_push;
@@ -202,8 +206,8 @@ function status() {
   if (settled("demonstration", Boolean(now.demonstration)) && !now.demonstration) $("demonstration").value = "none";
   $("verdict").hidden = now.is_own && task.knows_success;
   $("save").disabled = !now.kept || now.saved;
-  $("save").textContent = now.saved ? "Saved" : "Save the episode";
-  $("output").textContent = cast.output === null ? "" : `${cast.output}: ${now.episodes} episodes; this one has ${now.kept} steps`;
+  write($("save"), now.saved ? "Saved" : "Save the episode");
+  write($("output"), cast.output === null ? "" : `${cast.output}: ${now.episodes} episodes; this one has ${now.kept} steps`);
   fill();
   plot();
   document.body.dataset.frame = now.frame;
@@ -218,7 +222,7 @@ function fill() {
   [...$("bars").children].forEach((row, index) => {
     if (task.choices.length) { row.firstChild.className = now.action && now.action[0] === index ? "chosen" : ""; return; }
     const value = now.action ? now.action[index] : null, low = task.low[index], high = task.high[index];
-    row.children[1].textContent = value === null ? "" : short(value);
+    write(row.children[1], value === null ? "" : short(value));
     row.children[2].value = value === null || high <= low ? 0.5 : (value - low) / (high - low);
   });
 }
