@@ -81,7 +81,10 @@ class Page:
 
     def __init__(self, served: Playing) -> None:
         proxy: Any = {"proxy": None}
-        self.socket = connect(served.socket_url, origin=served.origin, compression=None, **proxy)
+        self._connection = connect(
+            served.socket_url, origin=served.origin, compression=None, **proxy
+        )
+        self.socket = self._connection.__enter__()
         self.frame: dict[str, Any] = {}
         self.pictures: dict[str, bytes] = {}
         self.counts: list[dict[str, Any]] = []

@@ -116,7 +116,7 @@ SCRIPTED_HAND = """() => {
     });
   }, 10);
 }"""
-EPISODES = 12
+EPISODES = 20
 PAD = """() => {
   const pad = { connected: true, id: "a pad", axes: [0, -1, 0, 0], buttons: [] };
   navigator.getGamepads = () => [pad];

@@ -12,11 +12,15 @@ import pytest
 from envs import gym_worlds
 from evaluation.evaluating import make_run
 from factories import ANY_PROMPT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from manyparts.cli import main
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.playing import messages
 from manyparts.playing.casting import Wanted, cast_of
-from manyparts.playing.commands import carry_out
+from manyparts.playing.commands import COMMANDS, carry_out
 from manyparts.playing.session import Session
 
 
@@ -143,6 +147,18 @@ def test_recording_goes_on_with_new_seeds(tmp_path: Path) -> None:
     assert [note["seed"] for note in notes(tmp_path / "data")] == [0, 1]
 
 
+def test_an_edited_dataset_is_not_added_to(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    session = session_of("Dot", output)
+    for _ in range(2):
+        session.step()
+        ask(session, "save", success=None)
+        ask(session, "next")
+    assert main(["data", "delete", str(output), "--episodes", "0", "--output", f"{output}2"]) == 0
+    with pytest.raises(UserError, match="has 2 lines for 1 episode: the dataset was edited"):
+        session_of("Dot", tmp_path / "data2")
+
+
 def test_another_robot_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
     session = Session(cast_of(wanted)[0])
@@ -179,3 +195,36 @@ def test_an_episode_of_a_dataset_is_shown_to_an_agent(tmp_path: Path) -> None:
     large = Wanted(str(run), tasks, {"image_size": 32}, data=data)
     with pytest.raises(UserError):  # the agent sees 16 pixels
         cast_of(large)
+
+
+FIELDS = (*("task", "seed", "text", "of", "images", "episode", "who", "deflection", "pointed"),)
+FIELDS += ("choice", "style", "on", "x", "y", "right", "up", "success")
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+WORDS = st.sampled_from(["scene", "none", "data", "push", "hand", "pointmass/reach", "0", "1"])
+JSON = st.recursive(
+    PLAIN | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def point_mass() -> Session:
+    return Session(cast_of(Wanted("random", tasks=("pointmass/reach",)))[0])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(sorted(COMMANDS)),
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
+)
+def test_whatever_a_message_holds_is_done_or_refused_in_a_line(
+    point_mass: Session, kind: str, fields: dict[str, Any]
+) -> None:
+    message = messages.read(json.dumps({"type": kind, **fields}))
+    try:
+        carry_out(point_mass, message)
+    except UserError as error:
+        assert "\n" not in str(error)
+    point_mass.step()
+    assert np.isfinite(point_mass.env.observe()["state"]).all()

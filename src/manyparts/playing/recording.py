@@ -158,6 +158,12 @@ class Recorder:
             self._notes = notes.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{notes} cannot be read: {error}") from error
+        if len(self._notes) != dataset.num_episodes:
+            lines, episodes = counted(len(self._notes), "line"), dataset.num_episodes
+            raise UserError(
+                f"{notes} has {lines} for {counted(episodes, 'episode')}: the dataset was edited; "
+                "choose a new folder"
+            )
         self.episodes, self._knows_success = dataset.num_episodes, dataset.knows_success
         for index in range(dataset.num_episodes):
             task = dataset.tasks[dataset.episode_task[index]].environment

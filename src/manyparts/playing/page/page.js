@@ -51,6 +51,7 @@ function said({ text }) { log(text, "said"); }
 function refused({ text, of }) {
   log(text, "refused");
   chosen.clear();
+  if (of === "task") $("task").value = task.task;
   if (of === "run") running = false;
 }
 
