@@ -173,7 +173,7 @@ def test_an_instruction_of_ones_own_is_a_task_that_a_person_judges(
         refused = page.asked("save", success=None)
         assert "nobody does: say whether it did what was asked" in refused
         said = page.asked("save", success=True)
-        assert "3 steps saved" in said and "2 steps before the instruction changed" in said
+        assert "3 steps saved" in said and "2 steps before are left out" in said
     dataset = EpisodeDataset.open(dataset_of(hand))
     episode = dataset[-1]
     assert episode.task == "pointmass/reach-red#circle the red target"
@@ -266,6 +266,26 @@ def test_a_hand_takes_over_and_gives_back(agent: Playing) -> None:
     note = json.loads((dataset_of(agent) / "meta" / "played.jsonl").read_text().splitlines()[-1])
     assert note["acted"] == [["agent", 3], ["hand", 2], ["agent", 2]]
     assert note["by"] == "agent and hand" and note["success_said_by"] == "environment"
+
+
+def test_only_what_a_hand_did_becomes_episodes(agent: Playing) -> None:
+    with Page(agent) as page:
+        page.until("frame")
+        page.send("control", who="takeover")
+        page.steps(2)
+        assert "no step by hand" in page.asked("save", success=None, only_hand=True)
+        for push in (0.5, -0.5):
+            page.send("hand", deflection={"0": push})
+            page.steps(3)
+            page.send("hand", deflection={})
+            page.steps(2)
+        assert "6 steps saved as episodes" in page.asked("save", success=None, only_hand=True)
+    episodes = EpisodeDataset.open(dataset_of(agent))
+    assert episodes[-2].action.tolist() == [[0.5, 0]] * 3
+    assert episodes[-1].action.tolist() == [[-0.5, 0]] * 3
+    lines = (dataset_of(agent) / "meta" / "played.jsonl").read_text().splitlines()
+    assert [json.loads(line)["left_out_before"] for line in lines[-2:]] == [2, 7]
+    assert len(lines) == len(episodes)
 
 
 def test_ctrl_c_ends_it_and_says_what_was_saved_and_lost(tmp_path: Path) -> None:

@@ -153,9 +153,13 @@ def _goals(cast: Any) -> str:
 
 
 def _announce(options: Options, access: Any, port: int) -> None:
+    from manyparts.serving.server import is_loopback
+
     scheme = "http" if options.certificate is None else "https"
     host = f"[{options.host}]" if ":" in options.host else options.host
     say(f"open {scheme}://{host}:{port}/?token={access.key}")
+    if options.certificate is None and not is_loopback(options.host):
+        say("warning: without --certificate the token can be read on its way", error=True)
     say("Ctrl-C ends")
 
 

@@ -92,7 +92,8 @@ def _push(session: Session, message: Message) -> str:
 
 
 def _save(session: Session, message: Message) -> str:
-    return session.save(messages.verdict(message, "success"))
+    only_hand = message.get("only_hand") is not None and messages.flag(message, "only_hand")
+    return session.save(messages.verdict(message, "success"), only_hand=only_hand)
 
 
 COMMANDS: Mapping[str, Callable[[Session, Message], str]] = {

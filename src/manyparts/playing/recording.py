@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,16 @@ class Recorder:
         return self._next_seed.get(task, 0)
 
     def save(
-        self, played: Played, env: Environment, config: EnvConfig, facts: Mapping[str, Any]
+        self,
+        parts: Sequence[Played],
+        env: Environment,
+        config: EnvConfig,
+        facts: Mapping[str, Any],
     ) -> str:
-        """Add an episode, or leave everything as it was.
+        """Add an episode, or several parts of it, or leave everything as it was.
 
         Args:
-            played: The episode.
+            parts: The episode, or its parts, at least one.
             env: Its environment.
             config: What that shows.
             facts: What is noted of this episode besides, as JSON values.
@@ -70,21 +74,25 @@ class Recorder:
         Raises:
             UserError: It does not fit the dataset's episodes, or the disk is full.
         """
-        self._require_equal_knowledge(played)
-        note = json.dumps(self._noted(played, env, facts))
-        with self._writer(played, env, to_jsonable(config)) as writer:
-            writer.add(played.episode)
-            writer.attach(PLAYED, "".join(f"{line}\n" for line in [*self._notes, note]).encode())
+        first = parts[0]
+        self._require_equal_knowledge(first)
+        added = [json.dumps(self._noted(part, env, facts)) for part in parts]
+        with self._writer(first, env, to_jsonable(config)) as writer:
+            for part in parts:
+                writer.add(part.episode)
+            lines = "".join(f"{line}\n" for line in [*self._notes, *added])
+            writer.attach(PLAYED, lines.encode())
         self._statistics = writer.statistics()
-        self._notes.append(note)
-        self._knows_success = played.knows_success
-        self.saved, self.episodes = self.saved + 1, self.episodes + 1
-        self._use(env.task, played.episode.seed)
-        words = f"{counted(len(played.episode), 'step')} saved as episode {self.episodes - 1}"
-        if played.cut:
-            left = counted(played.cut, "step")
-            words += f"; {left} before the instruction changed are left out"
-        return words
+        self._notes += added
+        self._knows_success = first.knows_success
+        number = self.episodes
+        self.saved, self.episodes = self.saved + len(parts), self.episodes + len(parts)
+        self._use(env.task, first.episode.seed)
+        steps = counted(sum(len(part.episode) for part in parts), "step")
+        if len(parts) > 1:
+            return f"{steps} saved as episodes {number} to {self.episodes - 1}"
+        words = f"{steps} saved as episode {number}"
+        return words + (f"; {counted(first.cut, 'step')} before are left out" if first.cut else "")
 
     def _writer(
         self, played: Played, env: Environment, environment: Mapping[str, Any]

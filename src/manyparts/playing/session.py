@@ -18,7 +18,7 @@ from manyparts.playing import prompting
 from manyparts.playing.beside import Beside
 from manyparts.playing.cast import Cast
 from manyparts.playing.hand import Hand, Wish
-from manyparts.playing.trace import Actor, Moment, Trace, played
+from manyparts.playing.trace import Actor, Moment, Trace, parts_to_save
 
 Control = Literal["agent", "hand", "takeover"]
 CONTROLS: tuple[Control, ...] = ("agent", "hand", "takeover")
@@ -160,7 +160,7 @@ class Session:
         self.control = control
 
     def put_expert_beside(self, on: bool) -> None:
-        """Let the expert act in an episode of its own with the same seed, or no longer."""
+        """Let the expert act in the same episode, next to this one, or no longer."""
         if on and not prompting.has_expert(self.env.task):
             raise UserError(f"{self.env.task} has no expert to put beside it")
         self.shows_expert = on
@@ -246,37 +246,38 @@ class Session:
         self._end(truncated)
         return True
 
-    def save(self, verdict: bool | None) -> str:
+    def save(self, verdict: bool | None, *, only_hand: bool = False) -> str:
         """Save the episode so far, and return what was saved, in words.
 
         Args:
             verdict: Whether a person says that it succeeded; None: nobody says anything.
+            only_hand: Whether to save only what a person did.
         """
-        recorder = self.cast.recorder
+        recorder, env = self.cast.recorder, self.env
         if recorder is None:
             raise UserError("nowhere to save to: begin with --output DATASET")
         if self.saved:
             raise UserError("this episode is saved already; begin another")
-        episode = played(
-            self.env,
+        parts = parts_to_save(
+            env,
             self.trace,
             seed=self.seed,
             said=self.said,
             terminated=self.terminated,
             success=verdict,
+            only_hand=only_hand,
         )
-        config = self.cast.config_of(self.env.task)
-        words = recorder.save(episode, self.env, config, {"prompt": self.prompt_words})
+        config = self.cast.config_of(env.task)
+        words = recorder.save(parts, env, config, {"prompt": self.prompt_words})
         self.saved = True
         return words
 
     def close(self) -> None:
         """Close the environments."""
-        self.env.close()
-        if self.beside is not None:
-            self.beside.env.close()
-        if self._scratch is not None:
-            self._scratch.close()
+        beside = None if self.beside is None else self.beside.env
+        for env in (self.env, beside, self._scratch):
+            if env is not None:
+                env.close()
         self.beside = self._scratch = None
 
     # What it is like.

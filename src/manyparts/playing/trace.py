@@ -68,6 +68,17 @@ class Trace:
         actors: list[Actor] = [moment.actor for moment in self.moments]
         return [(actor, len(list(group))) for actor, group in groupby(actors)]
 
+    def parts_by_hand(self) -> list[Trace]:
+        """Return the stretches in which a person acted, each as a trace of its own."""
+        parts, start = [], 0
+        for actor, count in self.acted():
+            end = start + count
+            if actor == "hand":
+                pushes = [push - start for push in self.pushes if start <= push < end]
+                parts.append(Trace(self.moments[start:end], pushes, self.cut + start))
+            start = end
+        return parts
+
     def by_hand(self) -> bool:
         """Whether a person chose any action."""
         return any(moment.actor == "hand" for moment in self.moments)
@@ -92,7 +103,7 @@ class Played:
     said: str
     """The instruction as it was given."""
     cut: int
-    """Steps before the last change of the instruction, which are left out."""
+    """Steps of the environment's episode before it, which are left out."""
 
 
 def task_entry(env: Environment, said: str) -> TaskEntry:
@@ -122,6 +133,43 @@ def is_own(env: Environment, said: str) -> bool:
         return said == env.episode_instruction()
     own = instructions(env.task)
     return said in (own.instruction, *own.paraphrases, *own.held_out)
+
+
+def parts_to_save(
+    env: Environment,
+    trace: Trace,
+    *,
+    seed: int,
+    said: str,
+    terminated: bool,
+    success: bool | None,
+    only_hand: bool,
+) -> list[Played]:
+    """Return what is saved of an episode: the whole, or what a person did in it.
+
+    Args:
+        env: See `played`.
+        trace: See there.
+        seed: See there.
+        said: See there.
+        terminated: See there.
+        success: See there; of several parts only the last one did what was asked.
+        only_hand: Whether each stretch in which a person acted becomes an episode of its own.
+
+    Raises:
+        UserError: See `played`; or a person did nothing.
+    """
+    parts = trace.parts_by_hand() if only_hand else [trace]
+    if not parts:
+        raise UserError("nothing to save: no step by hand since the episode began")
+    saved = []
+    for part in parts:
+        is_last = part is parts[-1]
+        ends_it = part.cut + len(part.moments) == trace.cut + len(trace.moments)
+        verdict = success if is_last or success is None else False
+        ended = terminated and ends_it
+        saved.append(played(env, part, seed=seed, said=said, terminated=ended, success=verdict))
+    return saved
 
 
 def played(

@@ -62,6 +62,7 @@ function hello(message) {
   $("task").replaceChildren(...cast.tasks.map((name) => make("option", { value: name }, name)));
   $("about").textContent = "goals of the split " + cast.split;
   for (const input of document.querySelectorAll("#control input")) input.parentElement.hidden = !cast.has_agent && input.value !== "hand";
+  $("only-hand-label").hidden = !cast.has_agent;
   $("save-box").hidden = cast.output === null;
   $("goal-box").hidden = !cast.prompts.includes("goal_image");
   $("demonstration-box").hidden = !cast.prompts.includes("demonstration");
@@ -272,7 +273,7 @@ function toggle() { running = !running; choose("run", running); send({ type: "ru
 function save() {
   const chosen = document.querySelector("input[name=verdict]:checked").value;
   const success = $("verdict").hidden || chosen === "" ? null : chosen === "yes";
-  send({ type: "save", success });
+  send({ type: "save", success, only_hand: cast.has_agent && $("only-hand").checked });
 }
 
 // A goal image from a file: scaled to each camera's size here, so that the server decodes nothing.
@@ -336,7 +337,7 @@ for (const name of ["pointerup", "pointercancel"]) {
 }
 function pad() {
   if (task && !task.choices.length) hand.update();
-  $("pad").textContent = hand.padName ? "gamepad: " + hand.padName : "no gamepad";
+  write($("pad"), hand.padName ? "gamepad: " + hand.padName : "no gamepad");
 }
 setInterval(pad, 33);
 setInterval(() => { $("rate").textContent = frames ? `${frames} frames/s` : ""; document.body.dataset.rate = frames; frames = 0; }, 1000);
