@@ -35,6 +35,7 @@ LAYERS = [
     "exporting",
     "sharing",
     "serving",
+    "playing",
     "cli",
 ]
 RANK = {name: rank for rank, name in enumerate(LAYERS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,27 @@ def test_context_holds_observations_actions_predicted_rewards() -> None:
         torch.testing.assert_close(
             context.reward[step], before.imagine(1).step(context.action[step][None]).reward[0]
         )
+
+
+@pytest.mark.parametrize(
+    "planner",
+    [
+        RandomShootingConfig(candidates=8, horizon=3),
+        CemConfig(candidates=8, horizon=3, elites=2, iterations=1),
+    ],
+)
+def test_imagined_plans_are_those_that_were_tried(planner: Any) -> None:
+    """Both planners take one of the plans that they drew: its path is among those shown."""
+    agent, before, carry = make(planner=planner), None, None
+    for state in [(1.0, 0.0), (0.9, -0.1), (0.7, -0.3)]:
+        before, (_, carry) = carry, agent.act(carry, observed(*state), None, explore=False)
+        shown = agent.imagined(before, carry, 8)
+        assert shown.plan.shape == (3, 2) and shown.tried.shape == (8, 3, 2)
+        assert np.abs(shown.tried - shown.plan).max(axis=(1, 2)).min() < 1e-5
+        first = agent.model.encode(torch.tensor([state]), torch.zeros(0, 1), torch.zeros(0))
+        after = first.imagine(1).step(carry.action[None]).observation[0].numpy()
+        np.testing.assert_allclose(shown.plan[0], NORMALISER.inverse(after), atol=1e-5)
+    assert agent.imagined(before, carry, 2).tried.shape == (2, 3, 2)
 
 
 def test_agent_acts_in_simulator_units() -> None:

@@ -21,7 +21,12 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
 from manyparts.embodiment.codec import Codec
-from manyparts.models.dynamics.world_model import Context, WorldModel
+from manyparts.models.dynamics.world_model import (
+    Context,
+    ImaginesInParallel,
+    WorldModel,
+    step_by_step,
+)
 from manyparts.planners import PlannerConfig, plan
 from manyparts.planners.plans import (
     SearchConfig,
@@ -31,6 +36,7 @@ from manyparts.planners.plans import (
     predicted_reward,
 )
 from manyparts.planners.proposals import policy_proposal
+from manyparts.planners.tried import first_candidates
 
 Propose = Callable[[Context, Tensor], Tensor]
 """From the context and the current observation (s,), normalised, to plans (p, t, a) within [-1, 1].
@@ -53,6 +59,17 @@ class Carry:
 
     steps: int
     """Actions taken so far."""
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """Where plans lead, as the model predicts it."""
+
+    plan: np.ndarray
+    """float32 (t, s), the states under the plan that was chosen, in the simulator's units."""
+
+    tried: np.ndarray
+    """float32 (n, t, s), the same under plans that were tried."""
 
 
 class MpcAgent(Described):
@@ -153,6 +170,31 @@ class MpcAgent(Described):
             action = (action + self.exploration * noise).clamp(-1, 1)
         executed = require_actions(action.cpu().numpy(), self.spec)
         return self._codec.decode_action(executed), Carry(context, action, planned, steps + 1)
+
+    @torch.inference_mode()
+    def imagined(self, before: Carry | None, carry: Carry, count: int) -> Imagined:
+        """Return where the last plan leads, and the first plans that were tried for it.
+
+        Args:
+            before: The memory before the last decision.
+            carry: The memory after it.
+            count: Tried plans at most. There are none of an agent with proposals of its own.
+        """
+        generator = generator_of(self.seed, carry.steps - 1, self._device)
+        seed = imagination_seed(generator)
+        start = self._idle_plan() if before is None else moved_on(before.plan)
+        plans = carry.plan[None]
+        if self._propose is None:
+            proposals = self._proposals(carry.context, carry.plan.new_zeros(0))
+            tried = first_candidates(self.planner, start, generator, proposals)
+            plans = torch.cat([plans, tried[:count]])
+        draws = torch.Generator(self._device).manual_seed(seed)
+        if isinstance(carry.context, ImaginesInParallel):
+            observation, _ = carry.context.imagined(plans, draws)
+        else:
+            observation, _ = step_by_step(carry.context.imagine(len(plans), draws), plans)
+        states = self._codec.decode_state(observation.float().cpu().numpy()).astype(np.float32)
+        return Imagined(states[0], states[1:])
 
     def _context(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> Context:
         """Return the context up to the current observation. seed: of what the model draws."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "train one phase of a method on a dataset",
     "evaluate": "success of an agent on goals it never saw, or the difference of two results",
     "serve": "an agent behind a socket, for robots and other projects' clients",
+    "play": "watch an agent live in a page, prompt it and take over, or record episodes by hand",
     "export": "a policy as ONNX graphs with a contract, for programs without torch",
     "push": "an agent or a dataset to the Hugging Face Hub, with a card",
     "track": "a run's curves in TensorBoard, Weights & Biases, MLflow or trackio",

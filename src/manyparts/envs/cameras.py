@@ -25,6 +25,27 @@ class FreeCamera:
     fovy: float
     """Vertical field of view in degrees."""
 
+    def locate(self, points: np.ndarray) -> np.ndarray:
+        """Where points are in the square image.
+
+        Args:
+            points: (n, 3), metres in the world frame.
+
+        Returns:
+            (n, 2), from the left and from the top, from 0 to 1 within the image; far outside of it
+            for what is behind the camera.
+        """
+        forward = np.asarray(self.look_at) - np.asarray(self.position)
+        forward = forward / np.linalg.norm(forward)
+        right = np.cross(forward, (0.0, 0.0, 1.0))
+        right = right / np.linalg.norm(right)
+        up = np.cross(right, forward)
+        relative = points - np.asarray(self.position)
+        depth = np.maximum(relative @ forward, 1e-6) * np.tan(np.radians(self.fovy) / 2)
+        return np.stack(
+            [0.5 + 0.5 * (relative @ right) / depth, 0.5 - 0.5 * (relative @ up) / depth], axis=1
+        )
+
     def to_mujoco(self) -> Any:
         """The same as a free `mujoco.MjvCamera`, except for the field of view."""
         # MuJoCo keeps the field of view of free cameras in the model; `Renderer.image` sets it.
@@ -67,15 +88,31 @@ class CameraImages:
         Returns:
             uint8 (size, size, 3).
         """
+        renderer, camera, fovy = self._ready(name)
+        return renderer.image(data, camera, size, fovy=fovy)
+
+    def body_at(
+        self, data: Any, name: str, at: tuple[float, float]
+    ) -> tuple[int, np.ndarray, np.ndarray]:
+        """See `Renderer.body_at`.
+
+        Args:
+            data: a `mujoco.MjData` with the state.
+            name: the camera's name.
+            at: the point of its image.
+        """
+        renderer, camera, fovy = self._ready(name)
+        return renderer.body_at(data, camera, at, fovy=fovy)
+
+    def _ready(self, name: str) -> tuple[Renderer, Any, float | None]:
+        """The renderer, and a camera with its field of view."""
         if self._renderer is None:
             faithful = self._config.faithful_rendering
             self._renderer = Renderer(self._model, size=self._config.image_size, faithful=faithful)
         free = self._free.get(name)
         if name not in self._cameras:
             self._cameras[name] = free.to_mujoco() if free else self._of_model(name)
-        return self._renderer.image(
-            data, self._cameras[name], size, fovy=free.fovy if free else None
-        )
+        return self._renderer, self._cameras[name], free.fovy if free else None
 
     def close(self) -> None:
         """Free the renderer; the next image makes a new one."""

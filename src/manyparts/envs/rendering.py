@@ -156,6 +156,46 @@ class Renderer:
             upside_down = self._scene.camera[0].up[2] < 0
         return np.ascontiguousarray(pixels[:, ::-1] if upside_down else pixels[::-1])
 
+    def body_at(
+        self,
+        data: Any,
+        camera: Any,
+        at: tuple[float, float],
+        *,
+        fovy: float | None = None,
+    ) -> tuple[int, np.ndarray, np.ndarray]:
+        """Find what a camera sees at a point of its image.
+
+        Args:
+            data: see `image`.
+            camera: see `image`.
+            at: the point, from the left and from the top, each from 0 to 1.
+            fovy: see `image`.
+
+        Returns:
+            The body's number, -1 if there is nothing; and the directions to the right and up in the
+            image, (3,) each in the world frame.
+        """
+        mujoco = load_mujoco()
+        with drawing():
+            if fovy is not None:
+                self._model.vis.global_.fovy = fovy
+            everything = mujoco.mjtCatBit.mjCAT_ALL.value
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, None, camera, everything, self._scene
+            )
+            seen = self._scene.camera[0]
+            up, forward = np.array(seen.up), np.array(seen.forward)
+            across, above = at[0], 1 - at[1]
+            if up[2] < 0:  # such images are shown rotated by half a turn
+                across, above, up = 1 - across, 1 - above, -up
+            found = [np.full((1, 1), -1, np.int32) for _ in range(3)]  # geom, flex, skin
+            point = np.zeros(3)
+            body = mujoco.mjv_select(
+                self._model, data, self._option, 1.0, across, above, self._scene, point, *found
+            )
+        return int(body), np.cross(forward, up), up
+
     def close(self) -> None:
         """Free what the driver holds; closing twice does no harm."""
         if self._context is None:

@@ -69,16 +69,16 @@ def episode_prompt(
             prompt = replace(prompt, instruction=said)
         elif part in ("goal_image", "half_goal_image"):
             scene = env if task == env.task else environment(task, config, env.split)
-            goal = _goal(scene, seed)
+            goal = goal_images(scene, seed)
             if part == "half_goal_image":
                 goal = _hide_half(goal, seed)
             prompt = replace(prompt, goal=goal)
         elif part == "other_goal_image":
             scene = environment(task, config, "train")
-            prompt = replace(prompt, goal=_goal(scene, derive_seed("other", seed)))
+            prompt = replace(prompt, goal=goal_images(scene, derive_seed("other", seed)))
         elif part in ("demonstration", "watched"):
             scene = derive_seed("demonstration", task, index)
-            shown = _demonstrated(task, config, scene, window, seen_as)
+            shown = demonstrated(task, config, scene, window, seen_as)
             if part == "watched":
                 shown = replace(shown, action=None)
             prompt = replace(prompt, demonstration=shown)
@@ -103,11 +103,15 @@ def _said(
     return wording.held_out[index % len(wording.held_out)]
 
 
-def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:
+def goal_images(env: Environment, seed: int) -> dict[str, np.ndarray]:
     """The goal's image for every camera, in the scene of `seed`.
 
     Where the suite has no image of a goal: what the cameras see shortly after the expert solved the
     task.
+
+    Args:
+        env: the environment, in which the episode begins.
+        seed: the episode's.
     """
     env.begin(seed)
     if (image := env.goal_image()) is not None:
@@ -138,11 +142,19 @@ def _hide_half(images: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndar
 
 
 @lru_cache(maxsize=32)
-def _demonstrated(
+def demonstrated(
     task: str, config: EnvConfig, seed: int, window: WindowConfig, seen_as: SeenAs | None
 ) -> Demonstration:
     """Frames of the expert in the scene of `seed` of the training split, which is never an
-    evaluated scene."""
+    evaluated scene.
+
+    Args:
+        task: the task's name.
+        config: the settings of its environment.
+        seed: the scene's.
+        window: the windows that the agent was trained on.
+        seen_as: how an agent with a view sees its robot; None without one.
+    """
     env, steps = environment(task, config, "train"), list[Step]()
     rollout(
         env,
@@ -154,16 +166,23 @@ def _demonstrated(
         observed=range(env.max_steps),
         steps_after_success=_LINGER_STEPS,
     )
-    return _demonstration(steps, env.embodiment_spec, window, seen_as)
+    return demonstration_of(steps, env.embodiment_spec, window, seen_as)
 
 
-def _demonstration(
+def demonstration_of(
     steps: Sequence[Step],
     spec: Spec,
     window: WindowConfig,
     seen_as: SeenAs | None,
 ) -> Demonstration:
-    """Frames of a demonstration, with the actions after each as the model sees them."""
+    """Frames of a demonstration, with the actions after each as the model sees them.
+
+    Args:
+        steps: all steps, each with its observation.
+        spec: the robot's.
+        window: the windows that the agent was trained on.
+        seen_as: how an agent with a view sees its robot; None without one.
+    """
     every, contract = 1, spec.action
     taken = np.stack([step.action for step in steps])
     if seen_as is not None:

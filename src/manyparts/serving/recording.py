@@ -19,7 +19,6 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import first_of, say
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.embodiment.views.source import Source
@@ -109,9 +108,13 @@ class Recorder:
         try:
             task = self._task_of(rows[0].instruction or _NO_INSTRUCTION)
             episode = self._episode(rows, task, seed)
+            note = self._noted(rows, task)
             with self._writer([task]) as writer:
                 writer.add(episode)
-            self._note(rows, task)
+                # Adding an episode writes the folder anew, without files that are not its own.
+                lines = "".join(f"{line}\n" for line in [*self._notes, note])
+                writer.attach(f"meta/{SERVED}", lines.encode())
+            self._notes.append(note)
         except (UserError, OSError) as error:
             self._is_full = True
             say(f"warning: --record {self.path}: {error}; nothing more is recorded", error=True)
@@ -156,8 +159,8 @@ class Recorder:
             self._tasks[instruction] = TaskEntry(f"{UNKNOWN}/{number}", instruction, ())
         return self._tasks[instruction]
 
-    def _note(self, rows: list[Row], task: TaskEntry) -> None:
-        """Add a line on the episode to `served.jsonl`."""
+    def _noted(self, rows: list[Row], task: TaskEntry) -> str:
+        """The line on an episode in `served.jsonl`."""
         milliseconds = [row.milliseconds for row in rows if not row.held]
         p50, p99 = np.percentile(milliseconds, (50, 99)) if milliseconds else (0.0, 0.0)
         line = {
@@ -168,10 +171,7 @@ class Recorder:
             "held": sum(row.held for row in rows),
             "infer_ms": {"p50": round(p50, 3), "p99": round(p99, 3)},
         }
-        self._notes.append(json.dumps(line))
-        # Adding an episode writes the folder anew, without files that are not the dataset's.
-        content = "".join(f"{note}\n" for note in self._notes)
-        write_atomically(self.path / "meta" / SERVED, content.encode())
+        return json.dumps(line)
 
     def _require_own(self, path: Path) -> None:
         """Raise UserError unless episodes of this robot can be added to a dataset."""

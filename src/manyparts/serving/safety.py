@@ -47,6 +47,11 @@ class Guard:
         if max_change is not None:
             self._step = 2 * contract.half_range * max_change
 
+    @property
+    def rests_at_zero(self) -> bool:
+        """Whether zeros keep the robot where it is: actions are differences, velocities, forces."""
+        return self._contract.representation.startswith(_STILL)
+
     def checked(self, actions: np.ndarray, before: np.ndarray | None) -> Limited:
         """Return actions that are finite, within the contract's bounds, and near each other.
 
@@ -86,7 +91,7 @@ class Guard:
         if contract.choices:
             still = [name for name in contract.choices if name.lower() in _STILL_CHOICES]
             return np.array([contract.choices.index(still[0])], np.float32) if still else None
-        if contract.representation.startswith(_STILL):
+        if self.rests_at_zero:
             held = np.zeros(contract.dimension)
         elif (here := self._targets(state)) is not None:
             held = here

@@ -137,8 +137,7 @@ async def _serve(
     record_of: Callable[[], Record] | None,
     on_listening: Callable[[int], None],
 ) -> bool:
-    websockets: Any = load_package("websockets", "a policy server", install_command("serve"))
-    load_package("websockets.asyncio.server", "a policy server", install_command("serve"))
+    websockets = load_websockets()
     gate = Gate(access, service)
 
     async def talk(socket: Any) -> None:
@@ -155,30 +154,10 @@ async def _serve(
                 await link.ended()
                 say(f"{link.name}: gone, {link.figures.summary()}")
 
-    signals: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    try:
-        server = await websockets.asyncio.server.serve(
-            talk,
-            access.host,
-            access.port,
-            process_request=gate.response,
-            max_size=limits.message_bytes,
-            max_queue=_QUEUED_MESSAGES,
-            compression=None,
-            server_header=None,
-            ssl=_encryption(access),
-        )
-    except sockets.gaierror as error:
-        raise UserError(f"--host {access.host} is no address of this machine") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"port {access.port} of {access.host} is in use; choose another with --port"
-            ) from error
-        raise UserError(f"cannot listen on {access.host}: {error.strerror or error}") from error
+    signals = signals_of()
+    server = await opened_server(
+        talk, access, process_request=gate.response, max_size=limits.message_bytes
+    )
     async with server:
         on_listening(server.sockets[0].getsockname()[1])
         summaries = asyncio.create_task(_summaries(service))
@@ -192,6 +171,67 @@ async def _serve(
         server.close()
     service.close()
     return stopped_by == signal.SIGINT
+
+
+def load_websockets() -> Any:
+    """Import what speaks websockets.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    load_package("websockets.asyncio.server", "a server", install_command("serve"))
+    return load_package("websockets", "a server", install_command("serve"))
+
+
+def signals_of() -> asyncio.Queue[int]:
+    """Return a queue that SIGINT and SIGTERM are put into instead of ending the process."""
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+async def opened_server(
+    talk: Callable[[Any], Awaitable[None]],
+    access: Access,
+    *,
+    process_request: Callable[[Any, Any], Any],
+    max_size: int,
+) -> Any:
+    """Return a server of websockets that listens.
+
+    Args:
+        talk: Called with each connection.
+        access: Where to listen.
+        process_request: Called with a connection and its request before it becomes a websocket; it
+            returns a response instead, or None.
+        max_size: Bytes of a message at most.
+
+    Raises:
+        UserError: The address is in use or unknown, or the certificate does not fit.
+    """
+    websockets = load_websockets()
+    try:
+        return await websockets.asyncio.server.serve(
+            talk,
+            access.host,
+            access.port,
+            process_request=process_request,
+            max_size=max_size,
+            max_queue=_QUEUED_MESSAGES,
+            compression=None,
+            server_header=None,
+            ssl=_encryption(access),
+        )
+    except sockets.gaierror as error:
+        raise UserError(f"--host {access.host} is no address of this machine") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"port {access.port} of {access.host} is in use; choose another with --port"
+            ) from error
+        raise UserError(f"cannot listen on {access.host}: {error.strerror or error}") from error
 
 
 class Gate:

@@ -17,6 +17,7 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Sui
 from manyparts.envs.cameras import CameraImages
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
+from manyparts.envs.pushing import push, release
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
 
@@ -178,6 +179,11 @@ class ControlSuite(Environment):
             residuals(physical, state, physical)
             yield self._image(DEFAULT_CAMERA, 256, scene)
 
+    def push(self, at: tuple[float, float], towards: tuple[float, float]) -> str:
+        """See `envs.offers.Pushable`."""
+        camera, seconds = self._camera(DEFAULT_CAMERA), self._suite.control_timestep()
+        return push(self._model, self._data, self._camera_images, camera, at, towards, seconds)
+
     def close(self) -> None:
         self._camera_images.close()
 
@@ -243,6 +249,7 @@ class ControlSuite(Environment):
         task, physics = self._suite.task, self._suite.physics
         task.before_step(action.astype(np.float64), physics)
         physics.step(self._substeps)
+        release(self._data)
         task.after_step(physics)
         reward = float(task.get_reward(physics))
         return reward, reward >= SOLVED
@@ -264,9 +271,13 @@ class ControlSuite(Environment):
     def _image(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """The image of a camera, of the episode's physics or of another one."""
         data = (physics or self._suite.physics).data.ptr
+        return self._camera_images.image(data, self._camera(name), size)
+
+    def _camera(self, name: str) -> str:
+        """The name of a camera as the model has it."""
         if name == DEFAULT_CAMERA and self._model.ncam:
-            name = self._model.camera(0).name
-        return self._camera_images.image(data, name, size)
+            return self._model.camera(0).name
+        return name
 
 
 _VERBS: Mapping[str, str] = {

@@ -16,6 +16,7 @@ from manyparts.envs.base import EnvConfig, Environment, Split, Suite
 from manyparts.envs.cameras import CameraImages, FreeCamera
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
+from manyparts.envs.pushing import push, release
 from manyparts.envs.quaternions import with_fast_quaternions
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
@@ -152,6 +153,16 @@ class MetaWorld(Environment):
     def render(self) -> np.ndarray:
         return self._image(DEFAULT_CAMERA, 256)
 
+    def locate(self, states: np.ndarray) -> np.ndarray:
+        """See `envs.offers.Locating`: where the hand is."""
+        return FREE_CAMERAS[DEFAULT_CAMERA].locate(states[:, :3])
+
+    def push(self, at: tuple[float, float], towards: tuple[float, float]) -> str:
+        """See `envs.offers.Pushable`."""
+        model, data = self._simulator.model, self._simulator.data
+        seconds = 1 / ACTION.control_rate_hz
+        return push(model, data, self._camera_images, DEFAULT_CAMERA, at, towards, seconds)
+
     def close(self) -> None:
         self._camera_images.close()
 
@@ -188,6 +199,7 @@ class MetaWorld(Environment):
         simulator.set_xyz_action(action[:3])
         data.ctrl[:] = (action[3], -action[3])
         mujoco.mj_step(model, data, nstep=SUBSTEPS)
+        release(data)
         mujoco.mj_forward(model, data)
         space = simulator.sawyer_observation_space
         self._observation = np.clip(simulator._get_obs(), space.low, space.high)

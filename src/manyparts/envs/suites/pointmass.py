@@ -23,6 +23,7 @@ HORIZON = 100
 SECONDS_PER_STEP = 0.05
 FORCE = 4.0
 FRICTION = 4.0
+PUSH = 3.0  # metres per second, the hardest
 HALF_TABLE = 1.0
 REACH = 0.85
 TARGET_RADIUS = 0.16
@@ -140,6 +141,17 @@ class PointMass(Environment):
         """Draw the disc where states say; targets stay where they are."""
         return (self._image(256, state[:2]) for state in states)
 
+    def locate(self, states: np.ndarray) -> np.ndarray:
+        """See `envs.offers.Locating`."""
+        return np.stack([states[:, 0] + HALF_TABLE, HALF_TABLE - states[:, 1]], axis=1) / (
+            2 * HALF_TABLE
+        )
+
+    def push(self, at: tuple[float, float], towards: tuple[float, float]) -> str:
+        """See `envs.offers.Pushable`. Only the disc can be pushed, wherever the point is."""
+        self._velocity = self._velocity + PUSH * np.asarray(towards)
+        return "the disc"
+
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
         while not self._lay_out(generator, self.split if self._fixed is None else "evaluation"):
@@ -244,10 +256,17 @@ def _paint_disc(
     """
     size = len(pixels)
     metres_per_pixel = 2 * HALF_TABLE / size
-    centres = _pixel_centres(size)
-    distance = np.hypot(centres[None, :] - centre[0], -centres[:, None] - centre[1])
+    across = _pixel_centres(size) - centre[0]
+    down = -_pixel_centres(size) - centre[1]
+    # Only the square around the disc: a pixel farther away is not covered at all.
+    reach = radius + metres_per_pixel
+    columns, rows = np.flatnonzero(np.abs(across) <= reach), np.flatnonzero(np.abs(down) <= reach)
+    if not len(columns) or not len(rows):
+        return
+    square = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    distance = np.hypot(across[None, square[1]], down[square[0], None])
     cover = np.clip((radius - distance) / metres_per_pixel + 0.5, 0, 1)[..., None]
-    pixels += cover * (np.asarray(colour) - pixels)
+    pixels[square] += cover * (np.asarray(colour) - pixels[square])
 
 
 def _instructions(instruction: str, *others: str) -> Instructions:

@@ -168,6 +168,15 @@ class DatasetWriter:
         except OSError as error:
             raise disk_error(error, self.path) from error
 
+    def attach(self, name: str, content: bytes) -> None:
+        """Add a file `name`, such as "meta/served.jsonl", which appears with the dataset."""
+        path = self._folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+
     def close(self) -> None:
         """Write the metadata and move the dataset into place. Raises UserError if it is empty."""
         try:

@@ -1,0 +1,230 @@
+"""A person in environments of any kind, without a server: what is waited for, what is saved, and
+what becomes of an environment that breaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from envs import gym_worlds
+from evaluation.evaluating import make_run
+from factories import ANY_PROMPT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from manyparts.cli import main
+from manyparts.core.errors import UserError
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.playing import messages
+from manyparts.playing.casting import Wanted, cast_of
+from manyparts.playing.commands import COMMANDS, carry_out
+from manyparts.playing.session import Session
+
+
+def named(kind: str) -> str:
+    return f"gym:{gym_worlds.__name__}:{kind}-v0"
+
+
+def session_of(kind: str, output: Path | None, name: str = "hand") -> Session:
+    config = {"image_size": 16}
+    cast, _ = cast_of(Wanted(name, tasks=(named(kind),), config=config, output=output))
+    return Session(cast)
+
+
+def ask(session: Session, kind: str, **fields: Any) -> str:
+    return carry_out(session, {"type": kind, **fields})
+
+
+def notes(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "meta" / "played.jsonl").open()]
+
+
+def test_an_environment_by_its_id_is_recorded(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    session = session_of("Dot", output)
+    goal_is_right = session.env.observe()["state"][-1] > session.env.observe()["state"][0]
+    ask(session, "hand", deflection={"0": 1.0 if goal_is_right else -1.0})
+    while not session.solved_at and not session.ended:
+        session.step()
+    assert session.solved_at == session.steps
+    assert ask(session, "save", success=None).startswith(f"{session.steps} steps saved")
+    dataset = EpisodeDataset.open(output)
+    assert dataset[0].task.startswith(named("Dot")) and dataset[0].success[-1]
+    assert notes(output)[0]["success"] is True and notes(output)[0]["reproduces"] is True
+
+
+def test_unknown_success_stays_unknown(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    session = session_of("Silent", output)
+    session.step()
+    ask(session, "save", success=None)
+    assert not EpisodeDataset.open(output).knows_success
+    assert notes(output)[0]["success"] is None and notes(output)[0]["success_said_by"] is None
+    ask(session, "next")
+    session.step()
+    with pytest.raises(UserError, match="does not say which episodes succeeded"):
+        ask(session, "save", success=True)
+    assert len(EpisodeDataset.open(output)) == 1
+    assert ask(session, "save", success=None).endswith("episode 1")
+
+
+def test_choices_wait_and_an_end_for_good_is_recorded(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    session = session_of("Choices", output)
+    assert not session.step() and session.waiting and session.steps == 0
+    state = session.env.observe()["state"]
+    for _ in range(20):
+        ask(session, "hand", choice=2 if state[-1] > state[0] else 0)
+        assert session.step() and not session.waiting
+        assert not session.step() and (session.waiting or session.ended)
+        if session.ended:
+            break
+    assert session.terminated and session.ended == "it ended for good"
+    ask(session, "save", success=None if session.env.knows_success else True)
+    assert EpisodeDataset.open(output)[0].terminated
+
+
+def test_a_simulator_that_breaks_ends_its_episode_alone() -> None:
+    session = session_of("Raising", None)
+    for seed in range(20):  # only some of its episodes break
+        session.begin(seed)
+        if session.env.observe()["state"][-1] > 0:
+            break
+    with pytest.raises(UserError, match="solver") as error:
+        for _ in range(12):
+            session.step()
+    assert "\n" not in str(error.value)
+    session.begin(0)
+    assert session.step() and not session.ended
+
+
+def test_what_a_task_lacks_is_refused_in_a_line() -> None:
+    session = session_of("Dot", None)
+    for kind, fields, says in (
+        ("expert", {"on": True}, "has no expert to put beside it"),
+        ("push", {"x": 0.5, "y": 0.5, "right": 1, "up": 0}, "nothing can be pushed"),
+        ("save", {"success": None}, "nowhere to save to: begin with --output"),
+        ("task", {"task": "pointmass/reach"}, "unknown task 'pointmass/reach'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            ask(session, kind, **fields)
+    assert session.step()
+
+
+def test_random_actions_are_counted_and_a_changed_prompt_is_not() -> None:
+    session = session_of("Dot", None, "random")
+    for _ in range(2):
+        while not session.ended:
+            session.step()
+        ask(session, "next")
+    counts = session.cast.counts
+    assert [row["episodes"] for row in counts.rows()] == [2] and counts.left_out == 0
+    session.step()
+    ask(session, "reset", seed=None)  # broken off
+    session.step()
+    ask(session, "instruction", text="go home")
+    while not session.ended:
+        session.step()
+    assert counts.rows()[0]["episodes"] == 2 and counts.left_out == 2
+
+
+def test_a_split_of_evaluation_is_not_what_is_recorded(tmp_path: Path) -> None:
+    wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
+    assert cast_of(wanted)[0].split == "train"
+    assert cast_of(Wanted("hand", tasks=("pointmass/reach",)))[0].split == "evaluation"
+
+
+def test_recording_goes_on_with_new_seeds(tmp_path: Path) -> None:
+    wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
+    for expected in (0, 1):
+        session = Session(cast_of(wanted)[0])
+        assert session.seed == expected
+        session.step()
+        ask(session, "save", success=None)
+    assert [note["seed"] for note in notes(tmp_path / "data")] == [0, 1]
+
+
+def test_an_edited_dataset_is_not_added_to(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    session = session_of("Dot", output)
+    for _ in range(2):
+        session.step()
+        ask(session, "save", success=None)
+        ask(session, "next")
+    assert main(["data", "delete", str(output), "--episodes", "0", "--output", f"{output}2"]) == 0
+    with pytest.raises(UserError, match="has 2 lines for 1 episode: the dataset was edited"):
+        session_of("Dot", tmp_path / "data2")
+
+
+def test_another_robot_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
+    session = Session(cast_of(wanted)[0])
+    session.step()
+    ask(session, "save", success=None)
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*")}
+    other = Wanted("hand", wanted.tasks, {"state": "full"}, output=wanted.output)
+    session = Session(cast_of(other)[0])
+    session.step()
+    with pytest.raises(UserError, match="differs from what is to be appended: state_names"):
+        ask(session, "save", success=None)
+    assert {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*")} == before
+    assert session.has_unsaved_work
+
+
+def test_an_episode_of_a_dataset_is_shown_to_an_agent(tmp_path: Path) -> None:
+    run, data = make_run(tmp_path / "run", window=ANY_PROMPT), tmp_path / "data"
+    tasks = ("pointmass/reach",)
+    session = Session(cast_of(Wanted("hand", tasks, {"image_size": 16}, output=data))[0])
+    for _ in range(5):
+        session.step()
+    ask(session, "save", success=None)
+    cast, _ = cast_of(Wanted(str(run), tasks, data=data))
+    session = Session(cast)
+    session.step()
+    ask(session, "demonstration", of="data", episode=0)
+    shown = session.asked.demonstration
+    assert session.prompt_words == "move to the target + episode 0" and shown is not None
+    recorded = EpisodeDataset.open(data)[0].images["top"]
+    assert np.array_equal(shown.images["top"], recorded[[0, 2, 4]])
+    assert session.step() and session.actor == "agent"
+    with pytest.raises(UserError, match="no episode 1"):
+        ask(session, "demonstration", of="data", episode=1)
+    large = Wanted(str(run), tasks, {"image_size": 32}, data=data)
+    with pytest.raises(UserError):  # the agent sees 16 pixels
+        cast_of(large)
+
+
+FIELDS = (*("task", "seed", "text", "of", "images", "episode", "who", "deflection", "pointed"),)
+FIELDS += ("choice", "style", "on", "x", "y", "right", "up", "success")
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+WORDS = st.sampled_from(["scene", "none", "data", "push", "hand", "pointmass/reach", "0", "1"])
+JSON = st.recursive(
+    PLAIN | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def point_mass() -> Session:
+    return Session(cast_of(Wanted("random", tasks=("pointmass/reach",)))[0])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(sorted(COMMANDS)),
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
+)
+def test_whatever_a_message_holds_is_done_or_refused_in_a_line(
+    point_mass: Session, kind: str, fields: dict[str, Any]
+) -> None:
+    message = messages.read(json.dumps({"type": kind, **fields}))
+    try:
+        carry_out(point_mass, message)
+    except UserError as error:
+        assert "\n" not in str(error)
+    point_mass.step()
+    assert np.isfinite(point_mass.env.observe()["state"]).all()
