@@ -127,6 +127,7 @@ def test_results_are_compared_and_reported(
     assert "manyparts train dualmind/phase1-debug" in page
 
 
+@pytest.mark.slow
 def test_progress_says_what_is_done(
     folders: Path,
     tmp_path: Path,
@@ -148,6 +149,7 @@ def test_progress_says_what_is_done(
     assert re.search(r"\d+ of \d+ tries failed: left out, and others made instead", page)
 
 
+@pytest.mark.slow
 def test_compare_refuses_other_conditions(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +192,7 @@ def test_quickstart_skips_what_is_done(
     assert "seed was 0, is 1" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_doctor_checks_the_main_job(capsys: pytest.CaptureFixture[str]) -> None:
     code = run("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}

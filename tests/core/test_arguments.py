@@ -140,6 +140,7 @@ def test_other_values_are_no_prompts(value: Any) -> None:
         Prompt.of(value)
 
 
+@pytest.mark.slow
 def test_commands_expand_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -182,6 +182,7 @@ def test_names_in_files_reach_no_terminal(
     assert SHOWN.split()[0] in printed and "\x1b" not in printed and "\x9b" not in printed
 
 
+@pytest.mark.slow
 def test_evaluations_of_odd_paths_are_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,8 +121,8 @@ def info(server: ThreadingHTTPServer, tmp_path: Path) -> Info:
     "location",
     [
         "hf://someone/pushes",
-        "hf://datasets/someone/pushes@v1.0",
-        f"hf://someone/pushes@{COMMIT}/inside",
+        pytest.param("hf://datasets/someone/pushes@v1.0", marks=pytest.mark.slow),
+        pytest.param(f"hf://someone/pushes@{COMMIT}/inside", marks=pytest.mark.slow),
     ],
 )
 def test_hub_dataset_is_opened(

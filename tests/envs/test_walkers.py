@@ -282,6 +282,7 @@ def test_expert_walks_on_two_legs(name: str) -> None:
     assert episode_return(name, 100, expert=True) > 60
 
 
+@pytest.mark.slow
 def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
     dataset = collect(
         ["walkers/train-planar-0000"],

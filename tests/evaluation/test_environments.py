@@ -155,6 +155,7 @@ def demonstration(env: Environment, seed: int) -> Episode:
     )
 
 
+@pytest.mark.slow
 def test_environments_are_evaluated_as_their_tasks(run: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 2, "seed": 3, "max_steps": 12}
     by_name = evaluate(run, output=tmp_path / "names", workers=1, **settings)

@@ -83,6 +83,7 @@ def test_every_episode_draws_its_own_plans(run: Path) -> None:
     assert drawn[0] == drawn[2] != drawn[1]
 
 
+@pytest.mark.slow
 def test_results_of_planners_are_comparable(run: Path, tmp_path: Path) -> None:
     one, other = (
         evaluate(run, tmp_path / name, "--planner", name, "--workers", "1")

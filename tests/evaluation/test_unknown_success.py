@@ -134,6 +134,7 @@ def test_raising_environment_loses_no_episode(tmp_path: Path) -> None:
     assert not (output / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_filming_episodes_that_do_not_come_again_is_refused(tmp_path: Path) -> None:
     task = f"gym:{gym_worlds.__name__}:Forgetful-v0"
     with (

@@ -84,6 +84,7 @@ def test_every_prompt_and_a_history_give_equal_actions(run: Path, folder: Path) 
     assert parity.decisions == 30 and parity.worst < TOLERANCE
 
 
+@pytest.mark.slow
 def test_episodes_are_equally_good(run: Path, folder: Path, tmp_path: Path) -> None:
     results = [
         evaluate(each, episodes=3, workers=1, output=tmp_path / name)

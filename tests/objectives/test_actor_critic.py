@@ -77,8 +77,15 @@ def test_slow_critic_follows_the_critic() -> None:
     assert not any(each.requires_grad for each in objective.slow_critic.parameters())
 
 
-@every_gradient
-@pytest.mark.parametrize("kind", ["continuous", "choices"])
+@pytest.mark.parametrize(
+    ("kind", "gradient"),
+    [
+        ("continuous", "dynamics"),
+        ("choices", "reinforce"),
+        pytest.param("continuous", "reinforce", marks=pytest.mark.slow),
+        pytest.param("choices", "dynamics", marks=pytest.mark.slow),
+    ],
+)
 def test_actor_finds_the_action_that_pays(kind: str, gradient: Any, monkeypatch: Any) -> None:
     """In a world whose reward is the action itself, the actor takes the largest one."""
     spec = make_spec(action=1) if kind == "continuous" else make_discrete_spec()

@@ -97,6 +97,7 @@ def test_rewards_cannot_see_later_observations() -> None:
         assert depends.tolist() == [each <= step + 1 for each in range(STEPS)]
 
 
+@pytest.mark.slow
 def test_ends_of_episodes_are_learned() -> None:
     system, batch = make_world(), world_batch(16)
     ended = torch.zeros_like(batch.mask)

@@ -288,6 +288,7 @@ def test_only_what_a_hand_did_becomes_episodes(agent: Playing) -> None:
     assert len(lines) == len(episodes)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_says_what_was_saved_and_lost(tmp_path: Path) -> None:
     output = tmp_path / "data"
     flags = ("hand", "--tasks", "pointmass/reach", "--output", str(output))

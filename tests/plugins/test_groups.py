@@ -439,7 +439,7 @@ def test_tracker_gets_metrics(
     )
     with pytest.raises(SystemExit):
         cli.main(["train", "dualmind/phase1-debug", "--help"])
-    assert "--track {wandb,lines}" in capsys.readouterr().out
+    assert "--track {tensorboard,wandb,mlflow,lines}" in capsys.readouterr().out
     assert "my_tracker" not in sys.modules
     require_tracker("lines")
     with pytest.raises(UserError, match="track is 'line'; did you mean lines"):

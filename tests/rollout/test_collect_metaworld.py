@@ -53,6 +53,7 @@ def test_noisy_and_clean_actions_are_recorded(dataset: EpisodeDataset) -> None:
     assert sum(distance == 0 for distance in apart) == 2
 
 
+@pytest.mark.slow
 def test_worker_count_changes_no_byte(dataset: EpisodeDataset, tmp_path: Path) -> None:
     collect(TASKS, episodes=2, output=tmp_path / "data", config=CONFIG, workers=1)
     assert digest(tmp_path / "data") == digest(dataset.path)

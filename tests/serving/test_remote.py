@@ -66,6 +66,7 @@ def contract(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_episodes_are_equal_here_and_behind_a_socket(
     run: Path, server: Served, tmp_path: Path
 ) -> None:

@@ -238,6 +238,7 @@ def test_episodes_are_recorded_until_the_end(run: Path, tmp_path: Path) -> None:
     assert [json.loads(note)["requests"] for note in notes] == [3, 1]
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_answered_before_the_end(run: Path, tmp_path: Path) -> None:
     with serving(run, tmp_path, "--batch-wait-ms", "1000") as served:
         client = Client(served.url)

@@ -107,6 +107,7 @@ def test_all_losses_train_together_on_images(both, tmp_path):
     assert all(np.isfinite(row["loss"]) for row in rows(run))
 
 
+@pytest.mark.slow
 def test_both_embodiments_train_on_features(first_phase, both, tmp_path):
     runs = [
         train(

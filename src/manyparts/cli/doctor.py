@@ -338,6 +338,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "transformers": _loaded("transformers", "pretrained"),
     "tensorboard": _loaded("tensorboard", "track"),
     "wandb": _loaded("wandb", "wandb"),
+    "mlflow": _loaded("mlflow", "mlflow"),
     "compiler": _compiler,
     "browser": _browser,
 }

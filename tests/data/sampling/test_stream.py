@@ -66,7 +66,9 @@ def drawn(windows: StreamedWindows, steps: range, batch_size: int, **options: in
     ]
 
 
-@pytest.mark.parametrize("readers", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize(
+    "readers", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 4]
+)
 def test_readers_draw_every_window_once(
     readers: int, url: str, dataset: EpisodeDataset, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
         windows.close()
 
 
+@pytest.mark.slow
 def test_disk_use_is_bounded_and_cleared(url: str, tmp_path: Path) -> None:
     windows, max_files = stream(url, tmp_path, buffer_frames=1), 0
     for step in range(20):

@@ -197,6 +197,7 @@ def test_weights_of_teachers_are_read_again(tmp_path: Path) -> None:
         TeacherWeights.read(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_training_makes_predictions_better(tmp_path: Path) -> None:
     data = tmp_path / "reach"
     collect("pointmass/reach", episodes=12, output=data, config={**SEEN, "cameras": ["none"]})

@@ -272,6 +272,7 @@ def test_forecast_says_what_was_trained_on(
     assert (few.trained_on, few.episodes) == ("these episodes", 8)
 
 
+@pytest.mark.slow
 def test_single_episode_without_rewards(
     runs: dict[str, Path],
     data: EpisodeDataset,

@@ -189,7 +189,7 @@ def test_second_runner_in_folder_refused(tmp_path: Path) -> None:
 
 def test_folder_of_other_study_refused(tmp_path: Path) -> None:
     with locked_folder(tmp_path, MANIFEST):
-        pass
+        (tmp_path / "stages").mkdir()
     with pytest.raises(UserError, match="study was toy, is other"):
         run_stages([DATA], tmp_path, manifest={"study": "other"})
 

@@ -137,6 +137,7 @@ def test_a_replay_is_filled_before(tmp_path: Path, kind: str) -> None:
     assert began == (8 if kind == "dataset" else 60)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_world(tmp_path: Path) -> None:
     first = run_tiny(tmp_path / "first")
     second = run_tiny(tmp_path / "second", start_from=first)

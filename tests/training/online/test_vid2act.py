@@ -165,6 +165,7 @@ def test_teachers_are_weighed_in_other_ways(tmp_path: Path, teachers: Path, rele
     assert 0 <= weight <= 1 and expected in (None, pytest.approx(weight))
 
 
+@pytest.mark.slow
 def test_a_prior_draws_the_actor(tmp_path: Path, teachers: Path, datasets: list[Path]) -> None:
     config = tiny("vid2act/debug")
     behaviour = replace(config.objectives["actor_critic"], guide="prior")
@@ -179,6 +180,7 @@ def test_source_windows_are_rehearsed(tmp_path: Path, datasets: list[Path]) -> N
     assert sorted(path.name for path in (run / "sources").iterdir()) == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_student_starts_from_a_world(tmp_path: Path, datasets: list[Path]) -> None:
     world = train(small("vid2act/world-debug"), data=datasets, output=tmp_path / "w", device="cpu")
     run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=STATES)
