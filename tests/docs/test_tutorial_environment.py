@@ -70,6 +70,7 @@ def test_page_shows_how_the_fault_is_found(my_world: Path) -> None:
     assert printed(f"wrong {wrong[0].name} {wrong[0].detail}")
 
 
+@pytest.mark.slow
 def test_declared_ferry_docks_and_is_learned_in(my_world: Path, tmp_path: Path) -> None:
     my_world.write_text(f"{WORLD}\n{DECLARATION}")
     assert printed(str(guess(TASK))) and all(check.works for check in findings(TASK))

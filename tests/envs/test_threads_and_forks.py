@@ -115,6 +115,7 @@ kept[-1].render()
 """
 
 
+@pytest.mark.slow
 def test_open_renderers_end_in_silence() -> None:
     """Miniworld, our renderer and MuJoCo's own, none of which is closed."""
     missing = [name for name in ("metaworld", "miniworld") if find_spec(name) is None]

@@ -95,6 +95,7 @@ def test_run_trained_further_is_evaluated_again(train_on: Callable[[], Path], ca
     assert cli.main([*command, "--overwrite"]) == 0, "what is whole stays"
 
 
+@pytest.mark.slow
 def test_old_results_stay_until_replaced(train_on: Callable[[], Path], monkeypatch) -> None:
     run = train_on()
     before = small(run)
@@ -112,6 +113,7 @@ def test_old_results_stay_until_replaced(train_on: Callable[[], Path], monkeypat
     assert not (run / ".evaluation.next").exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_deleted_while_it_is_evaluated(
     train_on: Callable[[], Path], monkeypatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_state_predicts_itself_not_hidden_goals(data: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("fit", [_ridge, _perceptron])
+@pytest.mark.slow
 def test_probe_of_many_random_features(fit) -> None:
     random = np.random.default_rng(0)
     fold = np.repeat(np.arange(20) % 5, 20)

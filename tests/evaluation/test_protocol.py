@@ -118,6 +118,7 @@ def test_torn_line_is_run_again(run: Path, reference: Path, tmp_path: Path) -> N
     assert contents(folder) == contents(reference)
 
 
+@pytest.mark.slow
 def test_killed_evaluation_gives_same_result(run: Path, reference: Path, tmp_path: Path) -> None:
     assert kill_until_done(run, tmp_path / "evaluation", kills=1, seed=0, episodes=4) == 1
     assert contents(tmp_path / "evaluation") == contents(reference)

@@ -21,6 +21,7 @@ def test_shipped_agent_is_small_and_described(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_shipped_metaworld45_small_acts(tmp_path: Path) -> None:
     tasks = ["metaworld/button-press", "metaworld/drawer-close", "metaworld/faucet-open"]
     result = evaluate(

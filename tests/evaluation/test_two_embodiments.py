@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(second(steps=3), data=data, output=folder / "two", start_from=one, device="cpu")
 
 
+@pytest.mark.slow
 def test_each_task_gets_its_embodiment(run, tmp_path):
     result = evaluate(run, episodes=1, max_steps=9, workers=1)
     assert result.tasks == (POINT, ROOM)

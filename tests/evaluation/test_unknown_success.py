@@ -151,6 +151,7 @@ def test_filming_episodes_that_do_not_come_again_is_refused(tmp_path: Path) -> N
     assert len(result.episodes) == 3, "without videos the same folder is finished"
 
 
+@pytest.mark.slow
 def test_command_prints_guess_and_unknown(tmp_path: Path) -> None:
     command = ["evaluate", "random", "--tasks", SILENT, "--episodes", "2", "--workers", "1"]
     ran = subprocess.run(

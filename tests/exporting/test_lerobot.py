@@ -52,6 +52,7 @@ def test_policy_names_what_it_takes(policy: Path) -> None:
     assert {"device_processor", "rename_observations_processor"} <= names  # lerobot-eval asks both
 
 
+@pytest.mark.slow
 def test_policy_is_evaluated_as_its_run(run: Path, policy: Path, tmp_path: Path) -> None:
     one, other = (evaluate_small(each, tmp_path / each.name) for each in (run, policy))
     assert [each.return_ for each in one.episodes] == [each.return_ for each in other.episodes]

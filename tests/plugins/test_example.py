@@ -66,6 +66,7 @@ def provenance(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())["provenance"]
 
 
+@pytest.mark.slow
 def test_run_records_and_needs_the_plugin(installed: Path, trained: Path) -> None:
     """The whole in short: list, collect, train, evaluate, then without the plug-in."""
     listed = succeeds(["list", "plugins"], trained, installed)

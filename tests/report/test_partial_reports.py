@@ -32,6 +32,7 @@ def test_checkpoint_alone_makes_a_report(tmp_path: Path) -> None:
     assert TASKS[1].partition("/")[2] in page and "Learning curves" not in page
 
 
+@pytest.mark.slow
 def test_shipped_agent_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

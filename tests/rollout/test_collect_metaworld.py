@@ -33,6 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 
 @pytest.mark.parametrize("index", range(4))
+@pytest.mark.slow
 def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset, index: int) -> None:
     """Observation t, then action t; in an environment that has run another episode before."""
     episode = dataset.episode(index)

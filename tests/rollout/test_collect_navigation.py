@@ -44,6 +44,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset) -> None:
     for index in (0, 7):
         episode = dataset.episode(index)

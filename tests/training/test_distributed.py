@@ -69,6 +69,7 @@ def test_sharding_keeps_averages_and_targets_equal(data, tmp_path):
     same_weights(whole, shared)
 
 
+@pytest.mark.slow
 def test_two_processes_resume_to_the_bit(data, tmp_path):
     config = first(steps=6, processes=2, checkpoint_every_steps=3)
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
@@ -101,6 +102,7 @@ def test_workers_end_with_killed_rank_0(data, tmp_path):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_is_reported():
     nothing_to_train = {"config": {}, "data": "nowhere", "output": "nowhere", "origin": None}
     with (

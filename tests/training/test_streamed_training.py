@@ -60,6 +60,7 @@ def test_streamed_runs_resume_to_the_sample(data: Path, tmp_path: Path) -> None:
     assert rows(whole) == rows(stopped) and weights(whole) == weights(stopped)
 
 
+@pytest.mark.slow
 def test_processes_stream_files_of_their_own(data: Path, tmp_path: Path) -> None:
     run = train(
         first(buffer_frames=800, steps=6, processes=2),

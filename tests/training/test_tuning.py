@@ -28,6 +28,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_tuning_trains_all_but_the_encoder(agent: Path, tmp_path: Path) -> None:
     start = ["--from", str(agent / "phase2"), "--output", str(tmp_path / "tuned")]
     assert main(["train", "dualmind/tune-debug", "--data", str(agent / "new"), *start]) == 0

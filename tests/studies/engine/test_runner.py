@@ -197,6 +197,7 @@ def test_folder_of_other_study_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> None:
     runner = start("endless", str(tmp_path))
     run = product(imitation(steps=1_000_000), tmp_path)

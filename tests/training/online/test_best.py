@@ -32,6 +32,7 @@ def checks(run: Path) -> list[dict[str, float]]:
     return [row for row in rows(run) if "validation/return" in row]
 
 
+@pytest.mark.slow
 def test_best_validation_is_kept(run: Path) -> None:
     best = max(checks(run), key=lambda row: (row["validation/success"], row["validation/return"]))
     assert best is not checks(run)[-1], "a check before the last is to be the best one"

@@ -63,6 +63,7 @@ def changed(config: TrainConfig, objective: str = "", **changes: Any) -> TrainCo
     return replace(config, objectives=objectives)
 
 
+@pytest.mark.slow
 def test_one_teacher_is_chosen_by_name(tmp_path: Path, teachers: list[Path]) -> None:
     config = changed(tiny("vid2act/distilled-debug"), relevance="fixed:data-2")
     last = rows(learn(tmp_path / "run", config, teachers=teachers))[-1]
