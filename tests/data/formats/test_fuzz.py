@@ -51,7 +51,7 @@ FEWER = (
 
 # Another format here is read by the same code.
 ALIKE = ("libero", "ogbench-numbers", "minari-arrow", "minari-parquet", "lerobot-2.0", "zarr-3")
-ALIKE += ("lerobot-texts", "umi", "bag-mcap", "editing-foreign")
+ALIKE += ("lerobot-texts", "umi", "bag-mcap", "editing-foreign", "aloha", "d4rl", "lerobot-2.1")
 
 
 def fuzz(name: str, folder: Path, *, cases: int, seed: int) -> str:
