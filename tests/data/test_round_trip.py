@@ -48,7 +48,10 @@ FAR = {
     "far on both sides": np.append(np.linspace(-1e-6, 1e-6, 12), [-3e38, 3e38]).astype(np.float32),
     "awkward": AWKWARD,
 }
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning"),
+]
 
 
 def episodes(column: np.ndarray) -> list[Episode]:

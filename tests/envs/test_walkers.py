@@ -24,6 +24,8 @@ from manyparts.envs.suites.walkers_morphologies import (
 )
 from manyparts.rollout.collect import collect
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
 MORPHOLOGIES_PER_FAMILY = 50
 FURTHER = ("test-planar-0001", "test-free-0000")

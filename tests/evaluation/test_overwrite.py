@@ -17,6 +17,8 @@ from manyparts.evaluation import running as module
 from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import Result
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

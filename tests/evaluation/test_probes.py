@@ -16,6 +16,8 @@ from manyparts.methods.inverse_dynamics import finetune_states, from_scratch, pr
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

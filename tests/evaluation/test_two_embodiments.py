@@ -18,7 +18,10 @@ from manyparts.report.html import write_report
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
 
-pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed"),
+]
 
 POINT, ROOM = "pointmass/reach-red", "navigation/one-room"
 

@@ -17,6 +17,8 @@ from manyparts.data.formats.lerobot import layout
 from manyparts.training.run_folder import read_config
 from manyparts.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

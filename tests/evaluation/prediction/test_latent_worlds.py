@@ -31,6 +31,8 @@ from manyparts.rollout.collect import collect
 from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
+pytestmark = pytest.mark.slow
+
 SEEN = {"max_steps": 20, "state": "full", "image_size": 16}
 
 

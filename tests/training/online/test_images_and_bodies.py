@@ -22,6 +22,8 @@ from manyparts.planners import RandomShootingConfig
 from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
+pytestmark = pytest.mark.slow
+
 SEEN = {"image_size": 16, "max_steps": 20, "state": "full"}
 
 

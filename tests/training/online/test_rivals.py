@@ -24,6 +24,8 @@ from manyparts.training.config import TrainConfig
 from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
+pytestmark = pytest.mark.slow
+
 SEEN = {"cameras": ["none"], "max_steps": 20, "state": "full"}
 
 
