@@ -48,7 +48,7 @@ def measure() -> Iterator[Row]:
 
 
 def _deciding(agent: Any) -> Callable[[], float]:
-    """Return a function that decides anew at every step."""
+    """Return a function that decides at every step."""
     observation = _observation(agent.spec)
     _, carry = agent.act(None, observation, _INSTRUCTION, explore=False)
 

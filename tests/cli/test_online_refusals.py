@@ -74,7 +74,11 @@ def broken() -> float:
             for values in (
                 ("train", lambda: float("inf"), r"pointmass/reach: the reward of step \d+ is inf"),
                 ("train", lambda: None, "pointmass/reach gives no reward, which every step"),
-                ("validation", broken, "failed at step 4 of a validation episode: RuntimeError:"),
+                (
+                    "validation",
+                    broken,
+                    r"failed at step 4 of a validation episode: RuntimeError: the s",
+                ),
             )
         ),
     ],

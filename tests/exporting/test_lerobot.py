@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
+from plugins.installing import pip_install
 
 from manyparts.agents.loading import load
 from manyparts.cli import main
@@ -72,16 +71,9 @@ def test_used_folders_and_wrong_agents_are_refused(run: Path, policy: Path, tmp_
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Installed from a copy, since building leaves folders next to the source."""
     if not PEERS.exists():
         pytest.skip("LeRobot is not there; scripts/peers/install.sh installs it")
-    copy = tmp_path_factory.mktemp("source") / "plugin"
-    shutil.copytree(PLUGIN, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    target = tmp_path_factory.mktemp("site")
-    options = ["--no-deps", "--no-build-isolation", "--target", str(target)]
-    command = [sys.executable, "-m", "pip", "install", "-q", *options, str(copy)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return target
+    return pip_install(PLUGIN, tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.mark.slow

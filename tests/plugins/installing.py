@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,19 @@ from manyparts.envs import registry
 from manyparts.objectives import base
 
 SOURCE = Path(manyparts.__file__).parents[1]
+
+
+def pip_install(source: Path, folder: Path) -> Path:
+    """Install a distribution of this repository below a folder, and return what goes on the path.
+
+    It is built from a copy, since building leaves folders next to the source.
+    """
+    copy, target = folder / "source", folder / "site"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    options = ["--no-deps", "--no-build-isolation", "--target", str(target)]
+    command = [sys.executable, "-m", "pip", "install", "-q", *options, str(copy)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
 
 
 def install(

@@ -6,13 +6,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins.installing import manyparts_in_process
+from plugins.installing import manyparts_in_process, pip_install
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 ORIGIN = "manyparts-dial 0.1.0"
@@ -27,14 +25,7 @@ EVALUATE = ["evaluate", "run", "--episodes", "2", "--max-steps", "5", "--workers
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, since building leaves folders next to the source."""
-    copy = tmp_path_factory.mktemp("source") / "plugin"
-    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    target = tmp_path_factory.mktemp("site")
-    options = ["--no-deps", "--no-build-isolation", "--target", str(target)]
-    command = [sys.executable, "-m", "pip", "install", "-q", *options, str(copy)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return target
+    return pip_install(EXAMPLE, tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.run is None or options.output is None:
         missing = "RUN, the folder of the agent" if options.run is None else "--output"
         raise UserError(f"missing {missing}; see manyparts export --help")
+    if options.exporter != "auto" and options.format != "onnx":
+        raise UserError("--exporter is of --format onnx alone")
+    if options.data is not None and options.format == "lerobot":
+        raise UserError("--format lerobot copies the weights, so that there is nothing to compare")
     if options.format == "lerobot":
         return _to_lerobot(options.run, options.output, options.embodiment)
     from manyparts.cli.console import print_table

@@ -107,7 +107,7 @@ def evaluate(
         precision: "fp32" or "bf16"; None: "fp32", or that of the agent.
         planner: what a dynamics model acts with; None: that of the agent.
         executor: where episodes run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
-            whose machines see the results' folder and the agent under the same paths.
+            of which all machines see the results' folder and the agent under the same paths.
 
     Raises:
         UserError: unknown tasks or bad values, an embodiment that the agent did not learn, or a

@@ -29,7 +29,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.printing import counted
 from manyparts.core.records import Observation, Prompt
-from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
+from manyparts.core.storage.atomic import new_folder
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
 from manyparts.exporting.onnx import LENGTHS, Exporter, write_graph
@@ -78,8 +78,6 @@ def export_policy(
         UserError: The agent cannot be exported, or acts differently once it is; nothing is left.
     """
     output = path_of(output, "output")
-    if output.exists():
-        raise UserError(f"{output} exists; choose another output folder")
     agent = load(run, embodiment=embodiment)
     learned = unviewed(agent)
     graphs = _graphs(learned, run)
@@ -87,11 +85,7 @@ def export_policy(
     origin = agent.origin or learned.origin
     assert origin is not None
     info = load_info(origin.checkpoint)
-    try:
-        folder = temporary_folder(output)
-    except OSError as error:
-        raise disk_error(error, output) from error
-    try:
+    with new_folder(output) as folder:
         computations: dict[str, Computation] | None = None
         if format == "onnx":
             exporters = {
@@ -113,12 +107,6 @@ def export_policy(
             _readme(run, contract, parities, format), encoding="utf-8"
         )
         _require_parity(parities)
-        if not rename_into_place(folder, output):
-            raise UserError(f"{output} exists; choose another output folder")
-    except OSError as error:
-        raise disk_error(error, output) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return parities
 
 

@@ -12,7 +12,7 @@ from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.spec import Spec
-from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
+from manyparts.core.storage.atomic import new_folder
 from manyparts.models.run_files import AGENT, CONFIG, WEIGHTS
 
 
@@ -33,29 +33,16 @@ def export_to_lerobot(
         UserError: There is no such agent, or the folder exists; nothing is left.
     """
     output = path_of(output, "output")
-    if output.exists():
-        raise UserError(f"{output} exists; choose another output folder")
-    agent = load(run, embodiment=embodiment)
-    if agent.origin is None or not (agent.origin.checkpoint / WEIGHTS).is_file():
-        raise UserError(f"{run} is an exported policy; LeRobot gets the run that it was made of")
-    checkpoint = agent.origin.checkpoint
-    try:
-        folder = temporary_folder(output)
-    except OSError as error:
-        raise disk_error(error, output) from error
-    try:
+    with new_folder(output) as folder:
+        agent = load(run, embodiment=embodiment)
+        if agent.origin is None or not (agent.origin.checkpoint / WEIGHTS).is_file():
+            raise UserError(f"{run} is an exported policy; LeRobot gets the run it was made of")
         (folder / AGENT).mkdir()
         for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(checkpoint / name, folder / AGENT / name)
+            shutil.copyfile(agent.origin.checkpoint / name, folder / AGENT / name)
         for name, values in _descriptions(agent.spec, embodiment).items():
             (folder / name).write_text(json.dumps(values, indent=2), encoding="utf-8")
         (folder / "README.md").write_text(_readme(run, agent.prompted), encoding="utf-8")
-        if not rename_into_place(folder, output):
-            raise UserError(f"{output} exists; choose another output folder")
-    except OSError as error:
-        raise disk_error(error, output) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return agent.spec
 
 

@@ -28,7 +28,7 @@ class Cast:
     """Suite to what its environments show."""
 
     split: Split
-    """Whose goals are drawn."""
+    """The split that goals are drawn from."""
 
     agent_of: Callable[[Environment, int], Agent] | None = None
     """From an environment and an episode's seed to who acts in it; None: a person alone."""

@@ -52,7 +52,7 @@ class Wanted:
     """Fields of the EnvConfig that were chosen."""
 
     split: Split | None = None
-    """Whose goals are drawn; None: those of training if episodes are saved, else of evaluation."""
+    """The split of goals; None: training if episodes are saved, else evaluation."""
 
     output: Path | None = None
     """Where episodes are saved."""

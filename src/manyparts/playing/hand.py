@@ -42,7 +42,7 @@ class Hand:
 
     In the style `push`, a key moves a number away from where it rests, and the number comes back
     when the key is released: for differences, velocities and forces. In the style `move`, a key
-    moves a target, which stays where it is: for positions. Grippers keep what they were last told.
+    moves a target, which stays where it is: for positions. Grippers keep their last command.
 
     Args:
         spec: The robot.

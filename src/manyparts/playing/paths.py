@@ -17,7 +17,7 @@ _TRIED = 24  # plans that are shown besides the chosen one
 
 
 def plans(agent: Agent | None) -> bool:
-    """Return whether an agent plans in a model whose states can be shown."""
+    """Return whether an agent plans in a model that has states to show."""
     return isinstance(agent, MpcAgent | ViewedAgent) and isinstance(unviewed(agent), MpcAgent)
 
 

@@ -1,7 +1,7 @@
 """The server of the page: one port for the page and its socket, open to who knows its token.
 
-It listens on this machine alone, unless told otherwise. A page of another origin is refused, and so
-is a name of this machine that is not its own, with which such a page could come in.
+It listens on this machine alone, unless asked otherwise. A page of another origin is refused, and
+so is a name of this machine that is not its own, with which such a page could come in.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hmac
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +22,7 @@ from manyparts.playing.cast import Cast
 from manyparts.playing.link import Link
 from manyparts.serving.server import (
     Access,
+    Inside,
     is_loopback,
     load_websockets,
     opened_server,
@@ -73,7 +74,7 @@ async def _serve(
     gate, thread = Gate(access), ThreadPoolExecutor(1, thread_name_prefix="play")
 
     async def talk(socket: Any) -> None:
-        with gate.entered() as number:
+        with gate.inside.entered() as number:
             link = Link(socket, cast, thread, f"page {number}")
             say(f"{link.name}: opened")
             with contextlib.suppress(websockets.exceptions.ConnectionClosed):
@@ -101,16 +102,7 @@ class Gate:
     def __init__(self, access: Access) -> None:
         assert access.key is not None
         self._access, self._token = access, access.key.encode()
-        self._number = self._inside = 0
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[int]:
-        """Count a page for as long as the block runs, and give its number."""
-        self._number, self._inside = self._number + 1, self._inside + 1
-        try:
-            yield self._number
-        finally:
-            self._inside -= 1
+        self.inside = Inside()
 
     def response(self, connection: Any, request: Any) -> Any:
         """Return the response to a request that does not become a websocket; None to go on."""
@@ -132,7 +124,7 @@ class Gate:
             return _file("/")
         if len(origins) != 1:
             return _text(HTTPStatus.FORBIDDEN, "the socket is for the page\n")
-        if self._inside >= self._access.sessions:
+        if self.inside.count >= self._access.sessions:
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open\n")
         return None
 

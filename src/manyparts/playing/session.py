@@ -321,7 +321,7 @@ class Session:
         return self.agent.needs_observation(self._agent_carry())
 
     def _agent_carry(self) -> Any:
-        """The agent's memory; it begins anew after steps that were not its own."""
+        """The agent's memory; it begins again after steps that were not its own."""
         return None if self.actor == "hand" else self.carry
 
     def _decided(self, actor: Actor, observation: Observation | None) -> np.ndarray | None:
@@ -381,7 +381,7 @@ class Session:
             self.trace.ask_anew()
             self.saved = False
         if self.agent is not None and self.agent.prompted:
-            self.carry = None  # an agent that is asked for something else begins its memory anew
+            self.carry = None  # an agent that is asked for something else begins its memory again
         self._set_prompt()
 
     def _set_prompt(self) -> None:

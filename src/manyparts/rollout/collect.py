@@ -97,7 +97,7 @@ def collect(
             which the first tries are kept, whether they succeed or not.
         resume: Continue from `<output>.partial`; False to start again.
         executor: Where tries are made: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
-            whose machines see `output` under the same path. `workers` counts those of all.
+            of which all machines see `output` under the same path. `workers` counts those of all.
 
     Raises:
         UserError: A task is unknown or has no expert, a value is not allowed, `output` exists,

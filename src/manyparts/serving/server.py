@@ -141,7 +141,7 @@ async def _serve(
     gate = Gate(access, service)
 
     async def talk(socket: Any) -> None:
-        with gate.entered() as number:
+        with gate.inside.entered() as number:
             record = None if record_of is None else record_of()
             peer = socket.remote_address or ("?",)
             link = Link(socket, service, limits, record, f"client {number} of {peer[0]}")
@@ -234,6 +234,26 @@ async def opened_server(
         raise UserError(f"cannot listen on {access.host}: {error.strerror or error}") from error
 
 
+class Inside:
+    """Counts the clients that are connected, and numbers all that came.
+
+    Attributes:
+        count: How many are connected.
+    """
+
+    def __init__(self) -> None:
+        self.count = self._number = 0
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[int]:
+        """Count a client for as long as the block runs, and give its number."""
+        self._number, self.count = self._number + 1, self.count + 1
+        try:
+            yield self._number
+        finally:
+            self.count -= 1
+
+
 class Gate:
     """Who comes in: answers plain requests, and refuses strangers before they are connected.
 
@@ -244,16 +264,7 @@ class Gate:
 
     def __init__(self, access: Access, service: Service) -> None:
         self._access, self._service = access, service
-        self._number = self._inside = 0
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[int]:
-        """Count a client for as long as the block runs, and give its number."""
-        self._number, self._inside = self._number + 1, self._inside + 1
-        try:
-            yield self._number
-        finally:
-            self._inside -= 1
+        self.inside = Inside()
 
     def response(self, connection: Any, request: Any) -> Any:
         """Return the response to a request that does not become a websocket; None to go on."""
@@ -268,10 +279,12 @@ class Gate:
         if not self._knows_key(headers.get("Authorization", "")):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "a key is needed\n")
         if path == "/config":
-            return _json(connection, {"sessions": self._access.sessions, "clients": self._inside})
+            return _json(
+                connection, {"sessions": self._access.sessions, "clients": self.inside.count}
+            )
         if path not in PATHS:
             return connection.respond(HTTPStatus.NOT_FOUND, "paths: /, /vla-eval, /healthz\n")
-        if self._inside >= self._access.sessions or self._service.stopping:
+        if self.inside.count >= self._access.sessions or self._service.stopping:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
         return None
 

@@ -4,7 +4,6 @@ tracker while training."""
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from manyparts.core.extras import in_a_line
 from manyparts.core.printing import printable
 from manyparts.core.progress import progress_bar
 from manyparts.training import tracker_programs
-from manyparts.training.trackers import PLUGINS, begin
+from manyparts.training.trackers import PLUGINS, begin, require_installed
 
 _MAX_SHOWN = 80  # characters of a line
 _MAX_BYTES = 2**30  # of metrics.jsonl
@@ -57,7 +56,9 @@ def replay(run: Path, tracker: str) -> Replayed:
         raise UserError(f"unknown tracker {tracker!r}; {closest(tracker, replay_names())}")
     rows = _rows(run)
     steps = _steps_of(run)
-    _require(tracker, run)
+    require_installed(tracker)
+    if tracker == "tensorboard" and any((run / "tensorboard").glob("events.*")):
+        raise UserError(f"{run / 'tensorboard'} has these curves already")
     left_out: dict[str, None] = {}
     try:
         opened = begin(tracker, run, 0)
@@ -75,16 +76,6 @@ def replay(run: Path, tracker: str) -> Replayed:
     except Exception as error:  # of an installed package, or of a network
         raise UserError(f"{tracker} failed on {run}: {in_a_line(error)}") from error
     return Replayed(len(rows), int(rows[-1]["step"]), steps, tuple(sorted(left_out)))
-
-
-def _require(tracker: str, run: Path) -> None:
-    """Raise UserError for a tracker that cannot begin."""
-    if tracker in tracker_programs.PROGRAMS:
-        tracker_programs.package_of(tracker)
-    else:
-        PLUGINS.load(tracker)
-    if tracker == "tensorboard" and any((run / "tensorboard").glob("events.*")):
-        raise UserError(f"{run / 'tensorboard'} has these curves already")
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
@@ -129,8 +120,5 @@ def _steps_of(run: Path) -> int | None:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    for values in (config, config.get("config") if isinstance(config, dict) else None):
-        steps = values.get("steps") if isinstance(values, dict) else None
-        if isinstance(steps, int) and math.isfinite(steps):
-            return steps
-    return None
+    steps = config.get("steps") if isinstance(config, dict) else None
+    return steps if isinstance(steps, int) else None

@@ -133,10 +133,16 @@ def require_tracker(track: str | None) -> None:
         return
     if track not in tracker_names():
         raise UserError(f"track is {track!r}; {closest(str(track), tracker_names())}")
-    if track in TRACKERS:
-        tracker_programs.package_of(track)
+    require_installed(track)
+
+
+def require_installed(name: str) -> None:
+    """Raise UserError if a tracker of those that `begin` takes is not installed, or does not
+    load."""
+    if name in tracker_programs.PROGRAMS:
+        tracker_programs.package_of(name)
     else:
-        PLUGINS.load(track)
+        PLUGINS.load(name)
 
 
 def begin(name: str, run: Path, step: int) -> Tracker:

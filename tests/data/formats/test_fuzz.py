@@ -50,8 +50,8 @@ FEWER = (
 )
 
 # Another format here is read by the same code.
-ALIKE = ("libero", "ogbench-numbers", "minari-arrow", "minari-parquet", "lerobot-2.0", "zarr-3")
-ALIKE += ("lerobot-texts", "umi", "bag-mcap", "editing-foreign", "aloha", "d4rl", "lerobot-2.1")
+SIMILAR = ("libero", "ogbench-numbers", "minari-arrow", "minari-parquet", "lerobot-2.0", "zarr-3")
+SIMILAR += ("lerobot-texts", "umi", "bag-mcap", "editing-foreign", "aloha", "d4rl", "lerobot-2.1")
 
 
 def fuzz(name: str, folder: Path, *, cases: int, seed: int) -> str:
@@ -67,7 +67,7 @@ def fuzz(name: str, folder: Path, *, cases: int, seed: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in FORMATS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SIMILAR)) for name in FORMATS]
 )
 def test_mutated_files_read_or_refused(name: str, tmp_path: Path) -> None:
     assert "refused" in fuzz(name, tmp_path, cases=3 if name in FEWER else 8, seed=0)

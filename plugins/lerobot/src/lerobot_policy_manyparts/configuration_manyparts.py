@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from lerobot.configs.policies import PreTrainedConfig
 
-_TRAINED = "manyparts trains this policy: `manyparts train`; LeRobot runs it"
+TRAINED_BY = "manyparts trains this policy: `manyparts train`; LeRobot runs it"
 
 
 @PreTrainedConfig.register_subclass("manyparts")
@@ -34,10 +34,10 @@ class ManypartsConfig(PreTrainedConfig):
         return None
 
     def get_optimizer_preset(self) -> NoReturn:
-        raise NotImplementedError(_TRAINED)
+        raise NotImplementedError(TRAINED_BY)
 
     def get_scheduler_preset(self) -> NoReturn:
-        raise NotImplementedError(_TRAINED)
+        raise NotImplementedError(TRAINED_BY)
 
     def validate_features(self) -> None:
         if self.action_feature is None:

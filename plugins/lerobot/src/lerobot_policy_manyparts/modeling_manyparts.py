@@ -13,7 +13,7 @@ from lerobot.utils.constants import OBS_IMAGE, OBS_IMAGES, OBS_STATE
 from torch import Tensor, nn
 
 import manyparts
-from lerobot_policy_manyparts.configuration_manyparts import _TRAINED, ManypartsConfig
+from lerobot_policy_manyparts.configuration_manyparts import TRAINED_BY, ManypartsConfig
 from manyparts.agents.base import ActingTogether, Situation
 
 _FILES = ("config.json", "agent/config.json", "agent/model.safetensors")
@@ -64,10 +64,10 @@ class ManypartsPolicy(PreTrainedPolicy):
         raise NotImplementedError("`manyparts export --format lerobot` writes the folder")
 
     def get_optim_params(self) -> NoReturn:
-        raise NotImplementedError(_TRAINED)
+        raise NotImplementedError(TRAINED_BY)
 
     def forward(self, batch: dict[str, Tensor]) -> NoReturn:
-        raise NotImplementedError(_TRAINED)
+        raise NotImplementedError(TRAINED_BY)
 
     def reset(self) -> None:
         """Begin episodes."""

@@ -99,6 +99,28 @@ def temporary_folder(path: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder that takes the name `path` when the block ends well, else is removed.
+
+    Raises:
+        UserError: There is something at `path`, or the disk refuses.
+    """
+    taken = f"{path} exists; choose another output folder"
+    if path.exists():
+        raise UserError(taken)
+    try:
+        folder = temporary_folder(path)
+        try:
+            yield folder
+            if not rename_into_place(folder, path):
+                raise UserError(taken)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 def rename_into_place(folder: Path, path: Path) -> bool:
     """Rename a folder, unless its new name is taken.
 

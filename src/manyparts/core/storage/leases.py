@@ -132,7 +132,7 @@ def _is_held_by(path: Path, own: dict[str, Any]) -> bool:
 
 
 def _has_ended(holder: dict[str, Any]) -> bool:
-    """Return whether the holder is of this machine, where that can be told, and has ended."""
+    """Return whether the holder is of this machine, where that can be known, and has ended."""
     process = holder.get("process")
     if not _machine() or holder.get("machine") != _machine() or not isinstance(process, int):
         return False

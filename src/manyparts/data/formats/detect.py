@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -109,12 +110,11 @@ def _naming_subfolders(
 ) -> Reader:
     """A reader with a note on subfolders that hold files of the same kind, which it does not
     read."""
-    children = sorted(islice(path.iterdir(), _MAX_LISTED))
-    below = [
-        child.name
-        for child in children
-        if child.is_dir() and child.name[0] != "." and files_of(child)
-    ]
+    below = []
+    for child in sorted(islice(path.iterdir(), _MAX_LISTED)):
+        with contextlib.suppress(PermissionError):  # of a folder that is not the user's
+            if child.is_dir() and child.name[0] != "." and files_of(child):
+                below.append(child.name)
     if below:
         note = f"{first_of(below, _MAX_SHOWN)}: subfolders with further files, not read"
         reader.contents = replace(reader.contents, notes=(*reader.contents.notes, note))

@@ -68,7 +68,7 @@ def run_stages(
         workers: How many cores to use; None for all. A stage that runs alone uses all of them if
             it can.
         executor: Where the stages run: "local", "ray://HOST:PORT" or "slurm:PARTITION", a cluster
-            whose machines see `output` under the same path.
+            of which all machines see `output` under the same path.
 
     Raises:
         UserError: Another runner holds the folder, it was started with another manifest, or the
