@@ -20,11 +20,13 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 STAMP := .venv/ready-$(VERSION)-$(EXTRAS)
 DOCS_STAMP := .venv/docs-ready-$(VERSION)
 BUILDER ?= zensical
+# Python compiles what is imported when it is; pip would compile all that is installed, for a minute.
+PIP := $(BIN)/python -m pip install -q --no-compile -c constraints.txt
 # One thread per process: test workers and simulator workers share the cores. A file's tests share
 # what they prepare.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile
 
-.PHONY: setup quickstart test test-slow coverage check bench docs clean
+.PHONY: setup quickstart test test-slow coverage check bench docs docs-setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -34,8 +36,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python $(VERSION) is too old, 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@if [ -x $(BIN)/python ] && [ "$$($(BIN)/python -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')" = "$(VERSION)" ]; then :; else rm -rf .venv; $(INTERPRETER) -m venv .venv; fi
 	@rm -f .venv/ready-*
-	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[$(EXTRAS)]'
 	@touch $@
 
 quickstart: setup
@@ -58,7 +60,7 @@ test-slow: setup
 	@scripts/peers/install_clients.sh $(INTERPRETER)
 	@scripts/peers/install_trackers.sh $(INTERPRETER)
 	@scripts/peers/install_ray.sh $(INTERPRETER)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),$(OTHERS),rerun,wandb]'
+	$(PIP) -e '.[$(EXTRAS),$(OTHERS),rerun,wandb]'
 	$(PYTEST) -m slow
 
 # A failed test leaves the figure as it was: the run ends before the last line.
@@ -80,8 +82,10 @@ bench: setup
 	$(BIN)/manyparts bench --output bench/results.jsonl
 
 $(DOCS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),docs]'
+	$(PIP) -e '.[$(EXTRAS),docs]'
 	@touch $@
+
+docs-setup: $(DOCS_STAMP)
 
 # BUILDER=mkdocs builds the same site with MkDocs, where Zensical does not run.
 docs: $(DOCS_STAMP)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def packages_of(extra: str) -> tuple[str, ...]:
     return packages
 
 
+@cache
 def install_command(extra: str) -> str:
     """Return the command that installs an extra's packages.
 

@@ -53,6 +53,5 @@ class TokenLearner(nn.Module):
     def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n d"]:
         """Return the tokens. Map m of a token reads the m-th part of the patches' channels."""
         values = rearrange(patches, "b p (m c) -> b m p c", m=self.maps)
-        return rearrange(
-            torch.einsum("bnmp,bmpc->bnmc", self.attention(patches), values), "b n m c -> b n (m c)"
-        )
+        attention = rearrange(self.attention(patches), "b n m p -> b m n p")
+        return rearrange(attention @ values, "b m n c -> b n (m c)")

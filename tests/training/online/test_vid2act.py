@@ -239,6 +239,39 @@ def test_weights_do_not_move_the_student(student: Path, datasets: list[Path]) ->
     assert torch.autograd.grad(weights[:, 0].sum(), features, allow_unused=True) == (None,)
 
 
+@pytest.mark.parametrize("target", [0, 1])
+def test_weights_follow_the_target(student: Path, datasets: list[Path], target: int) -> None:
+    """The teacher of the target itself, which sees what the student sees, is found: whichever."""
+    model = student_batch(student, datasets)[0].model
+    drawn = torch.Generator().manual_seed(target)
+    with torch.no_grad():
+        for layer in (model.project, model.weigh):
+            layer.weight.normal_(std=0.1, generator=drawn)
+    learned = [*model.project.parameters(), *model.weigh.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=0.02)
+    habits = torch.randn(2, model.teachers.features, generator=drawn)
+    weights = torch.zeros(2)
+    for _ in range(150):
+        features = torch.randn(64, model.features, generator=drawn)
+        taught = torch.randn(64, 2, model.teachers.features, generator=drawn)
+        taught[:, target] = features[:, : model.teachers.features]
+        taught += habits
+        weights = model.relevance(features, taught, torch.zeros(64, 2))
+        optimizer.zero_grad()
+        (weights * model.distance(features, taught)).sum(dim=-1).mean().backward()
+        optimizer.step()
+    assert weights.mean(dim=0)[target] > 0.9
+
+
+def test_learned_weights_do_not_know_the_student(student: Path, datasets: list[Path]) -> None:
+    """One linear layer for all teachers: what it reads of the student cancels in the softmax."""
+    model = student_batch(student, datasets)[0].model
+    torch.nn.init.normal_(model.weigh.weight)
+    taught, surprise = torch.randn(3, 2, model.teachers.features), torch.zeros(3, 2)
+    one, other = (model.relevance(torch.randn(3, model.features), taught, surprise) for _ in "ab")
+    assert torch.allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -83,7 +83,8 @@ class TaughtWorld(LatentWorld):
     ) -> Float[Tensor, "... k"]:
         """Return how much each teacher counts, which adds up to 1.
 
-        No gradient reaches the student: it would move so as to move its weights.
+        No gradient reaches the student: it would move so as to move its weights. Learned scores
+        are linear, as in the paper, so that the student's part of them cancels in the softmax.
 
         Args:
             features: The student's.
