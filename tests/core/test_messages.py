@@ -120,6 +120,13 @@ def test_a_message_of_deep_lists_is_refused() -> None:
         unpack(b"\x91" * 100_000 + b"\xc0")
 
 
+@pytest.mark.parametrize("empty", [b"\x80", b"\x90"])
+def test_many_values_in_few_bytes_are_refused(empty: bytes) -> None:
+    thousand = b"\xdc\x03\xe8"  # the head of a list
+    with pytest.raises(MessageError, match="more than 65536 values"):
+        unpack(thousand + (thousand + empty * 1000) * 1000)
+
+
 def test_a_message_that_is_too_long_is_refused() -> None:
     with pytest.raises(MessageError, match="at most 10"):
         unpack(packed("a" * 20), Limits(message_bytes=10))

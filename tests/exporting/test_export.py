@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -184,5 +186,37 @@ def test_what_is_no_policy_is_refused(folder: Path, run: Path, tmp_path: Path) -
 
 
 def test_an_exported_policy_is_exported_once(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="acts by a ExportedAgent"):
+    with pytest.raises(UserError, match="is an exported policy already"):
         export_policy(folder, tmp_path / "again")
+
+
+@pytest.mark.parametrize("file", ["contract.json", "policy.onnx"])
+def test_a_file_that_is_missing_is_named(folder: Path, tmp_path: Path, file: str) -> None:
+    shutil.copytree(folder, tmp_path / "part", ignore=shutil.ignore_patterns(file))
+    with pytest.raises(UserError, match=f"is an exported policy without {file}; export it again"):
+        load(tmp_path / "part")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("embodiment", None, "KeyError: 'embodiment'"),
+        ("embodiment", {}, "contract.json"),
+        ("chunk", "x", "contract.json"),
+        ("tokeniser", None, "KeyError: 'tokeniser'"),
+        ("tokeniser", {"vocabulary_size": 0, "max_words": 3}, "knows no words"),
+        ("carry", {"carry_in_x": {"shape": [10**6, 10**6], "dtype": "float32"}}, "more than"),
+        ("carry", 3, "contract.json"),
+    ],
+)
+def test_an_incomplete_contract_is_one_line(
+    folder: Path, tmp_path: Path, key: str, value: Any, says: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "part")
+    contract = json.loads((folder / "contract.json").read_text())
+    del contract[key]
+    contract |= {} if value is None else {key: value}
+    (tmp_path / "part" / "contract.json").write_text(json.dumps(contract))
+    with pytest.raises(UserError, match=re.escape(says)) as raised:
+        load_exported(tmp_path / "part")
+    assert "\n" not in str(raised.value)

@@ -140,10 +140,13 @@ def test_a_split_of_evaluation_is_not_what_is_recorded(tmp_path: Path) -> None:
 def test_recording_goes_on_with_new_seeds(tmp_path: Path) -> None:
     wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
     for expected in (0, 1):
-        session = Session(cast_of(wanted)[0])
+        cast, _ = cast_of(wanted)
+        session = Session(cast)
         assert session.seed == expected
         session.step()
         ask(session, "save", success=None)
+        assert cast.recorder is not None
+        cast.recorder.close()
     assert [note["seed"] for note in notes(tmp_path / "data")] == [0, 1]
 
 
@@ -161,17 +164,18 @@ def test_an_edited_dataset_is_not_added_to(tmp_path: Path) -> None:
 
 def test_another_robot_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
-    session = Session(cast_of(wanted)[0])
+    cast, _ = cast_of(wanted)
+    session = Session(cast)
     session.step()
     ask(session, "save", success=None)
+    assert cast.recorder is not None
+    cast.recorder.close()
     before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*")}
-    other = Wanted("hand", wanted.tasks, {"state": "full"}, output=wanted.output)
-    session = Session(cast_of(other)[0])
-    session.step()
-    with pytest.raises(UserError, match="differs from what is to be appended: state_names"):
-        ask(session, "save", success=None)
+    for changes in ({"state": "full"}, {"goal": "hidden"}):
+        other = Wanted("hand", wanted.tasks, changes, output=wanted.output)
+        with pytest.raises(UserError, match="holds episodes of another robot or of other settings"):
+            cast_of(other)
     assert {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.*")} == before
-    assert session.has_unsaved_work
 
 
 def test_an_episode_of_a_dataset_is_shown_to_an_agent(tmp_path: Path) -> None:

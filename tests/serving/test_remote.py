@@ -115,6 +115,10 @@ def test_a_stranger_that_is_not_mapped_is_refused() -> None:
         ({"actions": np.array([[np.nan, 0.0]])}, "not finite"),
         ({"actions": "none"}, "without an array `actions`"),
         ([1], "without an array `actions`"),
+        (
+            {"actions": np.zeros((1, 2)), "hold": "late"},
+            r"holds the robot instead of acting \(late",
+        ),
         ("no such policy", "refused: no such policy"),
     ],
 )

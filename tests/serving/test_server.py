@@ -94,7 +94,9 @@ def test_a_reset_begins_anew(open_server: Served) -> None:
     [
         ({f"observation/{CAMERA}": "no image"}, f"no image observation/{CAMERA}"),
         ({f"observation/{CAMERA}": np.zeros((4, 4, 3), np.uint8)}, "trained on (16, 16, 3)"),
-        ({"observation/state": np.full(2, np.nan)}, "not finite"),
+        ({"observation/state": np.full(2, np.nan)}, "expected finite numbers"),
+        ({"observation/state": [[1], [1, 2]]}, "numpy cannot read"),
+        ({"seed": 2**63}, "expected 0 to 2**63 - 1"),
         ({"prompt": 3}, "prompt is a int; expected text"),
         ({"prompt": "a" * 3000}, "at most 2000"),
         ({"executed": "two"}, "executed is a str"),
@@ -175,6 +177,7 @@ def test_plain_requests_never_reach_the_robot(open_server: Served) -> None:
     assert fetched(open_server, "/")[0] == 426
     assert fetched(open_server, "/vla-eval")[0] == 426
     assert fetched(open_server, "/../etc/passwd")[0] == 404
+    assert fetched(open_server, "//[")[0] == 404
     with pytest.raises(InvalidStatus) as refused:
         Client(f"{open_server.url}/other")
     assert refused.value.response.status_code == 404

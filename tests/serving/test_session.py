@@ -47,7 +47,7 @@ def test_an_answer_is_what_the_agent_does(agent: PolicyAgent, conversation: Conv
     for number in range(3):
         asked = request(number)
         for _ in range(agent.window.chunk):
-            observation = asked.observation(STATES)
+            observation = asked.observation
             action, carry = agent.act(carry, observation, asked.prompt, explore=False)
             actions.append(action)
         memory = answer(conversation, asked, memory).memory
@@ -135,18 +135,33 @@ def test_a_held_robot_drops_what_was_planned(agent: PolicyAgent) -> None:
     assert not np.array_equal(after.actions, planned.actions)
 
 
+def test_a_target_that_was_not_carried_out_is_no_hold(agent: PolicyAgent) -> None:
+    contract = replace(agent.spec.action, representation="joint_position", names=("a", "b"))
+    arm = Conversation(agent, Guard(replace(agent.spec, action=contract)))
+    sent = np.array([[0.1, 0.1], [0.2, 0.2]], np.float32)
+    memory = Memory(carries=(None, None, None), sent=sent, episode="one")
+    held = arm.hold(request(0, executed=1, episode="one"), memory, "late")
+    assert held is not None and held.actions.tolist() == [sent[0].tolist()]
+    assert arm.hold(request(0, executed=0, episode="one"), memory, "late") is None
+    assert arm.hold(request(0, episode="another"), memory, "late") is None
+
+
 @pytest.mark.parametrize(
     ("state", "complaint"),
     [
         (None, "no state"),
         (np.zeros(3), "a state of"),
-        (np.array([0.0, np.inf]), "not finite"),
+        (np.array([0.0, np.inf]), "expected finite numbers"),
         (np.array([3e38, 0.0]), "in other units"),
-        (np.array(["a", "b"]), "expected numbers"),
+        (np.array(["a", "b"]), "trained on numbers"),
+        ([[1], [1, 2]], "numpy cannot read"),
     ],
 )
 def test_states_that_are_none_are_refused(
     conversation: Conversation, state: object, complaint: str
 ) -> None:
-    (refused,) = conversation.answers([(request(0, state=state), Memory())])
-    assert isinstance(refused, UserError) and complaint in str(refused)
+    with pytest.raises(UserError, match=complaint):
+        asked = request(0, state=state).checked(conversation.agent.spec)
+        (refused,) = conversation.answers([(asked, Memory())])
+        assert isinstance(refused, UserError)
+        raise refused

@@ -21,7 +21,7 @@ from evaluation.evaluating import evaluate_small, make_run
 from manyparts.core.errors import UserError
 from manyparts.sharing.push import staged
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of the first upload
 TOKEN = "hf_test"
 
 
@@ -31,7 +31,13 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, dict[str, bytes]] = {}  # by repository, such as models/someone/agent
-        self.tags: list[str] = []
+        self.tags: dict[str, str] = {}  # to commits
+        self.uploads = 0
+
+    @property
+    def commit(self) -> str:
+        """The last commit."""
+        return COMMIT[:-1] + str(6 + max(self.uploads, 1))
 
     @property
     def url(self) -> str:
@@ -61,16 +67,28 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             return self.answer({"files": files})
         if what == "tag":
-            self.server.tags.append(json.loads(content)["tag"])
+            tag, commit = json.loads(content)["tag"], "/".join(path[5:])
+            if tag in self.server.tags:
+                return self.answer({"error": "it is there"}, 409)
+            self.server.tags[tag] = commit
             return self.answer({})
+        stored = self.server.files[f"{kind}/{name}"]
         for line in content.decode().splitlines():
             entry = json.loads(line)
+            value = entry["value"]
             if entry["key"] == "file":
-                value = entry["value"]
-                stored = self.server.files[f"{kind}/{name}"]
                 stored[value["path"]] = base64.b64decode(value["content"])
-        url = f"{self.server.url}/{name}/commit/{COMMIT}"
-        return self.answer({"commitUrl": url, "commitOid": COMMIT, "success": True})
+            elif entry["key"] == "deletedFile":
+                del stored[value["path"]]
+        self.server.uploads += 1
+        url = f"{self.server.url}/{name}/commit/{self.server.commit}"
+        return self.answer({"commitUrl": url, "commitOid": self.server.commit, "success": True})
+
+    def do_DELETE(self) -> None:
+        tag = self.path.rpartition("/")[2]
+        if self.server.tags.pop(tag, None) is None:
+            return self.answer({}, 404, **{"X-Error-Code": "RevisionNotFound"})
+        return self.answer({})
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].strip("/").split("/")
@@ -163,7 +181,13 @@ def test_a_dataset_gets_the_tag_that_lerobot_asks_for(hub: Hub, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     names = set(hub.files["datasets/someone/pushes"])
     assert "meta/info.json" in names and any(name.startswith("data/") for name in names)
-    assert hub.tags == ["v3.0"]
+    assert hub.tags == {"v3.0": hub.commit}
+    # Again, with a dataset of fewer files: the tag is of its commit, and the others are gone.
+    hub.files["datasets/someone/pushes"]["data/chunk-009/file-000.parquet"] = b"of before"
+    done = manyparts(hub, tmp_path, "push", str(dataset.path), "someone/pushes", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert hub.uploads == 2 and hub.tags == {"v3.0": hub.commit}
+    assert set(hub.files["datasets/someone/pushes"]) == names
 
 
 @pytest.mark.parametrize(
@@ -195,7 +219,25 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (dataset.path / "meta" / "more.json").symlink_to(tmp_path / "secret")
     with (
         pytest.raises(UserError, match="leads out of"),
+        staged(dataset.path, "someone/pushes"),
+    ):
+        pass
+
+
+def test_what_lerobot_cannot_read_is_not_shared(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "set", [make_episode(0, 4)])
+    with (
+        pytest.raises(UserError, match="--license is for weights"),
         staged(dataset.path, "someone/pushes", license="mit"),
+    ):
+        pass
+    with pytest.raises(UserError, match="names no repository"), staged(dataset.path, "someone/.."):
+        pass
+    info = dataset.path / "meta" / "info.json"
+    info.write_text(info.read_text().replace('"v3.0"', '"v2.1"'))
+    with (
+        pytest.raises(UserError, match=r"version 'v2\.1', and v3\.0 is shared: `manyparts data"),
+        staged(dataset.path, "someone/pushes"),
     ):
         pass
 

@@ -61,6 +61,17 @@ def test_rows_reach_tensorboard_once(run: Path, capsys: pytest.CaptureFixture[st
         replay(run, "tensorboard")
 
 
+def test_curves_that_failed_are_not_in_the_way(run: Path) -> None:
+    pytest.importorskip("tensorboard")
+    whole = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(f'{whole}\n{{"step": {2**70}, "loss/cloning": 1}}\n')
+    (run / "config.json").write_text("{torn")
+    with pytest.raises(UserError, match=r"tensorboard failed on|is no row with a step"):
+        replay(run, "tensorboard")
+    (run / "metrics.jsonl").write_text(whole)
+    assert replay(run, "tensorboard").rows == 3
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +16,24 @@ import numpy as np
 from manyparts.agents.base import Described, Situation, refuse_prompt
 from manyparts.agents.checks import image_of, pixels_of, require_actions, require_carry, state_of
 from manyparts.core.errors import UserError
-from manyparts.core.extras import install_command, load_package
+from manyparts.core.extras import in_a_line, install_command, load_package
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
 from manyparts.data.instructions import words
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.prompt_layout import DEMONSTRATION
-from manyparts.models.run_files import EXPORTED
+from manyparts.models.run_files import CONTRACT, EXPORTED
 
 if TYPE_CHECKING:
     from manyparts.agents.origin import Origin
     from manyparts.agents.viewed import ViewedAgent
 
-CONTRACT, POLICY, PROMPT = "contract.json", EXPORTED, "prompt.onnx"
+POLICY, PROMPT = EXPORTED, "prompt.onnx"
 FORMAT, VERSION = "manyparts-policy", 1
 CARRY_IN, CARRY_OUT, CHUNK, COUNT = "carry_in_", "carry_out_", "chunk", "count"
 _MAX_CONTRACT = 16 * 2**20  # bytes
+_MAX_CARRY = 2**26  # numbers of a part of the memory
 
 
 def is_exported(path: str | Path) -> bool:
@@ -119,23 +122,34 @@ class ExportedAgent(Described):
     ) -> None:
         self.path = Path(path)
         self.contract = read_contract(self.path / CONTRACT)
-        self.embodiment = Embodiment.from_dict(self.contract["embodiment"])
+        with _understood(self.path / CONTRACT):
+            self._read(self.contract)
         self.spec, self.environment = self.embodiment.spec, self.embodiment.environment
-        self.prompted = bool(self.contract["prompted"])
-        self.window = WindowConfig(
-            chunk=int(self.contract["chunk"]),
-            goal_image=bool(self.contract["goal_image"]),
-            demonstration_frames=int(self.contract["demonstration_frames"]),
-        )
         self._codec, self._layout = self.embodiment.codec, self.window.prompt_layout
         if computations is None:
             names = (POLICY, PROMPT) if self.prompted else (POLICY,)
             computations = {name: _computation(self.path / name, threads) for name in names}
         self._policy, self._prompt = computations[POLICY], computations.get(PROMPT)
-        self._memory: dict[str, np.ndarray] = {
-            name: np.zeros((1, *item["shape"]), item["dtype"])
-            for name, item in self.contract["carry"].items()
-        }
+
+    def _read(self, contract: Mapping[str, Any]) -> None:
+        """Take what acting needs from a contract, which a stranger may have written."""
+        self.embodiment = Embodiment.from_dict(contract["embodiment"])
+        self.prompted = bool(contract["prompted"])
+        self.window = WindowConfig(
+            chunk=int(contract["chunk"]),
+            goal_image=bool(contract["goal_image"]),
+            demonstration_frames=int(contract["demonstration_frames"]),
+        )
+        tokeniser = contract["tokeniser"] if self.prompted else {}
+        self._vocabulary = int(tokeniser.get("vocabulary_size", 1))
+        self._max_words = int(tokeniser.get("max_words", 1))
+        if min(self._vocabulary, self._max_words) < 1:
+            raise ValueError("its tokeniser knows no words")
+        self._memory: dict[str, np.ndarray] = {}
+        for name, item in contract["carry"].items():
+            if math.prod(item["shape"]) > _MAX_CARRY:
+                raise ValueError(f"{name} has more than {_MAX_CARRY} numbers")
+            self._memory[name] = np.zeros((1, *item["shape"]), item["dtype"])
 
     def needs_observation(self, carry: Carry | None) -> bool:
         """Return whether the last chunk is used up."""
@@ -234,12 +248,10 @@ class ExportedAgent(Described):
         return self._prompt(self._words(prompt.instruction) | self._prompt_images(prompt))
 
     def _words(self, instruction: str | None) -> dict[str, np.ndarray]:
-        tokeniser = self.contract["tokeniser"]
-        said = words(instruction or "") or ("",)
-        most = int(tokeniser["max_words"])
+        said, most = words(instruction or "") or ("",), self._max_words
         if len(said) > most:
             said = (*said[: most - 1], " ".join(said[most - 1 :]))
-        ids = [zlib.crc32(word.encode()) % int(tokeniser["vocabulary_size"]) for word in said]
+        ids = [zlib.crc32(word.encode()) % self._vocabulary for word in said]
         return {
             "words": np.array([ids], np.int64),
             "word_mask": np.ones((1, len(ids)), bool),
@@ -311,6 +323,17 @@ def read_contract(path: Path) -> dict[str, Any]:
             f"{path} is of version {values.get('version')!r}; this manyparts reads {VERSION}"
         )
     return values
+
+
+@contextlib.contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Errors of a contract that lacks something as one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is incomplete or damaged ({in_a_line(error)})") from error
 
 
 def _computation(path: Path, threads: int) -> Computation:

@@ -14,6 +14,7 @@ from manyparts.agents.base import Described
 from manyparts.agents.checks import image_of, numbers_of, require_actions, require_carry
 from manyparts.agents.server import Connection, Remote, Server
 from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import printable
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
 
@@ -108,6 +109,11 @@ class RemoteAgent(Described):
         """The actions of the answer to a request."""
         url, contract = self.remote.url, self.spec.action
         answer = self._connection.asked(request)
+        if isinstance(answer, Mapping) and (why := answer.get("hold")):
+            raise UserError(
+                f"{url} holds the robot instead of acting ({printable(str(why)[:200])}): what "
+                "follows would not be its agent's; serve it without --deadline-ms, or with more"
+            )
         actions = answer.get("actions") if isinstance(answer, Mapping) else None
         if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
             raise UserError(f"{url} answered without an array `actions`")

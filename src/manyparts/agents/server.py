@@ -77,6 +77,9 @@ class Server:
     tasks: tuple[str, ...]
     """What its agent was trained on, "suite/task"."""
 
+    answers: Mapping[str, float]
+    """How it changes what its agent decides, as far as it says so: chunk, max_change."""
+
     @property
     def is_own(self) -> bool:
         """Whether it describes its robot, and takes names of episodes and seeds."""
@@ -211,6 +214,11 @@ def _server_of(values: Any) -> Server:
             for task in (tasks if isinstance(tasks, list | tuple) else ())
             if isinstance(task, Mapping)
         ),
+        answers={
+            name: values[name]
+            for name in ("chunk", "max_change")
+            if isinstance(values.get(name), int | float)
+        },
     )
 
 

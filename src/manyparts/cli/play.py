@@ -144,6 +144,7 @@ def _play(options: Options, run: str, command: str) -> None:
         )
     finally:
         if cast.recorder is not None:
+            cast.recorder.close()
             saved = counted(cast.recorder.saved, "episode")
             say(f"{cast.recorder.path}: {saved} saved, {cast.recorder.episodes} in all")
 

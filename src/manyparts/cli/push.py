@@ -41,8 +41,8 @@ class Options:
     message: str | None = None
     """The commit's message."""
 
-    license: str = "apache-2.0"
-    """The license of the weights, by its name on the Hub."""
+    license: str | None = None
+    """The license of an agent's weights, by its name on the Hub; if left out, apache-2.0."""
 
     yes: bool = False
     """Do not ask."""
@@ -53,12 +53,13 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="push")
     if options.source is None or options.repository is None:
         raise UserError("missing RUN or OWNER/NAME; see manyparts push --help")
-    from manyparts.sharing.push import push, staged
+    from manyparts.sharing.push import push
 
-    with staged(options.source, options.repository, license=options.license) as (kind, _, files):
-        what = f"{counted(len(files), 'file')} of a {kind}: {first_of(files, _SHOWN)}"
-    if not options.yes and not _agreed(f"{what}\nupload them to {options.repository}?"):
-        raise UserError("nothing was uploaded")
+    def confirm(kind: str, files: Sequence[str]) -> None:
+        question = f"{_named(kind, files)}\nupload them to {options.repository}?"
+        if not options.yes and not _agreed(question):
+            raise UserError("nothing was uploaded")
+
     shared = push(
         options.source,
         options.repository,
@@ -66,10 +67,15 @@ def main(arguments: Sequence[str]) -> int:
         revision=options.revision,
         message=options.message,
         license=options.license,
+        confirm=confirm,
     )
-    say(f"uploaded {what}")
+    say(f"uploaded {_named(shared.kind, shared.files)}")
     say(shared.commit)
     return 0
+
+
+def _named(kind: str, files: Sequence[str]) -> str:
+    return f"{counted(len(files), 'file')} of a {kind}: {first_of(files, _SHOWN)}"
 
 
 def _agreed(question: str) -> bool:

@@ -126,7 +126,7 @@ def _serve(options: Options) -> None:
         planner=getattr(options, "planner_config", None),
     )
     guard = Guard(agent.spec, options.max_change)
-    description = Description.of(agent, options.actions)
+    description = Description.of(agent, options.actions, options.max_change)
     service = Service(
         Conversation(agent, guard, options.actions),
         description,

@@ -12,7 +12,8 @@ from manyparts.core.errors import UserError
 Kind = Literal["dataset", "model"]
 HUB = "hf://"
 _LOCATION = re.compile(
-    r"hf:/{1,2}(?:datasets/|models/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<inside>.+))?"
+    r"hf:/{1,2}(?:datasets/|models/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)"
+    r"(?:@(?P<revision>refs/[a-z]+/[\w.-]+|[^/]+))?(?:/(?P<inside>.+))?"
 )
 
 

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +21,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
 
 Dialect = Literal["openpi", "vla-eval"]
+_Container = TypeVar("_Container", list[Any], dict[Any, Any])
 
 _ARRAY, _SCALAR, _IMAGE = "__ndarray__", "__npgeneric__", "__image__"
 _FIELDS = {"data", "dtype", "shape", "format", _ARRAY, _SCALAR, _IMAGE}
@@ -53,6 +54,9 @@ class Limits:
     entries: int = 4096
     """Entries of a mapping or a list."""
 
+    values: int = 2**16
+    """Mappings, lists and their entries in all."""
+
 
 def unpack(data: bytes, limits: Limits = Limits()) -> Any:
     """Return the values of a message of either dialect.
@@ -73,6 +77,7 @@ def unpack(data: bytes, limits: Limits = Limits()) -> Any:
         return _msgpack().unpackb(
             data,
             object_hook=reader.value_of,
+            list_hook=reader.counted,
             ext_hook=_refuse_extension,
             raw=False,
             strict_map_key=False,
@@ -100,13 +105,23 @@ def pack(value: Any, dialect: Dialect) -> bytes:
 
 
 class _Reader:
-    """Makes arrays of the mappings that stand for them, and counts their bytes."""
+    """Makes arrays of the mappings that stand for them, and counts bytes and values."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._left = limits, limits.decoded_bytes
+        self._values_left = limits.values
+
+    def counted(self, values: _Container) -> _Container:
+        """Return a list or a mapping, with its entries counted: each of them takes memory and time,
+        however few bytes it has in the message."""
+        self._values_left -= 1 + len(values)
+        if self._values_left < 0:
+            raise MessageError(f"the message has more than {self._limits.values} values")
+        return values
 
     def value_of(self, mapping: dict[Any, Any]) -> Any:
         """Return the array or the number that a mapping stands for, or the mapping itself."""
+        self.counted(mapping)
         for marker, read in (
             (_ARRAY, self._array),
             (_SCALAR, self._scalar),

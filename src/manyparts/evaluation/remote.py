@@ -10,6 +10,7 @@ from typing import Any
 from manyparts.agents.server import Remote, Server, server_at
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 from manyparts.core.serialisation import from_jsonable
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Split
@@ -72,12 +73,23 @@ def evaluate_remote(
         device="cpu",
         until_success=until_success,
     )
-    agent = {"url": remote.url, "server": server.name, "weights": server.weights}
+    agent = {"url": remote.url, "server": server.name, "weights": server.weights, **server.answers}
+    _warn_of_unknown_weights(server, remote, path_of(output, "output"))
     conditions = {"agent": agent} | conditions_of(config, chosen, None)
     provenance = conditions | origin_without_training()
     work = Work(chosen, episodes, videos, shows_attention=False)
     with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as folder:
         return finished(folder, work, in_workers(config, workers), provenance)
+
+
+def _warn_of_unknown_weights(server: Server, remote: Remote, output: Path) -> None:
+    """Say that nobody knows whether results that are there are of what is served now."""
+    if server.weights is None and output.exists():
+        say(
+            f"warning: {remote.url} does not say which weights it serves; episodes that are in "
+            f"{output} count as theirs, and --overwrite runs all again",
+            error=True,
+        )
 
 
 def _own_tasks(server: Server, remote: Remote) -> list[str]:

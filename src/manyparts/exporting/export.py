@@ -81,6 +81,7 @@ def export_policy(
     agent = load(run, embodiment=embodiment)
     learned = unviewed(agent)
     graphs = _graphs(learned, run)
+    recorded = None if data is None else (str(data), *_recorded(learned, data))
     assert learned.origin is not None or agent.origin is not None
     origin = agent.origin or learned.origin
     assert origin is not None
@@ -101,7 +102,7 @@ def export_policy(
         contract = _contract(learned, info, graphs[POLICY], exporters)
         _write(folder / CONTRACT, contract)
         exported = ExportedAgent(folder, computations=computations)
-        parities = _parities(learned, exported, data)
+        parities = _parities(learned, exported, recorded)
         _write(folder / CONTRACT, contract | {"parity": [asdict(each) for each in parities]})
         (folder / "README.md").write_text(
             _readme(run, contract, parities, format), encoding="utf-8"
@@ -114,6 +115,8 @@ def _graphs(learned: Any, run: str | Path) -> dict[str, Graph]:
     """The graphs of an agent by file name. Raises UserError for one that has none."""
     if isinstance(learned, ReactiveAgent):
         return {POLICY: ReactiveGraph(learned).eval()}
+    if isinstance(learned, ExportedAgent):
+        raise UserError(f"{run} is an exported policy already; export the run it was made of")
     if not isinstance(learned, PolicyAgent):
         raise UserError(
             f"{run} acts by a {type(learned).__name__}; policies that imitate are exported, and "
@@ -173,7 +176,10 @@ def _shape(name: str, tensor: Any) -> dict[str, Any]:
     return {"shape": shape, "dtype": str(tensor.numpy().dtype)}
 
 
-def _parities(learned: Any, exported: ExportedAgent, data: str | Path | None) -> list[Parity]:
+_Recorded = tuple[str, list[list[Observation]], Sequence[Prompt | None]]
+
+
+def _parities(learned: Any, exported: ExportedAgent, recorded: _Recorded | None) -> list[Parity]:
     """How far both differ, on random observations and on those of a dataset."""
     normaliser = learned.codec.normaliser
     mean = np.asarray(normaliser.mean, np.float64)
@@ -184,8 +190,8 @@ def _parities(learned: Any, exported: ExportedAgent, data: str | Path | None) ->
         prompts = [_prompt(learned, number) for number in range(rows)]
         what = f"random observations, {counted(rows, 'episode')} together"
         parities.append(compared(learned, exported, what, episodes, prompts))
-    if data is not None:
-        episodes, prompts = _recorded(learned, data)
+    if recorded is not None:
+        data, episodes, prompts = recorded
         parities.append(compared(learned, exported, f"observations of {data}", episodes, prompts))
     return parities
 

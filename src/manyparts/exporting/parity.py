@@ -63,7 +63,8 @@ def compared(
             chunk, theirs[row] = _rest(exported, first, carry, prompts[row])
             first, carry = agent.act(own[row], episodes[row][step], prompts[row], explore=False)
             wanted, own[row] = _rest(agent, first, carry, prompts[row])
-            worst = max(worst, _difference(agent, chunk, wanted))
+            difference = _difference(agent, chunk, wanted)
+            worst = worst if difference <= worst else difference  # also if it is no number
             decisions += 1
     return Parity(what, decisions, worst)
 

@@ -19,10 +19,11 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 AGENT_FILES = ("config.json", "model.safetensors", "*.onnx", "contract.json", "README.md")
 """Files of an agent on the Hugging Face Hub; nothing else of it is fetched."""
 EXPORTED = "policy.onnx"  # instead of weights, in a folder of `manyparts export`
+CONTRACT = "contract.json"  # beside it
 AGENT = "agent"  # the checkpoint in a folder of `manyparts export --format lerobot`
 PROGRAM = ".pt2"  # the ending of a program of torch, which is read by pickle
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)")  # one slash: `Path` drops the second one
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
@@ -46,13 +47,20 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     if is_hub(path) and not path.exists():
         return fetch(str(path), "model", files=AGENT_FILES)
     if not path.exists() and _URL.match(str(path)):
+        address = re.sub(r"^(\w+):/?", r"\1://", str(path))
+        if address.startswith(("ws:", "wss:")):
+            raise UserError(
+                f"{address} is a server's address; expected ws://HOST:PORT, which `manyparts "
+                "evaluate` alone takes"
+            )
         raise UserError(
-            f"{path} is a URL, but agents are loaded from a disk; "
+            f"{address} is a URL, but agents are loaded from a disk; "
             "download the run, and pass its folder"
         )
     if last := last_checkpoint(path, needs=needs):
         return last
     if weights_of(path).is_file():
+        _require_whole_export(path)
         return path
     if weights_of(path / AGENT).is_file():
         return path / AGENT
@@ -63,7 +71,15 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
             f"{program} is a program of torch, which torch reads by pickle: torch.export.load; "
             "here, use the run that it was made of, or `manyparts export` with --format onnx"
         )
+    _require_whole_export(path)
     raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
+
+
+def _require_whole_export(folder: Path) -> None:
+    """Raise UserError for an exported policy that lacks one of its files."""
+    lacks = [name for name in (EXPORTED, CONTRACT) if not (folder / name).is_file()]
+    if len(lacks) == 1 and not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} is an exported policy without {lacks[0]}; export it again")
 
 
 def weights_of(checkpoint: Path) -> Path:

@@ -90,7 +90,7 @@ def cast_of(wanted: Wanted) -> tuple[Cast, list[Spec]]:
         facts = {"agent": wanted.name, "split": split, "command": wanted.command}
         facts |= {"recorded_with": f"{NAME} {VERSION}, commit {code_commit()}"}
         facts |= {"versions": _versions(cast.tasks)}
-        cast.recorder = Recorder(wanted.output, facts)
+        cast.recorder = Recorder(wanted.output, facts, specs, cast.config_of(cast.tasks[0]))
     return cast, specs
 
 
@@ -106,6 +106,8 @@ def _of_word(wanted: Wanted, split: Split) -> Cast:
         raise UserError(f"{name} learned nothing, so --planner is not for it")
     if wanted.data is not None:
         raise UserError(f"--data is shown to an agent, and {name} takes no prompts")
+    if (wanted.device, wanted.precision) != ("cpu", "fp32"):
+        raise UserError(f"{name} computes nothing, so --device and --precision are not for it")
     tasks = registry.expand(wanted.tasks)
     if name == EXPERT:
         registry.require_expert(tasks)

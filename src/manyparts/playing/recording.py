@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ import numpy as np
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
 from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import Spec
+from manyparts.core.storage.locks import hold_beside
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.envs.base import EnvConfig, Environment
 from manyparts.playing.trace import Played
@@ -26,15 +29,20 @@ class Recorder:
     Args:
         path: The dataset's folder; if it is there, episodes are added.
         facts: What is noted with each episode, as JSON values.
+        robots: Those that are played with.
+        config: What their environments show.
 
     Attributes:
         saved: Episodes that this recorder has added.
 
     Raises:
-        UserError: The folder holds something else than episodes that were saved here.
+        UserError: The folder holds something else than episodes of this robot that were saved here,
+            or cannot be written; another program adds to it; or there are several robots.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, facts: Mapping[str, Any], robots: Sequence[Spec], config: EnvConfig
+    ) -> None:
         self.path, self.saved = path, 0
         self._facts = facts
         self._notes: list[str] = []
@@ -42,8 +50,21 @@ class Recorder:
         self._next_seed: dict[str, int] = {}
         self.episodes = 0
         self._knows_success: bool | None = None
-        if path.exists():
-            self._continue(path)
+        for other in robots[1:]:
+            if differences := robots[0].differences(other):
+                raise UserError(
+                    f"--output {path}: a dataset is of one robot, and these tasks have several "
+                    f"({differences[0]}); choose --tasks of one"
+                )
+        with contextlib.ExitStack() as held:
+            held.enter_context(hold_beside(path, what=f"--output {path}"))
+            if path.exists():
+                self._continue(path, robots[0], config)
+            self._held = held.pop_all()
+
+    def close(self) -> None:
+        """Let other programs add episodes."""
+        self._held.close()
 
     def next_seed(self, task: str) -> int:
         """Return the first seed above those of all saved episodes of a task.
@@ -154,8 +175,16 @@ class Recorder:
             "save it into another --output"
         )
 
-    def _continue(self, path: Path) -> None:
+    def _continue(self, path: Path, robot: Spec, config: EnvConfig) -> None:
         dataset = EpisodeDataset.open(path)
+        differences = dataset.spec.differences(robot)
+        if dataset.environment != to_jsonable(config):
+            differences.append("another environment")
+        if differences:
+            raise UserError(
+                f"--output {path} holds episodes of another robot or of other settings: "
+                f"{differences[0]}; choose another folder"
+            )
         notes = path / PLAYED
         if not notes.is_file():
             raise UserError(

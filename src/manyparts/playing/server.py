@@ -23,6 +23,7 @@ from manyparts.playing.link import Link
 from manyparts.serving.server import (
     Access,
     Inside,
+    address_of,
     is_loopback,
     load_websockets,
     opened_server,
@@ -106,7 +107,7 @@ class Gate:
 
     def response(self, connection: Any, request: Any) -> Any:
         """Return the response to a request that does not become a websocket; None to go on."""
-        address, headers = urlsplit(request.path), request.headers
+        address, headers = address_of(request.path), request.headers
         hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return _text(HTTPStatus.FORBIDDEN, "open the address that the command printed\n")

@@ -41,13 +41,19 @@ class Description:
     weights: str | None
     """A hash of its weights."""
 
+    max_change: float | None = None
+    """How far a number of an action may move; see `safety.Guard`."""
+
     @classmethod
-    def of(cls, agent: LearnedAgent, actions: int | None) -> Description:
+    def of(
+        cls, agent: LearnedAgent, actions: int | None, max_change: float | None = None
+    ) -> Description:
         """Describe an agent.
 
         Args:
             agent: A loaded one.
             actions: Actions of an answer at most; None: as many as it plans at once.
+            max_change: How far a number of an action may move; None: as far as it likes.
         """
         learned = unviewed(agent)
         window = learned.window if isinstance(learned, Windowed) else None
@@ -72,7 +78,9 @@ class Description:
             ]
         count = planned if actions is None else min(actions, planned)
         environment = json.loads(json.dumps(dict(agent.environment)))
-        return cls(agent.spec, count, tuple(prompts), tuple(tasks), environment, weights)
+        return cls(
+            agent.spec, count, tuple(prompts), tuple(tasks), environment, weights, max_change
+        )
 
     def for_openpi(self) -> dict[str, Any]:
         """The first message of openpi's protocol: plain values, and texts as keys."""
@@ -84,6 +92,7 @@ class Description:
             "state": list(self.spec.state_names),
             "action": self.spec.action.to_dict(),
             "chunk": self.actions,
+            "max_change": self.max_change,
             "prompts": list(self.prompts),
             "environment": dict(self.environment),
             "weights": self.weights,

@@ -18,16 +18,16 @@ _REFUSED = 1011  # openpi's close code after an error
 class Record(Protocol):
     """What keeps the episodes of one client."""
 
-    def add(self, request: Request, answer: Answer) -> bool:
+    def add(self, request: Request, answer: Answer) -> str:
         """Keep an observation and what was answered.
 
         Returns:
-            Whether there is so much that it should be written, as if the episode had ended.
+            Why the episode was cut here, which the client did not end; empty if it was not.
         """
         ...
 
-    async def ended(self) -> None:
-        """Write the episode, if there is one."""
+    def ended(self) -> None:
+        """Have the episode written, if there is one, without waiting for it."""
         ...
 
 
@@ -65,22 +65,26 @@ class Link:
         """See `Service.answer`; the answer is counted and recorded."""
         starts_anew = request.episode is not None and request.episode != memory.episode
         if starts_anew:
-            await self.ended()
+            self.ended()
         start = time.perf_counter()
         answer = await self.service.answer(request, memory)
         self.figures.add(answer)
-        if self._record is not None and self._record.add(request, answer):
-            say(f"{self.name}: its episode is long, and is recorded in parts", error=True)
-            await self.ended()
+        if self._record is not None and (why := self._record.add(request, answer)):
+            say(f"{self.name}: its episode is recorded in parts: {why}", error=True)
         if answer.held:
             seconds = time.perf_counter() - start
             say(f"{self.name}: held after {1000 * seconds:.0f} ms ({answer.held})", error=True)
         return answer
 
-    async def ended(self) -> None:
+    def ended(self) -> None:
         """Note that the client's episode has ended."""
         if self._record is not None:
-            await self._record.ended()
+            self._record.ended()
+
+    def count_refused(self) -> None:
+        """Count a request that cannot be answered."""
+        self.figures.refused += 1
+        self.service.figures.refused += 1
 
     async def refuse(self, error: UserError, *, text: bool = True) -> None:
         """Close the connection for an error.
@@ -90,7 +94,7 @@ class Link:
             text: Whether to send it first.
         """
         line = " ".join(str(error).split())
-        self.figures.refused += 1
+        self.count_refused()
         say(f"{self.name}: refused: {line}", error=True)
         if text:
             await self._socket.send(f"hold: {line}")

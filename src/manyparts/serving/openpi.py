@@ -19,12 +19,11 @@ from manyparts.core.printing import first_of, printable
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.spec import Spec
 from manyparts.serving.link import Link
-from manyparts.serving.session import Answer, Memory, Request
+from manyparts.serving.session import Answer, Memory, Request, instruction_of
 
 OBSERVATION, GOAL, DEMONSTRATION = "observation/", "goal/", "demonstration/"
 STATE, PROMPT, ENDPOINT = "observation/state", "prompt", "endpoint"
 ACTIONS = "actions"  # also of a demonstration
-_MAX_PROMPT = 2000  # letters
 _SHOWN = 5  # keys in an error
 
 
@@ -48,7 +47,7 @@ async def converse(link: Link) -> None:
             endpoint = message.get(ENDPOINT, "infer")
             if endpoint == "reset":
                 memory = Memory()
-                await link.ended()
+                link.ended()
                 await link.send("reset successful")
                 continue
             if endpoint != "infer":
@@ -65,14 +64,14 @@ async def converse(link: Link) -> None:
 
 
 def request_of(message: Mapping[Any, Any], spec: Spec) -> Request:
-    """Return the request in a message.
+    """Return the request in a message, checked.
 
     Args:
         message: As it was unpacked, unchecked.
         spec: The robot's.
 
     Raises:
-        UserError: An image is missing, or an entry is of a wrong type.
+        UserError: An image is missing, or an entry does not fit the robot.
     """
     names = [OBSERVATION + camera if "/" not in camera else camera for camera in spec.cameras]
     missing = [name for name in names if not isinstance(message.get(name), np.ndarray)]
@@ -88,15 +87,11 @@ def request_of(message: Mapping[Any, Any], spec: Spec) -> Request:
         executed=_whole(message, "executed"),
         episode=None if episode is None else str(episode)[:200],
         seed=_whole(message, "seed"),
-    )
+    ).checked(spec)
 
 
 def _prompt(message: Mapping[Any, Any]) -> Prompt | None:
-    text = message.get(PROMPT)
-    if not isinstance(text, str | None):
-        raise UserError(f"the request's prompt is a {type(text).__name__}; expected text")
-    if text is not None and len(text) > _MAX_PROMPT:
-        raise UserError(f"the request's prompt has {len(text)} letters; at most {_MAX_PROMPT}")
+    text = instruction_of(message.get(PROMPT), PROMPT)
     goal = _arrays(message, GOAL)
     shown = _arrays(message, DEMONSTRATION)
     actions = shown.pop(ACTIONS, None)

@@ -6,8 +6,9 @@ answer has several actions, they are merged as a view merges them that keeps eve
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.core.printing import first_of, say
+from manyparts.core.extras import in_a_line
+from manyparts.core.printing import say
 from manyparts.core.records import Episode
-from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.spec import TaskEntry
+from manyparts.core.storage.locks import hold_beside
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.embodiment.views.source import Source
@@ -28,8 +31,8 @@ from manyparts.serving.session import Answer, Request
 
 SERVED = "served.jsonl"
 _NO_INSTRUCTION = "act"
-_SHOWN = 5  # sizes in a warning
 _MAX_BYTES = 256 * 2**20  # of the images of an episode that no client ends
+_MAX_WAITING = 2**30  # bytes of images that wait for a slow disk
 
 
 @dataclass
@@ -49,6 +52,11 @@ class Row:
     held: bool
     """Whether the robot was held still."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its images."""
+        return sum(image.nbytes for image in self.images.values())
+
 
 class Recorder:
     """Writes finished episodes into a dataset, one after the other, in a thread of its own.
@@ -61,7 +69,8 @@ class Recorder:
         description: The robot's, and how many actions an answer has.
 
     Raises:
-        UserError: The folder holds something else, or nothing says how actions are merged.
+        UserError: The folder holds something else or cannot be written, another program adds to it,
+            or nothing says how actions are merged.
     """
 
     def __init__(self, path: Path, description: Description) -> None:
@@ -74,10 +83,13 @@ class Recorder:
                             "--actions 1") from error  # fmt: skip
         self.spec = self._source.viewed()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
-        self._is_full = False
+        self._is_full, self._waiting_bytes, self._counting = False, 0, threading.Lock()
         self._notes: list[str] = []
-        if path.exists():
-            self._require_own(path)
+        with contextlib.ExitStack() as held:
+            held.enter_context(hold_beside(path, what=f"--record {path}"))
+            if path.exists():
+                self._require_own(path)
+            self._held = held.pop_all()
 
     def client(self) -> ClientRecord:
         """Return what keeps the episodes of one client."""
@@ -86,38 +98,49 @@ class Recorder:
     def close(self) -> None:
         """Wait until all episodes are written."""
         self._thread.shutdown(wait=True)
+        self._held.close()
 
-    async def write(self, rows: list[Row], seed: int) -> None:
-        """Write an episode.
+    def write(self, rows: list[Row], seed: int) -> None:
+        """Have an episode written, without waiting for it.
 
         Args:
-            rows: Its requests; an image or a state that does not fit leaves it out.
+            rows: Its requests.
             seed: What the client named as its seed; -1 for none.
         """
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._write, rows, seed)
+        size = sum(row.num_bytes for row in rows)
+        with self._counting:
+            is_slow = 0 < self._waiting_bytes > _MAX_WAITING - size
+            self._waiting_bytes += 0 if is_slow else size
+        if is_slow:
+            say(f"warning: --record {self.path} is slow: an episode is not recorded", error=True)
+            return
+        self._thread.submit(self._write, rows, seed, size)
 
-    def _write(self, rows: list[Row], seed: int) -> None:
-        if self._is_full:
-            return
-        sizes = {(camera, image.shape[:2]) for row in rows for camera, image in row.images.items()}
-        if sizes != set(self.spec.cameras.items()):
-            shown = first_of([f"{name} {h}x{w}" for name, (h, w) in sorted(sizes)], _SHOWN)
-            say(f"warning: an episode with images of {shown} is not recorded", error=True)
-            return
+    def _write(self, rows: list[Row], seed: int, size: int) -> None:
         try:
-            task = self._task_of(rows[0].instruction or _NO_INSTRUCTION)
-            episode = self._episode(rows, task, seed)
-            note = self._noted(rows, task)
-            with self._writer([task]) as writer:
-                writer.add(episode)
-                # Adding an episode writes the folder again, without files that are not its own.
-                lines = "".join(f"{line}\n" for line in [*self._notes, note])
-                writer.attach(f"meta/{SERVED}", lines.encode())
-            self._notes.append(note)
-        except (UserError, OSError) as error:
-            self._is_full = True
-            say(f"warning: --record {self.path}: {error}; nothing more is recorded", error=True)
+            if not self._is_full:
+                self._add(rows, seed)
+        except Exception as error:  # the server goes on, whatever a stranger's episode holds
+            self._is_full = _is_of_the_disk(error)
+            known = isinstance(error, UserError | OSError)
+            why = str(error) if known else in_a_line(error)
+            left = "nothing more is recorded" if self._is_full else "an episode is not recorded"
+            say(f"warning: --record {self.path}: {why}; {left}", error=True)
+        finally:
+            with self._counting:
+                self._waiting_bytes -= size
+
+    def _add(self, rows: list[Row], seed: int) -> None:
+        """Add an episode to the dataset."""
+        task = self._task_of(rows[0].instruction or _NO_INSTRUCTION)
+        episode = self._episode(rows, task, seed)
+        note = self._noted(rows, task)
+        with self._writer([task]) as writer:
+            writer.add(episode)
+            # Adding an episode writes the folder again, without files that are not its own.
+            lines = "".join(f"{line}\n" for line in [*self._notes, note])
+            writer.attach(f"meta/{SERVED}", lines.encode())
+        self._notes.append(note)
 
     def _writer(self, tasks: list[TaskEntry]) -> DatasetWriter:
         rate = self.spec.action.control_rate_hz
@@ -195,32 +218,44 @@ class ClientRecord:
         self._rows: list[Row] = []
         self._seed, self._bytes = -1, 0
 
-    def add(self, request: Request, answer: Answer) -> bool:
+    def add(self, request: Request, answer: Answer) -> str:
         """See `link.Record`."""
         if self._rows and request.executed is not None:
             self._cut(request.executed)
-        spec: Spec = self._recorder.spec
-        observation = request.observation(spec.state_dimension)
-        prompt = request.prompt
+        why = self._written_if_cut(request)
         self._seed = self._seed if request.seed is None else request.seed
         row = Row(
-            images={name: observation["images"][name] for name in spec.cameras},
-            state=observation["state"],
+            images=dict(request.images),
+            state=request.state,
             actions=answer.actions,
-            instruction=None if prompt is None else prompt.instruction,
+            instruction=_instruction_in(request),
             milliseconds=answer.milliseconds,
             held=bool(answer.held),
         )
         self._rows.append(row)
-        self._bytes += sum(image.nbytes for image in row.images.values())
-        return self._bytes > _MAX_BYTES
+        self._bytes += row.num_bytes
+        return why
 
-    async def ended(self) -> None:
-        """Write the episode, if there is one."""
+    def ended(self) -> None:
+        """See `link.Record`."""
         rows, self._rows = self._rows, []
         seed, self._seed, self._bytes = self._seed, -1, 0
         if rows:
-            await self._recorder.write(rows, seed)
+            self._recorder.write(rows, seed)
+
+    def _written_if_cut(self, request: Request) -> str:
+        """Have the rows so far written where one episode cannot hold them and a request, and return
+        why."""
+        if not self._rows:
+            return ""
+        why = ""
+        if self._rows[0].instruction != _instruction_in(request):
+            why = "it is asked for something else now"
+        elif self._bytes > _MAX_BYTES:
+            why = "it is long"
+        if why:
+            self.ended()
+        return why
 
     def _cut(self, executed: int) -> None:
         """Keep of the last row what was carried out; a row of nothing goes."""
@@ -228,3 +263,12 @@ class ClientRecord:
         last.actions = last.actions[:executed]
         if not len(last.actions):
             self._rows.pop()
+
+
+def _instruction_in(request: Request) -> str | None:
+    return None if request.prompt is None else request.prompt.instruction
+
+
+def _is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is one of files: a disk that is full or gone."""
+    return error is not None and (isinstance(error, OSError) or _is_of_the_disk(error.__cause__))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
@@ -145,13 +145,14 @@ async def _serve(
             record = None if record_of is None else record_of()
             peer = socket.remote_address or ("?",)
             link = Link(socket, service, limits, record, f"client {number} of {peer[0]}")
-            say(f"{link.name}: connected to {urlsplit(socket.request.path).path}")
+            path = address_of(socket.request.path).path
+            say(f"{link.name}: connected to {path}")
             try:
-                await PATHS[urlsplit(socket.request.path).path](link)
+                await PATHS[path](link)
             except websockets.exceptions.ConnectionClosed:
                 pass
             finally:
-                await link.ended()
+                link.ended()
                 say(f"{link.name}: gone, {link.figures.summary()}")
 
     signals = signals_of()
@@ -234,6 +235,14 @@ async def opened_server(
         raise UserError(f"cannot listen on {access.host}: {error.strerror or error}") from error
 
 
+def address_of(target: str) -> SplitResult:
+    """Return what a stranger asks for; what is no address is an empty one."""
+    try:
+        return urlsplit(target)
+    except ValueError:
+        return urlsplit("")
+
+
 class Inside:
     """Counts the clients that are connected, and numbers all that came.
 
@@ -268,8 +277,7 @@ class Gate:
 
     def response(self, connection: Any, request: Any) -> Any:
         """Return the response to a request that does not become a websocket; None to go on."""
-        path = urlsplit(request.path).path
-        headers = request.headers
+        path, headers = address_of(request.path).path, request.headers
         if headers.get("Origin") is not None:
             return connection.respond(HTTPStatus.FORBIDDEN, "web pages are not served\n")
         if path == "/healthz":
@@ -316,13 +324,17 @@ def _encryption(access: Access) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(access.certificate, access.private_key)
+        context.load_cert_chain(access.certificate, access.private_key, password=_refuse_password)
     except (OSError, ssl.SSLError) as error:
         raise UserError(
             f"--certificate {access.certificate} and --private-key {access.private_key} cannot be "
             f"used: {error.strerror or error}"
         ) from error
     return context
+
+
+def _refuse_password() -> str:
+    raise UserError("--private-key is encrypted; decrypt it, such as by `openssl pkey`")
 
 
 async def _summaries(service: Service) -> None:

@@ -114,13 +114,13 @@ class Service:
         images = {name: np.zeros((*size, 3), np.uint8) for name, size in spec.cameras.items()}
         prompt = Prompt(tasks[0].instruction if tasks else "act")
         state = np.zeros(spec.state_dimension, np.float32)
-        self._conversation.answers([(Request(images, state, prompt), Memory())])
+        self._conversation.answers([(Request(images, state, prompt).checked(spec), Memory())])
 
     async def answer(self, request: Request, memory: Memory) -> Answer:
         """Return the answer to a request.
 
         Args:
-            request: The client's.
+            request: The client's, checked.
             memory: Of its episode.
 
         Raises:
@@ -135,9 +135,6 @@ class Service:
             assert self._deadline is not None
             why = f"late: the agent took longer than {1000 * self._deadline:g} ms"
             answer = self._held(request, memory, why)
-        except UserError:
-            self.figures.refused += 1
-            raise
         finally:
             self.waiting -= 1
         self.figures.add(answer)
@@ -177,21 +174,11 @@ class Service:
         asked, self._batch = self._batch, []
         groups = [asked] if self._batch_wait else [[each] for each in asked]
         for group in groups:
-            # Who does not wait any longer needs no decision.
-            waiting = [each for each in group if not each.answer.done()]
-            await self._decide(waiting)
+            await self._decide(group)
 
     async def _decide(self, asked: Sequence[_Asked]) -> None:
-        if not asked:
-            return
-        pairs = [(each.request, each.memory) for each in asked]
         loop = asyncio.get_running_loop()
-        try:
-            results = await loop.run_in_executor(self._thread, self._conversation.answers, pairs)
-        except Exception as error:
-            # A defect of ours: the robot is held, and the server goes on.
-            say(f"error: {in_a_line(error)}", error=True)
-            results = [HoldError(f"the agent failed: {in_a_line(error)}")] * len(asked)
+        results = await loop.run_in_executor(self._thread, self._results, asked)
         for each, result in zip(asked, results, strict=True):
             if each.answer.done():
                 continue
@@ -199,6 +186,24 @@ class Service:
                 each.answer.set_exception(result)
             else:
                 each.answer.set_result(result)
+
+    def _results(self, asked: Sequence[_Asked]) -> list[Answer | UserError]:
+        """Answers to requests, computed in the agent's thread once it is free.
+
+        Who does not wait any longer by then needs no decision: else requests that are late would
+        make all that come after them late, too.
+        """
+        waits = [not each.answer.done() for each in asked]
+        pairs = [
+            (each.request, each.memory) for each, wait in zip(asked, waits, strict=True) if wait
+        ]
+        try:
+            decided = iter(self._conversation.answers(pairs) if pairs else [])
+        except Exception as error:
+            # A defect of ours: the robot is held, and the server goes on.
+            say(f"error: {in_a_line(error)}", error=True)
+            decided = iter([HoldError(f"the agent failed: {in_a_line(error)}")] * len(pairs))
+        return [next(decided) if wait else HoldError("nobody waited") for wait in waits]
 
     def _held(self, request: Request, memory: Memory, why: str) -> Answer:
         answer = self._conversation.hold(request, memory, why)

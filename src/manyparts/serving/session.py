@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from manyparts.agents.base import ActingTogether, Agent, Replanning, Situation
+from manyparts.agents.checks import numbers_of, pixels_of
 from manyparts.core.errors import UserError
 from manyparts.core.records import Demonstration, Observation, Prompt
+from manyparts.core.spec import Spec
 from manyparts.serving.safety import Guard
+
+_MAX_INSTRUCTION = 2000  # letters
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,36 @@ class Request:
     seed: int | None = None
     """Seed of what the agent draws in this episode."""
 
-    def observation(self, dimension: int) -> Observation:
-        """Return what the agent reads.
+    @property
+    def observation(self) -> Observation:
+        """What the agent reads, once the request is checked."""
+        return {"images": dict(self.images), "state": self.state}
+
+    def checked(self, spec: Spec) -> Request:
+        """Return the request of a robot, with images uint8 (h, w, 3) and a state float32 (s,).
 
         Args:
-            dimension: How many numbers the robot's state has.
+            spec: The robot's.
 
         Raises:
-            UserError: The state is no row of numbers.
+            UserError: An image or the state is of another type or shape, or a number is not finite.
         """
+        images = {
+            camera: pixels_of(self.images[camera], f"camera {camera!r}", (*size, 3))
+            for camera, size in spec.cameras.items()
+        }
         state = np.zeros(0, np.float32)
-        if dimension:
+        if spec.state_dimension:
             if self.state is None:
                 raise UserError("the request has no state")
-            state = np.asarray(self.state)
-            if state.dtype.kind not in "fiub":
-                raise UserError(f"the request's state is {state.dtype}; expected numbers")
+            numbers = numbers_of({"state": self.state}, spec.state_dimension)
             with np.errstate(over="ignore"):
-                state = state.astype(np.float32)
+                state = numbers.astype(np.float32)
             if not np.isfinite(state).all():
                 raise UserError("the request has a state with numbers that are not finite")
-        return {"images": dict(self.images), "state": state}
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UserError(f"the request's seed is {self.seed}; expected 0 to 2**63 - 1")
+        return replace(self, images=images, state=state)
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,23 @@ class _Begun:
     """What it decides from."""
 
 
+def instruction_of(text: Any, name: str) -> str | None:
+    """Return an instruction that a client sent.
+
+    Args:
+        text: Unchecked.
+        name: What the client calls it, for the error.
+
+    Raises:
+        UserError: It is no text, or a very long one.
+    """
+    if not isinstance(text, str | None):
+        raise UserError(f"the request's {name} is a {type(text).__name__}; expected text")
+    if text is not None and len(text) > _MAX_INSTRUCTION:
+        raise UserError(f"the request's {name} has {len(text)} letters; at most {_MAX_INSTRUCTION}")
+    return text
+
+
 class Conversation:
     """Answers the requests of clients, one at a time.
 
@@ -139,7 +169,7 @@ class Conversation:
         Several requests are decided together, if the agent can.
 
         Args:
-            asked: Requests, each with the memory of its episode.
+            asked: Checked requests, each with the memory of its episode.
         """
         start = time.perf_counter()
         begun = [self._begun(request, memory) for request, memory in asked]
@@ -162,10 +192,9 @@ class Conversation:
             memory = self._continued(request, memory)
             prompt = _same_prompt(request.prompt, memory.prompt) if self.agent.prompted else None
             agent = self._seeded(memory.seed)
-            observation = request.observation(agent.spec.state_dimension)
         except UserError as error:
             return error
-        return _Begun(memory, agent, Situation(memory.carries[-1], observation, prompt))
+        return _Begun(memory, agent, Situation(memory.carries[-1], request.observation, prompt))
 
     def _decided(self, begun: Sequence[_Begun]) -> list[tuple[np.ndarray, Any] | UserError]:
         """The first action of each answer, and the agent's memory after it."""
@@ -201,15 +230,16 @@ class Conversation:
         What was planned is dropped.
 
         Args:
-            request: The client's.
+            request: The client's, checked.
             memory: Of its episode.
             why: The reason.
+
+        Raises:
+            UserError: More actions were carried out than were sent.
         """
-        state = None
-        dimension = self.agent.spec.state_dimension
-        if np.shape(request.state) == (dimension,):
-            state = np.asarray(request.state, np.float64)
-        action = self._guard.hold(state, memory.last)
+        # Without it, the last target may be one that the robot never moved to.
+        memory = self._continued(request, memory)
+        action = self._guard.hold(request.state, memory.last)
         if action is None:
             return None
         carry = self._dropped(memory.carries[-1])

@@ -19,7 +19,7 @@ from manyparts.core.printing import first_of, printable
 from manyparts.core.records import Prompt
 from manyparts.core.spec import Spec
 from manyparts.serving.link import Link
-from manyparts.serving.session import Memory, Request
+from manyparts.serving.session import Memory, Request, instruction_of
 
 _STATES = ("state", "states")
 _SHOWN = 5  # names in an error
@@ -45,7 +45,7 @@ async def converse(link: Link) -> None:
                 await link.send(_packed("hello", reply, sequence))
             elif kind in ("episode_start", "episode_end"):
                 memory = Memory()
-                await link.ended()
+                link.ended()
             elif kind == "observation":
                 request = request_of(payload, link.service.description.spec)
                 answer = await link.answer(request, memory)
@@ -59,18 +59,19 @@ async def converse(link: Link) -> None:
             await link.refuse(error, text=False)
             return
         except UserError as error:
+            link.count_refused()
             await link.send(_packed("error", {"error": _line(error)}, sequence))
 
 
 def request_of(payload: Mapping[Any, Any], spec: Spec) -> Request:
-    """Return the request in an observation.
+    """Return the request in an observation, checked.
 
     Args:
         payload: Of the message, unchecked.
         spec: The robot's.
 
     Raises:
-        UserError: An image is missing, or an entry is of a wrong type.
+        UserError: An image is missing, or an entry does not fit the robot.
     """
     images = payload.get("images")
     images = images if isinstance(images, Mapping) else {}
@@ -78,15 +79,13 @@ def request_of(payload: Mapping[Any, Any], spec: Spec) -> Request:
         if not isinstance(images.get(camera), np.ndarray):
             present = first_of([printable(str(name)[:60]) for name in images], _SHOWN) or "none"
             raise UserError(f"the observation has no image of camera {camera} (images: {present})")
-    text = payload.get("task_description")
-    if not isinstance(text, str | None):
-        raise UserError(f"task_description is a {type(text).__name__}; expected text")
+    text = instruction_of(payload.get("task_description"), "task_description")
     state = next((payload[name] for name in _STATES if name in payload), None)
     return Request(
         images={camera: images[camera] for camera in spec.cameras},
         state=state,
         prompt=None if text is None else Prompt(text),
-    )
+    ).checked(spec)
 
 
 def _parts(message: Any) -> tuple[str, Mapping[Any, Any], int]:

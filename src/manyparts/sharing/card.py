@@ -54,8 +54,9 @@ def model_card(
 
 def _introduction(repository: str, info: CheckpointInfo) -> str:
     tasks = [task.name for task in info.tasks]
+    model = str(info.model.get("type", "model")).removesuffix("Config")
     return f"""An agent of {NAME} {VERSION}, a \
-{info.model.get("type", "model")} that was trained on {first_of(tasks, 5) or "data of its own"}.
+{model} that was trained on {first_of(tasks, 5) or "data of its own"}.
 
 ```bash
 manyparts evaluate hf://{repository} --episodes 20

@@ -5,26 +5,28 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from manyparts.agents.exported import is_exported
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.hub import Kind
 from manyparts.core.printing import first_of
 from manyparts.core.storage.links import link_or_copy
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.errors import read_json
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import AGENT_FILES, resolve, run_of
 from manyparts.sharing.card import evaluated, model_card
 
-_REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 _DATASET_FILES = ("README.md", "meta/*", "data/*", "videos/*", "images/*")
 _DATASET_VERSION = "v3.0"  # a tag that LeRobot asks for
+_LICENSE = "apache-2.0"
 _INFO = "meta/info.json"
 
 
@@ -44,17 +46,19 @@ class Shared:
 
 @contextmanager
 def staged(
-    source: str | Path, repository: str, *, license: str
+    source: str | Path, repository: str, *, license: str | None = None
 ) -> Iterator[tuple[Kind, Path, tuple[str, ...]]]:
     """Yield what an upload would upload: its kind, a folder, and the paths of the files in it.
 
     Args:
         source: A run, a checkpoint, an exported policy, or a LeRobotDataset.
         repository: "owner/name".
-        license: Of the weights, a name of the Hub's.
+        license: Of an agent's weights, a name of the Hub's; None: apache-2.0. A dataset's card says
+            its own.
 
     Raises:
-        UserError: There is neither an agent nor a dataset, or a file leads out of it.
+        UserError: There is neither an agent nor a dataset of LeRobot v3.0, or a file leads out of
+            it.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"{repository!r} names no repository; expected OWNER/NAME")
@@ -62,14 +66,16 @@ def staged(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if (path / _INFO).is_file():
+            if license is not None:
+                raise UserError(f"--license is for weights; say it in {path / 'README.md'}")
+            _require_version(path)
             files = _gathered(path, folder, _DATASET_FILES)
             yield "dataset", folder, files
             return
         checkpoint = resolve(path)
         info = load_info(checkpoint)
         _gathered(checkpoint, folder, AGENT_FILES)
-        results = None if is_exported(checkpoint) else evaluated(run_of(path))
-        card = model_card(repository, info, results, license=license)
+        card = model_card(repository, info, evaluated(run_of(path)), license=license or _LICENSE)
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
         yield "model", folder, tuple(files)
@@ -82,7 +88,8 @@ def push(
     private: bool = False,
     revision: str | None = None,
     message: str | None = None,
-    license: str = "apache-2.0",
+    license: str | None = None,
+    confirm: Callable[[Kind, tuple[str, ...]], None] = lambda kind, files: None,
 ) -> Shared:
     """Upload an agent or a dataset.
 
@@ -92,14 +99,18 @@ def push(
         private: Whether a new one is private.
         revision: The branch; None: main.
         message: Of the commit; None: one that says what it is.
-        license: Of the weights, a name of the Hub's.
+        license: See `staged`.
+        confirm: Called with the kind and the files before anything is sent; an error of its ends
+            the upload.
 
     Raises:
         UserError: See `staged`; or nobody is logged in, or the Hub refuses.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
 
     with staged(source, repository, license=license) as (kind, folder, files), _errors(repository):
+        confirm(kind, files)
         hub = HfApi()
         hub.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
         if revision is not None:
@@ -110,12 +121,28 @@ def push(
             folder_path=folder,
             revision=revision,
             commit_message=message or f"{kind} by manyparts",
+            # Files of an upload before that this one has no more would be read with it.
+            delete_patterns=list(_DATASET_FILES if kind == "dataset" else AGENT_FILES),
         )
         if kind == "dataset":
+            # LeRobot reads the commit of the tag, which would stay at the first upload.
+            with suppress(RevisionNotFoundError):
+                hub.delete_tag(repository, repo_type=kind, tag=_DATASET_VERSION)
             hub.create_tag(
-                repository, repo_type=kind, tag=_DATASET_VERSION, revision=revision, exist_ok=True
+                repository, repo_type=kind, tag=_DATASET_VERSION, revision=str(commit.oid)
             )
     return Shared(kind, repository, files, str(commit.commit_url))
+
+
+def _require_version(dataset: Path) -> None:
+    """Raise UserError for a dataset that LeRobot of today does not read, or that nobody reads."""
+    version = read_json(dataset / _INFO).get("codebase_version")
+    if version != _DATASET_VERSION:
+        raise UserError(
+            f"{dataset} is of LeRobot's version {str(version)[:20]!r}, and {_DATASET_VERSION} is "
+            f"shared: `manyparts data convert {dataset} --output NEW` writes it"
+        )
+    EpisodeDataset.open(dataset)
 
 
 def _gathered(source: Path, folder: Path, patterns: Sequence[str]) -> tuple[str, ...]:

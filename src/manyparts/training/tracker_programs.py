@@ -58,7 +58,7 @@ class Wandb:
             name=name,
             group=name,
             dir=str(run),
-            config=_config_of(run),
+            config=config_of(run),
             mode=os.environ.get("WANDB_MODE", "offline"),
             # What is printed stays with the user, who has a progress bar there.
             settings=wandb.Settings(console="off", silent=True),
@@ -96,7 +96,7 @@ class Mlflow:
         self._run = begun.info.run_id
         parameters = [
             mlflow.entities.Param(key, str(value)[:_MAX_CHARACTERS])
-            for key, value in flatten(_config_of(run)).items()
+            for key, value in flatten(config_of(run)).items()
         ]
         for first in range(0, len(parameters), _MAX_PARAMETERS):
             chosen = parameters[first : first + _MAX_PARAMETERS]
@@ -126,7 +126,7 @@ class Trackio:
         trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", NAME),
             name=run.resolve().name,
-            config=_config_of(run),
+            config=config_of(run),
             embed=False,
         )
 
@@ -157,10 +157,15 @@ def title(name: str) -> str:
 def package_of(program: str) -> Any:
     """Import a program of `PROGRAMS`. Raises PackageError with the command that installs it."""
     extra = _INSTALLED_BY.get(program)
-    command = install_command(extra) if extra else f"pip install {program}"
+    own = f"pip install {program}, into an environment of its own"
+    command = install_command(extra) if extra else own
     return load_package(program, "track", command)
 
 
-def _config_of(run: Path) -> dict[str, Any]:
-    config = run / "config.json"
-    return json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+def config_of(run: Path) -> dict[str, Any]:
+    """Return a run's config; empty where there is none, or a torn one."""
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -71,9 +71,13 @@ def replay(run: Path, tracker: str) -> Replayed:
                     bar.show(count + 1, "")
         finally:
             opened.close()
-    except UserError:
-        raise
-    except Exception as error:  # of an installed package, or of a network
+    except BaseException as error:
+        if tracker == "tensorboard":  # half of the curves would be in the way of all of them
+            for events in (run / "tensorboard").glob("events.*"):
+                events.unlink()
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        # Of an installed package, or of a network.
         raise UserError(f"{tracker} failed on {run}: {in_a_line(error)}") from error
     return Replayed(len(rows), int(rows[-1]["step"]), steps, tuple(sorted(left_out)))
 
@@ -116,9 +120,5 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _steps_of(run: Path) -> int | None:
     """How many steps a run was to have."""
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    steps = config.get("steps") if isinstance(config, dict) else None
+    steps = tracker_programs.config_of(run).get("steps")
     return steps if isinstance(steps, int) else None

@@ -322,7 +322,7 @@ def require_listener(address: str, host: str) -> None:
         UserError: Nobody does, or the address is none.
     """
     name, colon, port = host.rpartition(":")
-    if not (name and colon and port.isdigit()):
+    if not (name and colon and port.isascii() and port.isdigit()):
         raise UserError(
             f"executor is {address!r}; expected ray://HOST:PORT, such as "
             f"ray://{name or host or '10.0.0.1'}:{_USUAL_PORT}"
@@ -330,7 +330,7 @@ def require_listener(address: str, host: str) -> None:
     try:
         with socket.create_connection((name, int(port)), timeout=_SECONDS_TO_CONNECT):
             pass
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"nobody answers at {address} ({reason}); `ray start --head` prints its address, "

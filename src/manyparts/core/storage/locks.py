@@ -12,6 +12,7 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.core.host.processes import alive, started
+from manyparts.core.storage.atomic import make_folder
 from manyparts.core.storage.leases import covers
 
 LOCK = ".lock"
@@ -89,6 +90,28 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             _overwrite(file.fileno(), "")
+
+
+@contextlib.contextmanager
+def hold_beside(folder: Path, *, what: str) -> Iterator[None]:
+    """Hold a folder that each change replaces as a whole, by a file beside it, which goes again.
+
+    Args:
+        folder: The folder; it may be missing, and those above it are made.
+        what: What the lock guards, for the error.
+
+    Raises:
+        UserError: Another process holds it, or the folder above it cannot be written.
+    """
+    lock = folder.with_name(f".{folder.name}{LOCK}")
+    make_folder(folder.parent)
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{what}: {folder.parent} cannot be written; choose another folder")
+    with hold(lock, what=what):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _overwrite(descriptor: int, content: str) -> None:

@@ -198,7 +198,7 @@ class DatasetWriter:
 
     def abort(self) -> None:
         """Delete all that was written since the writer was created."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):  # what cannot be written cannot be closed, either
             self._close_files()
         shutil.rmtree(self._folder, ignore_errors=True)
 

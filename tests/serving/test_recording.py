@@ -1,0 +1,86 @@
+"""What is recorded of clients, and what a stranger's episode costs others: nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation.evaluating import make_run
+from serving.served import CAMERA, INSTRUCTION, SIZE
+
+from manyparts.agents.loading import load
+from manyparts.core.errors import UserError
+from manyparts.core.records import Prompt
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.serving.description import Description
+from manyparts.serving.recording import Recorder
+from manyparts.serving.session import Answer, Memory, Request
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    return Description.of(load(make_run(tmp_path_factory.mktemp("run"))), None)
+
+
+def show(record: Any, count: int, instruction: str = INSTRUCTION, **more: Any) -> list[str]:
+    """What is said of so many requests that are answered."""
+    image, actions = np.full((*SIZE, 3), 7, np.uint8), np.zeros((2, 2), np.float32)
+    request = Request({CAMERA: image}, np.zeros(2, np.float32), Prompt(instruction), **more)
+    return [record.add(request, Answer(actions, Memory())) for _ in range(count)]
+
+
+def test_another_instruction_begins_an_episode(description: Description, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "set", description)
+    record = recorder.client()
+    assert show(record, 3, "open it") == ["", "", ""]
+    assert show(record, 2, "close it") == ["it is asked for something else now", ""]
+    record.ended()
+    recorder.close()
+    dataset = EpisodeDataset.open(tmp_path / "set")
+    assert [episode.instruction for episode in dataset] == ["open it", "close it"]
+    assert [len(episode) for episode in dataset] == [3, 2]
+
+
+def test_an_episode_that_cannot_be_written_costs_no_other(
+    description: Description, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recorder(tmp_path / "set", description)
+    stranger, other = recorder.client(), recorder.client()
+    show(stranger, 2, seed=2**70)
+    stranger.ended()
+    show(other, 2)
+    other.ended()
+    recorder.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("an episode is not recorded") and "Traceback" not in line
+    assert len(EpisodeDataset.open(tmp_path / "set")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_one_program_records_at_a_time(description: Description, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "set", description)
+    with pytest.raises(UserError, match=r"--record .*set is in use by another process"):
+        Recorder(tmp_path / "set", description)
+    recorder.close()
+    Recorder(tmp_path / "set", description).close()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_that_cannot_be_made_is_said_at_once(description: Description) -> None:
+    with pytest.raises(UserError, match="cannot write /proc/nowhere"):
+        Recorder(Path("/proc/nowhere/set"), description)
+
+
+def test_episodes_of_another_robot_are_refused(description: Description, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "set", description)
+    record = recorder.client()
+    show(record, 2)
+    record.ended()
+    recorder.close()
+    other = replace(description, actions=1)
+    with pytest.raises(UserError, match="another robot or another --actions"):
+        Recorder(tmp_path / "set", other)
+    Recorder(tmp_path / "set", description).close()
