@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -54,3 +55,14 @@ def test_vla_eval_runs_its_episodes(server: Served, tmp_path: Path) -> None:
     run_program("vla-eval", "vla_eval_program.py", *arguments)
     outcomes = json.loads((tmp_path / "outcomes.json").read_text())
     assert outcomes == {"success": [True] * 4, "failed": [None] * 4}
+
+
+@pytest.mark.slow
+def test_vla_eval_sends_a_key_in_its_address(tmp_path: Path) -> None:
+    key, run = "of-letters:/@x", make_run(tmp_path / "run")
+    (tmp_path / "key").write_text(key)
+    with serving(run, tmp_path, "--key-file", str(tmp_path / "key")) as served:
+        url = f"ws://any:{quote(key, safe='')}@127.0.0.1:{served.port}/vla-eval"
+        run_program("vla-eval", "vla_eval_program.py", url, tmp_path, CAMERA)
+        outcomes = json.loads((tmp_path / "outcomes.json").read_text())
+        assert outcomes == {"success": [True] * 4, "failed": [None] * 4}

@@ -204,8 +204,8 @@ def test_only_who_knows_the_key_gets_in(
     with pytest.raises(InvalidStatus) as refused:
         Client(locked_server.url, additional_headers=headers)
     assert refused.value.response.status_code == status
-    assert fetched(locked_server, "/config")[0] == 401
-    assert fetched(locked_server, "/healthz")[0] == 200
+    # vla-eval's client reads them without a key.
+    assert fetched(locked_server, "/config")[0] == fetched(locked_server, "/healthz")[0] == 200
 
 
 def test_one_client_too_many_is_sent_away(locked_server: Served) -> None:

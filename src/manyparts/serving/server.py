@@ -284,12 +284,12 @@ class Gate:
             return connection.respond(HTTPStatus.OK, "OK\n")
         if path == "/health":
             return _json(connection, {"status": "ok"})
-        if not self._knows_key(headers.get("Authorization", "")):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "a key is needed\n")
-        if path == "/config":
+        if path == "/config":  # vla-eval's client reads it, and sends no key for it
             return _json(
                 connection, {"sessions": self._access.sessions, "clients": self.inside.count}
             )
+        if not self._knows_key(headers.get("Authorization", "")):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "a key is needed\n")
         if path not in PATHS:
             return connection.respond(HTTPStatus.NOT_FOUND, "paths: /, /vla-eval, /healthz\n")
         if self.inside.count >= self._access.sessions or self._service.stopping:
