@@ -95,6 +95,11 @@ class Options:
     """End an episode with its first solved step. This is much faster, but success at the last step
     then says nothing."""
 
+    control_delay: int = 0
+    """Steps that pass from an observation to the first action that was decided from it, as on a
+    robot that does not wait. What was decided before goes on meanwhile; at the start, the robot is
+    held."""
+
     split: Literal["train", "validation", "evaluation"] = "evaluation"
     """Which goals: the three sets have no goal in common."""
 
@@ -166,6 +171,7 @@ def _evaluated(options: Options, run: Path) -> Result:
         prompt_task=options.prompt_task,
         max_steps=options.max_steps,
         until_success=options.until_success,
+        control_delay=options.control_delay,
         split=options.split,
         output=options.output,
         overwrite=options.overwrite,
@@ -213,6 +219,7 @@ def _evaluated_remote(options: Options, url: str) -> Result:
         environment=None if size is None else EnvConfig(image_size=size),
         max_steps=options.max_steps,
         until_success=options.until_success,
+        control_delay=options.control_delay,
         split=options.split,
         overwrite=options.overwrite,
     )
@@ -249,6 +256,7 @@ def _evaluated_reference(options: Options, name: Reference) -> Result:
         videos=options.videos,
         max_steps=options.max_steps,
         until_success=options.until_success,
+        control_delay=options.control_delay,
         split=options.split,
         overwrite=options.overwrite,
         executor=options.executor,

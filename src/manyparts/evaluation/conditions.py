@@ -126,8 +126,18 @@ def conditions_of(
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
+        **delay(config.control_delay),
         **planner_and_plugins(config.planner, suites),
     }
+
+
+def delay(steps: int) -> dict[str, int]:
+    """The condition "control_delay", without one if actions are carried out at once.
+
+    Args:
+        steps: from an observation to the first action that was decided from it.
+    """
+    return {"control_delay": steps} if steps else {}
 
 
 def planner_and_plugins(planner: PlannerConfig | None, suites: Iterable[str]) -> dict[str, Any]:

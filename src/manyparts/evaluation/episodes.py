@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import numpy as np
 
 from manyparts.agents.base import Agent, Windowed
+from manyparts.agents.delayed import DelayedAgent
 from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.for_environment import agent_for
 from manyparts.agents.policy import PolicyAgent
@@ -75,6 +76,9 @@ class EvaluationConfig:
     planner: PlannerConfig | None = None
     """What a dynamics model acts with."""
 
+    control_delay: int = 0
+    """Steps from an observation to the first action that was decided from it."""
+
     def environment(self, task: str) -> EnvConfig:
         """The settings of the environment of a task."""
         return self.environments[suite_of(task)]
@@ -126,6 +130,7 @@ def run_episode(config: EvaluationConfig, job: EvaluationJob) -> EpisodeRecord:
         index=job.index,
         seed=seed,
         until_success=config.until_success,
+        control_delay=config.control_delay,
         video=job.video,
     )
 
@@ -182,6 +187,7 @@ def play(
     index: int,
     seed: int,
     until_success: bool,
+    control_delay: int = 0,
     max_steps: int | None = None,
     video: Path | None = None,
 ) -> EpisodeRecord:
@@ -194,13 +200,14 @@ def play(
         index: the episode's number within the task.
         seed: the environment's.
         until_success: end the episode with its first solved step.
+        control_delay: steps from an observation to the first action that was decided from it.
         max_steps: None for the environment's own horizon.
         video: folder for its video; None: it is not filmed.
     """
     camera = None if video is None else _Camera(env)
     result = rollout(
         env,
-        agent,
+        DelayedAgent(agent, control_delay) if control_delay else agent,
         seed=seed,
         prompt=prompt,
         explore=False,

@@ -25,6 +25,7 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment, Instructions
 from manyparts.evaluation.conditions import (
+    delay,
     origin_of_agent,
     origin_without_training,
     planner_and_plugins,
@@ -69,6 +70,9 @@ class Settings:
 
     until_success: bool
     """Whether an episode ends with its first solved step."""
+
+    control_delay: int = 0
+    """Steps from an observation to the first action that was decided from it."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +280,7 @@ def _run_episode(
         index=job.index,
         seed=seed,
         until_success=settings.until_success,
+        control_delay=settings.control_delay,
         max_steps=settings.max_steps,
         video=job.video,
     )
@@ -349,6 +354,7 @@ def _conditions(
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
+        **delay(settings.control_delay),
         **planner_and_plugins(evaluated.planner, sorted(suites)),
     }
 

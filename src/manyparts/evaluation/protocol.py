@@ -12,7 +12,7 @@ from typing import Any
 from manyparts.agents.base import Agent
 from manyparts.agents.exported import is_exported
 from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
-from manyparts.core.arguments import explained, names_of, path_of
+from manyparts.core.arguments import explained, names_of, path_of, whole
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.executors.executor import LOCAL, is_local
@@ -63,6 +63,7 @@ def evaluate(
     prompt_task: str | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
+    control_delay: int = 0,
     split: Split = "evaluation",
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -98,6 +99,8 @@ def evaluate(
             at the last step means something.
         until_success: end each episode with its first solved step, which saves most of the time of
             a good agent.
+        control_delay: steps that pass from an observation to the first action that was decided from
+            it, as on a robot that does not wait: what was decided before goes on meanwhile.
         split: the split that goals are drawn from.
         output: folder for episodes.jsonl, results.json and videos/. None: RUN/evaluation, of one
             checkpoint of a run RUN/evaluation-STEP.
@@ -118,7 +121,8 @@ def evaluate(
     instruction = checked_prompts(prompts)
     if env is not None:
         _require_for_environments(tasks, workers, prompt_task, executor)
-        settings = Settings(episodes, seed, videos, instruction, max_steps, until_success)
+        delay = whole("control_delay", control_delay, minimum=0)
+        settings = Settings(episodes, seed, videos, instruction, max_steps, until_success, delay)
         folder = None if output is None else path_of(output, "output")
         return evaluate_in_process(
             run,
@@ -150,6 +154,7 @@ def evaluate(
         precision=origin.precision,
         prompt_task=prompt_task,
         until_success=until_success,
+        control_delay=whole("control_delay", control_delay, minimum=0),
         planner=origin.planner,
     )
     folder = results_folder(origin.run, EVALUATION) if output is None else path_of(output, "output")
@@ -180,6 +185,7 @@ def evaluate_reference(
     environment: EnvConfig | Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
+    control_delay: int = 0,
     split: Split = "evaluation",
     overwrite: bool = False,
     executor: str = LOCAL,
@@ -212,6 +218,7 @@ def evaluate_reference(
         prompts="instruction",
         device="cpu",
         until_success=until_success,
+        control_delay=whole("control_delay", control_delay, minimum=0),
     )
     conditions = {"agent": agent} | conditions_of(config, chosen, None)
     provenance = conditions | origin_without_training()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.agents.server import Remote, Server, server_at
-from manyparts.core.arguments import path_of
+from manyparts.core.arguments import path_of, whole
 from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 from manyparts.core.serialisation import from_jsonable
@@ -37,6 +37,7 @@ def evaluate_remote(
     environment: EnvConfig | Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
+    control_delay: int = 0,
     split: Split = "evaluation",
     overwrite: bool = False,
 ) -> Result:
@@ -72,6 +73,7 @@ def evaluate_remote(
         prompts=instruction,
         device="cpu",
         until_success=until_success,
+        control_delay=whole("control_delay", control_delay, minimum=0),
     )
     agent = {"url": remote.url, "server": server.name, "weights": server.weights, **server.answers}
     _warn_of_unknown_weights(server, remote, path_of(output, "output"))

@@ -49,6 +49,7 @@ COMPARED_PROVENANCE = (
     "prompts",
     "max_steps",
     "until_success",
+    "control_delay",
     "environment",
     "versions",
     "simulators",

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from manyparts.core.spec import Spec
-from manyparts.serving.safety import Guard
+from manyparts.embodiment.holding import holding_action, rests_at_zero
 
 _SWEEP_SECONDS = 2.0  # of a key that moves a target from one bound to the other
 
@@ -52,12 +52,12 @@ class Hand:
     """
 
     def __init__(self, spec: Spec) -> None:
-        self._contract, self._guard = spec.action, Guard(spec)
+        self._spec, self._contract = spec, spec.action
         low, high = np.asarray(spec.action.low), np.asarray(spec.action.high)
         self._low, self._high = low, high
         symmetric = bool(np.array_equal(low, -high))
         unknown = spec.action.representation == "unknown"
-        pushes = self._guard.rests_at_zero or (unknown and symmetric)
+        pushes = rests_at_zero(self._contract) or (unknown and symmetric)
         self.style: Style = "push" if pushes else "move"
 
     @property
@@ -93,10 +93,10 @@ class Hand:
     def rest(self, state: np.ndarray | None, before: np.ndarray | None) -> np.ndarray:
         """Return the action that keeps the robot where it is; the middle of the range if nobody
         knows it."""
-        if self.style == "push" and not self._guard.rests_at_zero:
+        if self.style == "push" and not rests_at_zero(self._contract):
             held = None
         else:
-            held = self._guard.hold(state, before if self.style == "push" else None)
+            held = holding_action(self._spec, state, before if self.style == "push" else None)
             held = before if held is None else held
             if self.style == "move" and before is not None:
                 # A target that was set stays, wherever the robot has come to.

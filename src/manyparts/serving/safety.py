@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec
-
-_STILL = ("delta", "velocity", "joint_velocity", "force", "torque", "effort", "control")
-_STILL_CHOICES = ("noop", "no-op", "stay", "stop", "none", "wait", "done")
+from manyparts.embodiment.holding import holding_action
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,6 @@ class Guard:
         if max_change is not None:
             self._step = 2 * contract.half_range * max_change
 
-    @property
-    def rests_at_zero(self) -> bool:
-        """Whether zeros keep the robot where it is: actions are differences, velocities, forces."""
-        return self._contract.representation.startswith(_STILL)
-
     def checked(self, actions: np.ndarray, before: np.ndarray | None) -> Limited:
         """Return actions that are finite, within the contract's bounds, and near each other.
 
@@ -78,39 +70,5 @@ class Guard:
         return Limited(limited, changed=not np.array_equal(limited, bounded))
 
     def hold(self, state: np.ndarray | None, before: np.ndarray | None) -> np.ndarray | None:
-        """Return the action that keeps the robot where it is, float32 (a,); None if nobody knows.
-
-        Differences and velocities become 0. Targets become the state's numbers of the same name,
-        or else the last target. Grippers stay as they are.
-
-        Args:
-            state: The robot's, (s,); None if it is not known.
-            before: The last action that was sent, (a,).
-        """
-        contract = self._contract
-        if contract.choices:
-            still = [name for name in contract.choices if name.lower() in _STILL_CHOICES]
-            return np.array([contract.choices.index(still[0])], np.float32) if still else None
-        if self.rests_at_zero:
-            held = np.zeros(contract.dimension)
-        elif (here := self._targets(state)) is not None:
-            held = here
-        elif before is not None:
-            held = before.astype(np.float64)
-        else:
-            return None
-        if before is not None:
-            held = np.where(self._grips, before, held)
-        return contract.executed(held)
-
-    def _targets(self, state: np.ndarray | None) -> np.ndarray | None:
-        """The state's numbers that have the names of actions, (a,); None if one is missing."""
-        names: Sequence[str] = self._spec.state_names
-        missing = [name for name in self._contract.names if name not in names]
-        if state is None or missing or not np.isfinite(state).all():
-            return None
-        return np.array([state[names.index(name)] for name in self._contract.names])
-
-    @property
-    def _grips(self) -> np.ndarray:
-        return np.array(["grip" in name.lower() for name in self._contract.names], bool)
+        """Return the action that keeps the robot where it is; see `holding_action`."""
+        return holding_action(self._spec, state, before)
