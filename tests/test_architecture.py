@@ -69,16 +69,21 @@ def imported_layers(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, rest.partition(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_import_no_higher_layer(path: Path) -> None:
-    if path == PACKAGE / "__init__.py" or path == PACKAGE / "__main__.py":
-        pytest.skip("the package's front names every layer, lazily")
-    layer = layer_of(path)
-    assert layer in RANK, f"{layer} is in no layer; layers: {', '.join(RANK)}"
-    for line, other in imported_layers(ast.parse(path.read_text())):
-        assert RANK[other] <= RANK[layer], (
+def test_files_import_no_higher_layer() -> None:
+    # The package's front names every layer, lazily.
+    front = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
+    higher = []
+    for path in FILES:
+        if path in front:
+            continue
+        layer = layer_of(path)
+        assert layer in RANK, f"{layer} is in no layer; layers: {', '.join(RANK)}"
+        higher += [
             f"{path}:{line}: {layer} imports {other}, which stands above it"
-        )
+            for line, other in imported_layers(ast.parse(path.read_text()))
+            if RANK[other] > RANK[layer]
+        ]
+    assert not higher, "\n".join(higher)
 
 
 def module_of(path: Path) -> str:
@@ -114,20 +119,23 @@ def test_no_module_imports_itself_through_others() -> None:
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_is_not_too_long(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_LINES
+def test_no_file_is_too_long() -> None:
+    assert not [path for path in FILES if len(path.read_text().splitlines()) > MAX_LINES]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_module_has_a_docstring(path: Path) -> None:
-    source = path.read_text()
-    if source.strip():
-        docstring = ast.get_docstring(ast.parse(source))
-        assert docstring, path
-        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":", "?")), docstring.split("\n")[
-            0
-        ]
+def test_every_module_has_a_docstring() -> None:
+    sources = {path: path.read_text() for path in FILES}
+    docstrings = {
+        path: ast.get_docstring(ast.parse(source)) or ""
+        for path, source in sources.items()
+        if source.strip()
+    }
+    ends = (".", ":", "?")
+    assert not [
+        path
+        for path, text in docstrings.items()
+        if not text.split("\n\n")[0].rstrip().endswith(ends)
+    ]
 
 
 def comment_lines(path: Path) -> int:
@@ -162,9 +170,9 @@ def test_normalisation_is_in_one_module() -> None:
     assert others == [Path("data/formats/robomimic_actions.py")]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_drawer_for_odds_and_ends(path: Path) -> None:
-    assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}
+def test_no_drawer_for_odds_and_ends() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "misc", "common"}
+    assert not [path for path in FILES if path.stem in drawers]
 
 
 def modules_loaded_by(statement: str) -> set[str]:
