@@ -186,7 +186,11 @@ class ExportedAgent(Described):
             planned = self._plan([carries[row] for row in rows], observations)
             for row, carry in zip(rows, planned, strict=True):
                 carries[row] = carry
-        return [(each.planned[0], replace(each, planned=each.planned[1:])) for each in carries]
+        return [
+            # `replace` takes four times as long.
+            (each.planned[0], Carry(each.prompt, each.prompt_inputs, each.memory, each.planned[1:]))
+            for each in carries
+        ]
 
     def replanned(self, carry: Carry) -> Carry:
         """See `agents.base.Replanning`; as in `PolicyAgent`, the last action stands in for those
@@ -216,11 +220,11 @@ class ExportedAgent(Described):
         """Each memory after one more observation, with its next chunk of actions planned."""
         spec = self.spec
         inputs = {
-            f"image_{name}": np.stack([image_of(each, name, size) for each in observations])
+            f"image_{name}": _stacked([image_of(each, name, size) for each in observations])
             for name, size in spec.cameras.items()
         }
         if spec.state_dimension:
-            inputs["state"] = np.stack([self._state(each) for each in observations])
+            inputs["state"] = _stacked([self._state(each) for each in observations])
         inputs |= _rows([carry.prompt_inputs for carry in carries])
         inputs |= _rows([carry.memory for carry in carries])
         outputs = self._policy(inputs)
@@ -354,6 +358,11 @@ def _computation(path: Path, threads: int) -> Computation:
         tuple(item.name for item in session.get_outputs()),
         lambda inputs: session.run(None, dict(inputs)),
     )
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """`np.stack` along rows, for one array without a copy."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _rows(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
