@@ -23,8 +23,8 @@ BUILDER ?= zensical
 # Python compiles what is imported when it is; pip would compile all that is installed, for a minute.
 PIP := $(BIN)/python -m pip install -q --no-compile -c constraints.txt
 # One thread per process: test workers and simulator workers share the cores. A file's tests share
-# what they prepare.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile
+# what they prepare, and files come in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup quickstart test test-slow coverage check bench docs docs-setup clean
 .DEFAULT_GOAL := setup

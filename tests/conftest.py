@@ -28,6 +28,24 @@ settings.register_profile("manyparts", deadline=None)  # tests hold no timing
 settings.load_profile("manyparts")
 
 
+# Files that take longest come first: a worker that begins one of them last works on alone.
+LONG = (
+    "training/online/test_debug_preset.py",
+    "sharing/test_push.py",
+    "cli/test_refusals.py",
+    "envs/test_environments.py",
+    "data/formats/test_fuzz.py",
+    "rollout/test_collect.py",
+    "training/online/test_train_online.py",
+    "studies/engine/test_runner.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))  # keeps all other order
+
+
 @pytest.fixture(scope="session", autouse=True)
 def manyparts_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
