@@ -64,9 +64,10 @@ def test_rows_reach_tensorboard_once(run: Path, capsys: pytest.CaptureFixture[st
 def test_curves_that_failed_are_not_in_the_way(run: Path) -> None:
     pytest.importorskip("tensorboard")
     whole = (run / "metrics.jsonl").read_text()
-    (run / "metrics.jsonl").write_text(f'{whole}\n{{"step": {2**70}, "loss/cloning": 1}}\n')
+    rows = whole.rpartition("\n")[0]
+    (run / "metrics.jsonl").write_text(f'{rows}\n{{"step": {2**70}, "loss/cloning": 1}}\n')
     (run / "config.json").write_text("{torn")
-    with pytest.raises(UserError, match=r"tensorboard failed on|is no row with a step"):
+    with pytest.raises(UserError, match="tensorboard failed on"):
         replay(run, "tensorboard")
     (run / "metrics.jsonl").write_text(whole)
     assert replay(run, "tensorboard").rows == 3

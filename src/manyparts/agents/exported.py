@@ -334,7 +334,7 @@ def _understood(path: Path) -> Iterator[None]:
     """Errors of a contract that lacks something as one line."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is incomplete or damaged ({in_a_line(error)})") from error

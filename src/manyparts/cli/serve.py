@@ -136,8 +136,8 @@ def _serve(options: Options) -> None:
     recorder = None if options.record is None else Recorder(options.record, description)
     message_bytes = round(options.max_megabytes * 2**20)
     limits = Limits(message_bytes=message_bytes, decoded_bytes=4 * message_bytes)
-    service.warm_up()
     try:
+        service.warm_up()
         run(
             service,
             access,

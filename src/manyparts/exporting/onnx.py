@@ -89,8 +89,8 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Attention over (b, h, l, d) in ONNX, as torch computes it: a query whose keys are all masked
-    gets zeros.
+    """Attention over (b, h, l, d) in ONNX, as torch computes it: a query with all keys masked gets
+    zeros.
 
     onnxscript's own translation turns the keys by nine operators instead of one, since it knows no
     rank: eight per cent of a decision. The arguments are torch's, which gives them by name.
