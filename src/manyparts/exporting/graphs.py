@@ -8,6 +8,7 @@ v visual tokens, d numbers per token, p prompt tokens, w words, f images of a pr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,9 @@ from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
-from manyparts.models.control_transformer import Tokens
+from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
+from manyparts.nn.transformer import CrossBlock
 from manyparts.objectives.behaviour_cloning import features_of
 
 
@@ -146,7 +148,8 @@ class PolicyGraph(Graph):
 
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
-        self.model, self.policy = agent.model, agent.policy
+        self.model, self.policy = _reading_keys_and_values(agent.model), agent.policy
+        self.prompt_width = _prompt_width(agent.model)
         self.spec, self.chunk, self.slots = agent.spec, agent.window.chunk, dict(agent.slots)
         self.units, self.history = Units(agent.codec), agent.policy.history
         self.prompted, self.index = agent.prompted, agent.index
@@ -163,7 +166,7 @@ class PolicyGraph(Graph):
         """See `Graph`."""
         inputs = _observation(self.spec, rows)
         if self.prompted:
-            inputs["prompt"] = torch.zeros(rows, 3, self.model.config.width)
+            inputs["prompt"] = torch.zeros(rows, 3, self.prompt_width)
             inputs["prompt_mask"] = torch.ones(rows, 3, dtype=torch.bool)
         return inputs | {
             name: tensor.repeat(rows, *[1] * (tensor.dim() - 1))
@@ -309,13 +312,14 @@ class PromptGraph(Graph):
         return ("prompt", "prompt_mask")
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens of prompts (b, p, d), and which are not padding."""
+        """Return what a policy reads of prompts (b, p, n), and which of their tokens are not
+        padding: the keys and values of all layers that attend to a prompt, else tokens."""
         given = dict(zip(self.example(1), inputs, strict=True))
         encoder = self.model.prompt_encoder
         assert encoder is not None
         text = encoder.of_words(given["words"], given["word_mask"])
         if not self.layout.count:
-            return text.tokens, text.mask
+            return self._read(text)
         images = PromptImages(
             images={
                 slot: rearrange(given[f"prompt_image_{name}"], "b f h w c -> b f c h w")
@@ -330,8 +334,51 @@ class PromptGraph(Graph):
         if self.several:
             embodiment = torch.full_like(given["words"][:, 0], self.index)
         tokens = self.model.embed_prompt_images(images, embodiment)
-        prompt = encoder.with_images(text, ~given["has_instruction"], tokens)
-        return prompt.tokens, prompt.mask
+        return self._read(encoder.with_images(text, ~given["has_instruction"], tokens))
+
+    def _read(self, prompt: PromptTokens) -> tuple[Tensor, ...]:
+        layers = _attending(self.model)
+        if not layers:
+            return prompt.tokens, prompt.mask
+        read = [layer.attention.key_value(prompt.tokens) for layer in layers]
+        return torch.cat(read, dim=-1), prompt.mask
+
+
+class _Part(nn.Module):
+    """Of the keys and values of all layers (b, p, n), those of one layer."""
+
+    def __init__(self, index: int, size: int) -> None:
+        super().__init__()
+        self.columns = slice(index * size, (index + 1) * size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Select."""
+        return x[..., self.columns]
+
+
+def _attending(model: ControlTransformer) -> list[CrossBlock]:
+    """The layers that attend to a prompt; none where it stands before the other tokens."""
+    return [layer for layer in model.prompt_blocks if isinstance(layer, CrossBlock)]
+
+
+def _prompt_width(model: ControlTransformer) -> int:
+    """How many numbers a policy reads of each token of a prompt."""
+    layers = _attending(model)
+    return sum(layer.attention.key_value.out_features for layer in layers) or model.config.width
+
+
+def _reading_keys_and_values(model: ControlTransformer) -> ControlTransformer:
+    """Return a model to which a prompt comes as the keys and values of all its layers.
+
+    They are the same at every step of an episode, so that `PromptGraph` computes them once.
+    """
+    if not _attending(model):
+        return model
+    model = copy.deepcopy(model)
+    for index, layer in enumerate(_attending(model)):
+        part: Any = _Part(index, layer.attention.key_value.out_features)
+        layer.attention.key_value = part
+    return model
 
 
 def _observation(spec: Spec, rows: int) -> dict[str, Tensor]:
