@@ -74,6 +74,16 @@ CHARTS = (
     Chart(
         "embodiments", 3, {"manipulation": "manipulation", "navigation": "navigation"}, "success"
     ),
+    Chart(
+        "new-embodiment",
+        3,
+        {
+            f"{robot}, {shots} demonstrations": f"{title}, {shots}"
+            for shots in (10, 50)
+            for robot, title in (("Franka in the kitchen", "Franka"), ("two-joint arm", "two joints"))
+        },
+        "success",
+    ),
 )
 
 

@@ -22,6 +22,8 @@ from manyparts.studies.library.dualmind import DUAL, HEAD, IMITATION, PREFIX
 from manyparts.studies.library.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
 from manyparts.studies.library.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
 from manyparts.studies.library.embodiments import BOTH, HALF, MANIPULATION, NAVIGATION, specialist
+from manyparts.studies.library.new_embodiment import SCRATCH as FRESH
+from manyparts.studies.library.new_embodiment import TRUNK
 from manyparts.studies.library.representations import INVERSE, METHODS, STATES, Choice
 from manyparts.studies.library.representations import study as representations
 from manyparts.studies.library.settings import (
@@ -205,6 +207,31 @@ def test_walkers_table_equals_the_archive(of_archive: Gather) -> None:
     assert {
         (name, setting): cell for name, row in cells.items() for setting, cell in row if cell
     } == expected
+
+
+def test_new_embodiment_tables_equal_the_archive(of_archive: Gather) -> None:
+    result = of_archive("new-embodiment")
+    assert sum(len(row.seeds) for row in result.rows) == len(
+        find_study("new-embodiment").measurements("laptop", SEEDS)
+    )
+    assert result.provenance["mismatches"] == []
+    page, rows = table("new-embodiment.md", TRUNK), result.rows
+    assert page.heads == (TRUNK, FRESH, "core hours")
+    by = {(row.method, row.setting): row for row in rows}
+    assert page.rows == {
+        setting: (
+            *(as_cell(by[method, setting]) for method in (TRUNK, FRESH)),
+            ", ".join(number(by[method, setting].core_hours, 2) for method in (TRUNK, FRESH)),
+        )
+        for setting in result.settings
+    }
+    verdicts = table("new-embodiment.md", "difference")
+    expected = {}
+    for each in result.verdicts:
+        compared = result.comparison(each.better, each.worse, each.setting)
+        assert compared is not None
+        expected[each.setting] = (as_cell(compared.difference, sign="+"), each.verdict)
+    assert verdicts.rows == expected
 
 
 def test_papers_size_equals_its_archive(tmp_path: Path) -> None:

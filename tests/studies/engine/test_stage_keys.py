@@ -15,6 +15,7 @@ STAGES = {
     "dynamics-generalist-laptop": 293,
     "dynamics-specialist-laptop": 63,
     "embodiments-laptop": 44,
+    "new-embodiment-laptop": 60,
     "representations-laptop": 795,
     "representations-paper": 29,
 }
