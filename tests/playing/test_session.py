@@ -97,6 +97,9 @@ def test_a_simulator_that_breaks_ends_its_episode_alone() -> None:
         for _ in range(12):
             session.step()
     assert "\n" not in str(error.value)
+    assert session.ended == "the simulator failed"
+    count = session.steps
+    assert not session.step() and session.steps == count
     session.begin(0)
     assert session.step() and not session.ended
 

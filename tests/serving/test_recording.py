@@ -15,6 +15,7 @@ from manyparts.agents.loading import load
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.editing.commands import Destination, relabel
 from manyparts.serving.description import Description
 from manyparts.serving.recording import Recorder
 from manyparts.serving.session import Answer, Memory, Request
@@ -84,3 +85,29 @@ def test_episodes_of_another_robot_are_refused(description: Description, tmp_pat
     with pytest.raises(UserError, match="another robot or another --actions"):
         Recorder(tmp_path / "set", other)
     Recorder(tmp_path / "set", description).close()
+
+
+def test_a_dataset_that_was_edited_meanwhile_takes_no_more(
+    description: Description, tmp_path: Path
+) -> None:
+    path = tmp_path / "set"
+    recorder = Recorder(path, description)
+    record = recorder.client()
+    own = description.tasks[0].instruction
+    show(record, 2, own, seed=3)
+    show(record, 1, own, seed=5)  # an agent draws by the first one
+    record.ended()
+    recorder.close()
+    recorder = Recorder(path, description)
+    with pytest.raises(UserError, match="is in use by another process"):
+        relabel(path, Destination(in_place=True), texts="do another thing")
+    recorder.close()
+    assert [episode.seed for episode in EpisodeDataset.open(path)] == [3]
+    relabel(path, Destination(in_place=True), texts="do another thing")
+    with pytest.raises(UserError, match="has the instruction 'do another thing' for"):
+        Recorder(path, description)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(description: Description) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        Recorder(Path("/proc/recorded"), description)

@@ -100,6 +100,8 @@ def test_a_reset_begins_anew(open_server: Served) -> None:
         ({"prompt": 3}, "prompt is a int; expected text"),
         ({"prompt": "a" * 3000}, "at most 2000"),
         ({"executed": "two"}, "executed is a str"),
+        ({f"goal/{CAMERA}": [1, 2]}, f"goal/{CAMERA} is a list; expected an array"),
+        ({"prompt": " "}, "needs a prompt"),
         ({"endpoint": "kill"}, "choices: infer, reset"),
     ],
 )

@@ -135,6 +135,18 @@ def test_a_held_robot_drops_what_was_planned(agent: PolicyAgent) -> None:
     assert not np.array_equal(after.actions, planned.actions)
 
 
+def test_the_limit_is_from_the_last_action_that_was_carried_out(agent: PolicyAgent) -> None:
+    contract, limit = agent.spec.action, 0.05
+    limited = Conversation(agent, Guard(agent.spec, limit), actions=1)
+    step = limit * (np.array(contract.high) - np.array(contract.low))
+    far = np.array([contract.high], np.float32)  # as far as possible from what the agent does
+    memory = Memory(carries=(None, None), sent=-far, before=far[0])
+    for number in range(3):  # what is sent is never carried out
+        result = answer(limited, request(number, executed=0), memory)
+        memory = result.memory
+        assert (np.abs(result.actions[0] - far[0]) <= step + 1e-6).all()
+
+
 def test_a_target_that_was_not_carried_out_is_no_hold(agent: PolicyAgent) -> None:
     contract = replace(agent.spec.action, representation="joint_position", names=("a", "b"))
     arm = Conversation(agent, Guard(replace(agent.spec, action=contract)))

@@ -8,7 +8,6 @@ v visual tokens, d numbers per token, p prompt tokens, w words, f images of a pr
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +23,14 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
+from manyparts.exporting.prompt_reading import (
+    attending,
+    reading_keys_and_values,
+    width_of_prompts,
+)
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
-from manyparts.models.control_transformer import ControlTransformer, Tokens
+from manyparts.models.control_transformer import Tokens
 from manyparts.models.prompt_encoder import PromptTokens
-from manyparts.nn.transformer import CrossBlock
 from manyparts.objectives.behaviour_cloning import features_of
 
 
@@ -80,6 +83,9 @@ class Units(nn.Module):
 
 class Graph(nn.Module):
     """A computation with named inputs and outputs."""
+
+    longest: int | None = None
+    """How many words or tokens of a prompt it takes at most; None: any number."""
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """Return inputs by name, of that many rows."""
@@ -148,8 +154,8 @@ class PolicyGraph(Graph):
 
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
-        self.model, self.policy = _reading_keys_and_values(agent.model), agent.policy
-        self.prompt_width = _prompt_width(agent.model)
+        self.model, self.policy = reading_keys_and_values(agent.model), agent.policy
+        self.prompt_width = width_of_prompts(agent.model)
         self.spec, self.chunk, self.slots = agent.spec, agent.window.chunk, dict(agent.slots)
         self.units, self.history = Units(agent.codec), agent.policy.history
         self.prompted, self.index = agent.prompted, agent.index
@@ -287,6 +293,8 @@ class PromptGraph(Graph):
         self.model, self.spec, self.slots = agent.model, agent.spec, dict(agent.slots)
         self.layout, self.index = agent.window.prompt_layout, agent.index
         self.several = agent.embodiment is not None
+        assert self.model.prompt_encoder is not None
+        self.longest = getattr(self.model.prompt_encoder.text, "max_words", None)
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """See `Graph`."""
@@ -337,48 +345,11 @@ class PromptGraph(Graph):
         return self._read(encoder.with_images(text, ~given["has_instruction"], tokens))
 
     def _read(self, prompt: PromptTokens) -> tuple[Tensor, ...]:
-        layers = _attending(self.model)
+        layers = attending(self.model)
         if not layers:
             return prompt.tokens, prompt.mask
         read = [layer.attention.key_value(prompt.tokens) for layer in layers]
         return torch.cat(read, dim=-1), prompt.mask
-
-
-class _Part(nn.Module):
-    """Of the keys and values of all layers (b, p, n), those of one layer."""
-
-    def __init__(self, index: int, size: int) -> None:
-        super().__init__()
-        self.columns = slice(index * size, (index + 1) * size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Select."""
-        return x[..., self.columns]
-
-
-def _attending(model: ControlTransformer) -> list[CrossBlock]:
-    """The layers that attend to a prompt; none where it stands before the other tokens."""
-    return [layer for layer in model.prompt_blocks if isinstance(layer, CrossBlock)]
-
-
-def _prompt_width(model: ControlTransformer) -> int:
-    """How many numbers a policy reads of each token of a prompt."""
-    layers = _attending(model)
-    return sum(layer.attention.key_value.out_features for layer in layers) or model.config.width
-
-
-def _reading_keys_and_values(model: ControlTransformer) -> ControlTransformer:
-    """Return a model to which a prompt comes as the keys and values of all its layers.
-
-    They are the same at every step of an episode, so that `PromptGraph` computes them once.
-    """
-    if not _attending(model):
-        return model
-    model = copy.deepcopy(model)
-    for index, layer in enumerate(_attending(model)):
-        part: Any = _Part(index, layer.attention.key_value.out_features)
-        layer.attention.key_value = part
-    return model
 
 
 def _observation(spec: Spec, rows: int) -> dict[str, Tensor]:

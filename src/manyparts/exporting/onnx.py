@@ -54,14 +54,17 @@ def write_graph(graph: Graph, path: Path, exporter: Exporter = "auto") -> str:
     raise UserError(f"torch cannot export this model to ONNX: {'; '.join(failures)}")
 
 
-def open_dimensions(example: Mapping[str, torch.Tensor]) -> tuple[dict[int, Any], ...]:
+def open_dimensions(
+    graph: Graph, example: Mapping[str, torch.Tensor]
+) -> tuple[dict[int, Any], ...]:
     """Return the dimensions of each input that are left open, for torch's exporter.
 
     Args:
-        example: Inputs of a graph by name.
+        graph: A graph.
+        example: Its inputs by name.
     """
     batch = torch.export.Dim("batch", min=1)
-    length = torch.export.Dim("length", min=1)
+    length = torch.export.Dim("length", min=1, max=graph.longest)
     return tuple({0: batch, 1: length} if name in LENGTHS else {0: batch} for name in example)
 
 
@@ -71,7 +74,7 @@ def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> No
         tuple(example.values()),
         input_names=list(example),
         output_names=list(graph.outputs),
-        dynamic_shapes=(open_dimensions(example),),
+        dynamic_shapes=(open_dimensions(graph, example),),
         opset_version=_OPSET,
         dynamo=True,
         custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},

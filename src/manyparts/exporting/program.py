@@ -34,7 +34,7 @@ def write_program(graph: Graph, path: Path) -> Computation:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(
-                graph, tuple(example.values()), dynamic_shapes=(open_dimensions(example),)
+                graph, tuple(example.values()), dynamic_shapes=(open_dimensions(graph, example),)
             )
             torch.export.save(program, path)
     except OSError:

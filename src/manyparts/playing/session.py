@@ -343,10 +343,10 @@ class Session:
         """A step of the environment. Whatever a simulator raises becomes one line."""
         try:
             reward, terminated, truncated, info = env.advance(action)
-        except UserError:
-            raise
         except Exception as error:
             self.ended = "the simulator failed"
+            if isinstance(error, UserError):
+                raise
             raise UserError(
                 f"{env.task} failed at step {self.steps} of seed {self.seed}: {in_a_line(error)}"
             ) from error

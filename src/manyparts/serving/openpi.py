@@ -102,11 +102,16 @@ def _prompt(message: Mapping[Any, Any]) -> Prompt | None:
 
 
 def _arrays(message: Mapping[Any, Any], prefix: str) -> dict[str, np.ndarray]:
-    return {
+    arrays = {
         key.removeprefix(prefix): value
         for key, value in message.items()
-        if isinstance(key, str) and key.startswith(prefix) and isinstance(value, np.ndarray)
+        if isinstance(key, str) and key.startswith(prefix)
     }
+    for name, value in arrays.items():
+        if not isinstance(value, np.ndarray):
+            what = printable((prefix + name)[:60])
+            raise UserError(f"the request's {what} is a {type(value).__name__}; expected an array")
+    return arrays
 
 
 def _whole(message: Mapping[Any, Any], name: str) -> int | None:

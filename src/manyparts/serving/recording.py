@@ -204,6 +204,13 @@ class Recorder:
                 f"--record {path} holds episodes of another robot or another --actions: "
                 f"{differences[0]}; choose another folder"
             )
+        known = {task.name: task.instruction for task in self._tasks.values()}
+        for task in dataset.tasks:
+            if known.get(task.name, task.instruction) != task.instruction:
+                raise UserError(
+                    f"--record {path} has the instruction {task.instruction!r} for {task.name}, "
+                    f"which is {known[task.name]!r} here; choose another folder"
+                )
         self._tasks |= {task.instruction: task for task in dataset.tasks}
         notes = path / "meta" / SERVED
         if notes.is_file():
@@ -223,7 +230,8 @@ class ClientRecord:
         if self._rows and request.executed is not None:
             self._cut(request.executed)
         why = self._written_if_cut(request)
-        self._seed = self._seed if request.seed is None else request.seed
+        if request.seed is not None and not self._rows:  # a later one is not what the agent drew by
+            self._seed = request.seed
         row = Row(
             images=dict(request.images),
             state=request.state,

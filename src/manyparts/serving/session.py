@@ -85,6 +85,9 @@ class Memory:
     sent: np.ndarray | None = None
     """The actions of the last answer, float32 (T, a)."""
 
+    before: np.ndarray | None = None
+    """The last action before them that was carried out, (a,)."""
+
     prompt: Prompt | None = None
     """What the episode is asked for."""
 
@@ -96,8 +99,8 @@ class Memory:
 
     @property
     def last(self) -> np.ndarray | None:
-        """The last action that was sent, (a,)."""
-        return None if self.sent is None else self.sent[-1]
+        """The last action that was carried out or is about to be, (a,)."""
+        return self.before if self.sent is None else self.sent[-1]
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class _Begun:
 
 
 def instruction_of(text: Any, name: str) -> str | None:
-    """Return an instruction that a client sent.
+    """Return an instruction that a client sent; None where it says nothing.
 
     Args:
         text: Unchecked.
@@ -146,7 +149,7 @@ def instruction_of(text: Any, name: str) -> str | None:
         raise UserError(f"the request's {name} is a {type(text).__name__}; expected text")
     if text is not None and len(text) > _MAX_INSTRUCTION:
         raise UserError(f"the request's {name} has {len(text)} letters; at most {_MAX_INSTRUCTION}")
-    return text
+    return text if text and text.strip() else None
 
 
 class Conversation:
@@ -220,7 +223,13 @@ class Conversation:
             checked = self._guard.checked(np.stack(actions), memory.last)
         except UserError as error:
             return error
-        after = replace(memory, carries=tuple(carries), sent=checked.actions, prompt=prompt)
+        after = replace(
+            memory,
+            carries=tuple(carries),
+            sent=checked.actions,
+            before=memory.last,
+            prompt=prompt,
+        )
         milliseconds = 1000 * (time.perf_counter() - start)
         return Answer(checked.actions, after, milliseconds, limited=checked.changed)
 
@@ -243,7 +252,7 @@ class Conversation:
         if action is None:
             return None
         carry = self._dropped(memory.carries[-1])
-        after = replace(memory, carries=(carry, carry), sent=action[None])
+        after = replace(memory, carries=(carry, carry), sent=action[None], before=memory.last)
         return Answer(action[None], after, held=why)
 
     def _continued(self, request: Request, memory: Memory) -> Memory:

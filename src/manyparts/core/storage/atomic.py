@@ -107,9 +107,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         UserError: There is something at `path`, or the disk refuses.
     """
     taken = f"{path} exists; choose another output folder"
-    if path.exists():
-        raise UserError(taken)
     try:
+        if path.exists():
+            raise UserError(taken)
         folder = temporary_folder(path)
         try:
             yield folder

@@ -63,9 +63,15 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
         wait: Wait until the lock is free.
 
     Raises:
-        UserError: Another process holds it.
+        UserError: Another process holds it, or the file cannot be made.
     """
-    with open(path, "a", encoding="utf-8") as file:
+    try:
+        opened = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise UserError(
+            f"{what}: {path.parent} cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    with opened as file:
         is_locked = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -19,6 +19,7 @@ from manyparts.core.storage.atomic import (
     replace_folder,
     temporary_folder,
 )
+from manyparts.core.storage.locks import hold_beside
 from manyparts.data.formats.errors import format_errors
 from manyparts.data.tools.editing.agreement import agreed_features
 from manyparts.data.tools.editing.describing import (
@@ -88,12 +89,15 @@ def write_in_place(plan: Plan, *, what: str) -> Edited:
         what: what the work is, for the progress bar.
 
     Raises:
-        UserError: the folder holds what would be lost, a file is torn, the disk is full, or the
-            source has changed.
+        UserError: the folder holds what would be lost, a file is torn, the disk is full, the
+            source has changed, or another program adds to it.
     """
     source = plan.first
     require_replaceable(source)
-    with _removed_on_failure(temporary_folder(source.path), source.path) as folder:
+    with (
+        hold_beside(source.path, what=str(source.name)),
+        _removed_on_failure(temporary_folder(source.path), source.path) as folder,
+    ):
         (edited,) = _write_all({"": plan}, folder, source.path, what=what, in_place=True)
         shutil.copymode(source.path, folder)
         os.sync()  # a power cut after the exchange must not cost both
