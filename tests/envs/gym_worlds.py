@@ -184,11 +184,33 @@ class Binary(Dot):
         self.action_space = spaces.MultiBinary(3)
 
 
+class Undrawn(Dot):
+    """It cannot be drawn, and has no other images."""
+
+    def observed(self) -> dict[str, Any]:
+        return {name: value for name, value in super().observed().items() if name == "position"}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Dict({"position": self.observation_space["position"]})
+
+    def render(self) -> np.ndarray:
+        raise RuntimeError("pygame is not installed")
+
+
+class Seen(Undrawn):
+    """It is seen by `render` alone."""
+
+    def render(self) -> np.ndarray:
+        return np.zeros((32, 32, 3), np.uint8)
+
+
 for _kind in (
     *(Dot, Silent, Choices, Forgetful, Global, Restless, Liar, Floats, Growing, Vector, Raising),
-    *(Wordless, Binary),
+    *(Wordless, Binary, Undrawn),
 ):
     gymnasium.register(
         f"{_kind.__name__}-v0", entry_point=f"{__name__}:{_kind.__name__}", max_episode_steps=20
     )
 gymnasium.register("Endless-v0", entry_point=f"{__name__}:Dot")
+gymnasium.register("Seen-v0", entry_point=lambda **given: Seen(**given), max_episode_steps=20)

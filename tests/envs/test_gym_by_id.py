@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from envs import gym_worlds
 
 from manyparts.core.errors import EnvironmentWarning, UserError
+from manyparts.core.spec import ActionContract
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.gym import preflight as preflighting
+from manyparts.envs.gym.check import check as check_of
 from manyparts.envs.gym.guess import guess, words_of
-from manyparts.envs.gym.opening import resolve
+from manyparts.envs.gym.opening import open_environment, resolve
 from manyparts.envs.gym.preflight import findings, preflight
+from manyparts.envs.gym.task import GymTask
 
 MODULE = gym_worlds.__name__
+CHOICES = ActionContract.discrete(("a", "b"), frame="unknown", control_rate_hz=10)
 
 
 def named(kind: str) -> str:
@@ -77,6 +84,14 @@ def test_guess_finds_keys_and_says_them() -> None:
     assert "\n" not in line and line.startswith(f"{named('Dot')}: guessed")
     for part in ("pixels/top", "position", "info:is_success", "desired_goal", "20 steps at 10 Hz"):
         assert part in line
+
+
+def test_what_cannot_be_drawn_has_no_camera() -> None:
+    line = str(guess(named("Undrawn")))
+    assert "cameras none; state position" in line
+    assert "no camera, as it cannot be drawn here: RuntimeError: pygame is not installed" in line
+    assert wrong(named("Undrawn")) == {}
+    assert guess(named("Seen")).task.cameras == {"render": "render"}, "what a function makes"
 
 
 def test_guess_says_what_it_lacks() -> None:
@@ -170,6 +185,30 @@ def test_spaces_that_lie_are_named_and_nothing_else() -> None:
 )
 def test_each_broken_promise_has_its_check(kind: str, check: str, says: str) -> None:
     assert says in wrong(named(kind))[check]
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "says"),
+    [
+        ({"goal": "desired"}, "goal", "the observation has no 'desired'"),
+        (
+            {"max_steps": 500},
+            "horizon",
+            "declared are 500 steps, and the environment ends after 20",
+        ),
+        ({"action": CHOICES}, "actions", "does not fit"),
+        ({"cameras": {"one": "render"}}, "runs", "pygame is not installed"),
+    ],
+)
+def test_what_is_declared_falsely_has_its_check(
+    changes: dict[str, Any], check: str, says: str
+) -> None:
+    task = replace(GymTask(id="Undrawn-v0", instruction="go", state=("position",)), **changes)
+    task = replace(task, package=MODULE, kwargs={"render_mode": "rgb_array"})
+    with contextlib.closing(open_environment(task)) as env:
+        failed = {each.name: each.detail for each in check_of(env, task) if not each.works}
+    assert says in failed.pop(check)
+    assert list(failed) in ([], ["camera one"]), failed
 
 
 def test_numpys_generator_is_recommended_where_it_helps(monkeypatch, tmp_path: Path) -> None:

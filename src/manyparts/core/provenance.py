@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -36,7 +38,51 @@ def code_commit() -> str | None:
 
 def code_hash() -> str:
     """Return a hash of this package's source files, in 16 hexadecimal digits."""
-    home = Path(__file__).parents[1]
+    return source_hash(Path(__file__).parents[1])
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package. Of code that may change without a new version,
+    return a hash of its source files.
+
+    That is a module that belongs to no distribution, or to one that is installed as editable.
+
+    Args:
+        package: A module's or a distribution's name.
+    """
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return _source_of(package) or "unknown"
+    if not _is_editable(distribution):
+        return distribution.version
+    return " ".join(filter(None, (distribution.version, _source_of(package))))
+
+
+def _is_editable(distribution: metadata.Distribution) -> bool:
+    try:
+        installed = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(installed.get("dir_info", {}).get("editable"))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _source_of(module: str) -> str:
+    """The hash of a module's source files, "" if there are none."""
+    try:
+        spec = importlib.util.find_spec(module.replace("-", "_"))
+    except (ImportError, ValueError):
+        return ""
+    if spec is None:
+        return ""
+    for folder in spec.submodule_search_locations or ():
+        return f"source {source_hash(Path(folder))}"
+    file = Path(spec.origin or "")
+    return f"source {file_hash(file)[:16]}" if file.is_file() else ""
+
+
+def source_hash(home: Path) -> str:
+    """Return a hash of the Python files below a folder, in 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         digest.update(f"{path.relative_to(home).as_posix()}\0{file_hash(path)}\n".encode())

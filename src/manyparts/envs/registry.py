@@ -9,7 +9,6 @@ import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import metadata
 from itertools import chain
 from typing import Any
 
@@ -18,6 +17,7 @@ from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import in_a_line, install_command
 from manyparts.core.plugins import Plugins, instance_of
 from manyparts.core.printing import counted
+from manyparts.core.provenance import version_of
 from manyparts.envs.base import (
     WITHOUT_EXPERT,
     EnvConfig,
@@ -290,20 +290,12 @@ def versions(task: str) -> dict[str, str]:
     suite = suite_of(task)
     _require_packages(suite)
     declared = suite_named(suite)
-    facts = {package: _version(package) for package in declared.packages}
+    facts = {package: version_of(package) for package in declared.packages}
     if origin := PLUGINS.origin(suite):
         facts["plugin"] = origin
     if suite.startswith(PREFIX):  # a later version may guess something else
         facts["declaration"] = guess(suite).facts
     return {**facts, "renderer": declared.renderer()}
-
-
-def _version(package: str) -> str:
-    """A package's version; "unknown" for a module that belongs to no distribution."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def suite_and_name(task: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from manyparts.core.extras import in_a_line
 from manyparts.core.printing import counted, first_of
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.cameras import FreeCamera
-from manyparts.envs.gym.environment import contract_of
+from manyparts.envs.gym.environment import contract_of, require_fitting
 from manyparts.envs.gym.mujoco import MujocoCameras
 from manyparts.envs.gym.opening import reset, sampled, spaces, step
 from manyparts.envs.gym.spaces import outside
@@ -89,7 +89,7 @@ def check(
 def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int) -> list[Finding]:
     observed, acted = spaces(env)
     try:
-        contract_of(acted, 1.0) if task.action is None else None
+        contract_of(acted, 1.0) if task.action is None else require_fitting(task.action, acted)
     except UserError as error:
         return [Finding("actions", False, str(error))]
     first = [_played(env, acted, task, seed, steps) for seed in seeds]
@@ -113,6 +113,7 @@ def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int
         _success(task, [moment for each in first for moment in each.moments[1:]]),
         *_images(env, task, first),
         _state(task, moments),
+        *([_goal(task.goal, first)] if task.goal else []),
         _instruction(task, first),
         _horizon(env, task),
     ]
@@ -216,7 +217,9 @@ def _starts_again(
     """Whether a start comes again with another way to seed."""
     changed = replace(task, seeding=seeding)
     one, other = (_played(env, space, changed, SEEDS[0], 0) for _ in range(2))
-    return not (one.error or other.error or _difference(one, other, 0, task))
+    if not (one.moments and other.moments):
+        return False
+    return not _difference(one, other, 0, task)
 
 
 def _steps(task: GymTask, pairs: Sequence[tuple[_Episode, _Episode]]) -> Finding:
@@ -290,6 +293,9 @@ def _images(env: gymnasium.Env, task: GymTask, episodes: Sequence[_Episode]) -> 
         except UserError as error:
             findings.append(Finding(f"camera {name}", False, str(error)))
             continue
+        if not shapes:
+            findings.append(Finding(f"camera {name}", False, "it was not drawn once"))
+            continue
         sizes = first_of(sorted({f"{height}x{width}" for height, width, *_ in shapes}), 3)
         one = len(set(shapes)) == 1
         detail = f"{sizes} pixels" if one else f"images of several sizes: {sizes}"
@@ -334,6 +340,17 @@ def _state(task: GymTask, moments: Sequence[Moment]) -> Finding:
     return Finding("state", True, counted(sizes.pop(), "number"))
 
 
+def _goal(path: str, episodes: Sequence[_Episode]) -> Finding:
+    """Whether the goal is there when an episode begins; later steps need not have it."""
+    try:
+        for episode in episodes:
+            for moment in episode.moments[:1]:
+                moment.value(path)
+    except UserError as error:
+        return Finding("goal", False, str(error))
+    return Finding("goal", True, f"{path} is there at a reset")
+
+
 def _instruction(task: GymTask, episodes: Sequence[_Episode]) -> Finding:
     said = []
     try:
@@ -345,7 +362,11 @@ def _instruction(task: GymTask, episodes: Sequence[_Episode]) -> Finding:
 
 
 def _horizon(env: gymnasium.Env, task: GymTask) -> Finding:
-    steps = task.max_steps or (env.spec and env.spec.max_episode_steps)
+    limit = env.spec and env.spec.max_episode_steps
+    steps = task.max_steps or limit
     if not steps:
         return Finding("horizon", False, "nothing says how long episodes are; declare max_steps")
+    if limit and steps > limit:
+        declared = f"declared are {counted(int(steps), 'step')}"
+        return Finding("horizon", False, f"{declared}, and the environment ends after {limit}")
     return Finding("horizon", True, counted(int(steps), "step"))

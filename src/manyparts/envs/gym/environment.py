@@ -101,7 +101,7 @@ class GymEnvironment(Environment):
             self._goal_numbers = len(goal)
             names += goal
         action = task.action or contract_of(self._space, self._rate())
-        _require_fitting(action, self._space)
+        require_fitting(action, self._space)
         spec = Spec(task.embodiment_name, cameras, tuple(names), action)
         super().__init__(name, spec, split=split, max_steps=self.config.max_steps or self._steps())
         self._state()
@@ -309,7 +309,7 @@ def raw_action(space: gymnasium.Space, action: np.ndarray) -> Any:
     return np.asarray(action, space.dtype).reshape(space.shape)
 
 
-def _require_fitting(action: ActionContract, space: gymnasium.Space) -> None:
+def require_fitting(action: ActionContract, space: gymnasium.Space) -> None:
     """Raise UserError for a contract of another number of actions than the space has."""
     if isinstance(space, gymnasium.spaces.Discrete):
         declared, actual, what = len(action.choices), int(space.n), "choices"

@@ -155,7 +155,9 @@ def _guessed(name: str, task: GymTask, env: gymnasium.Env, first: Moment, later:
             notes.append(f"left out {key or 'the observation'}, {short(value)}")
     cameras = {_camera(key): prefix + key for key in images if key != goal}
     if not cameras and env.render_mode == "rgb_array":
-        cameras = {"render": RENDER}
+        why = _why_not_drawn(env)
+        cameras = {} if why else {"render": RENDER}
+        notes += [f"no camera, as it cannot be drawn here: {why}"] if why else []
     if not cameras and not state:
         raise UserError("it shows neither images nor numbers; declare its state: see GymTask")
     success = next((f"{INFO}{key}" for key in _SUCCESS if is_truth(later.info.get(key))), None)
@@ -196,6 +198,15 @@ def _completed(task: GymTask, env: gymnasium.Env) -> tuple[GymTask, list[str]]:
         notes.append(f"its horizon is unknown, {steps} steps assumed")
     action = task.action or contract_of(spaces(env)[1], float(rate))
     return replace(task, rate_hz=float(rate), max_steps=int(steps), action=action), notes
+
+
+def _why_not_drawn(env: gymnasium.Env) -> str:
+    """Why `render` fails, such as for want of a package; "" if it does not."""
+    try:
+        env.render()
+    except (Exception, SystemExit) as error:  # whatever a simulator raises
+        return in_a_line(error)
+    return ""
 
 
 def _is_image(value: Any) -> bool:

@@ -74,8 +74,7 @@ def open_environment(task: GymTask) -> gymnasium.Env:
         if ":" not in task.id and task.id not in gymnasium.registry:
             raise UserError(f"no environment is called {task.id!r}; {_near(task.id)}")
         try:
-            # Its checker prints what `manyparts doctor --suite` says in a line.
-            env = gymnasium.make(task.id, disable_env_checker=True, **_arguments(task))
+            env = _drawing(task, _arguments(task))
             return env if task.wrap is None else task.wrap(env)
         except UserError:
             raise
@@ -218,6 +217,26 @@ def _arguments(task: GymTask) -> dict[str, Any]:
     if "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ()):
         arguments["render_mode"] = "rgb_array"
     return arguments
+
+
+def _drawing(task: GymTask, arguments: Mapping[str, Any]) -> gymnasium.Env:
+    """The environment, which draws into arrays if it can.
+
+    What a function makes shows only once it is made what it can draw.
+    """
+    # Its checker prints what `manyparts doctor --suite` says in a line.
+    env = gymnasium.make(task.id, disable_env_checker=True, **arguments)
+    if "render_mode" in arguments or env.render_mode is not None:
+        return env
+    if "rgb_array" not in env.metadata.get("render_modes", ()):
+        return env
+    try:
+        changed = {**arguments, "render_mode": "rgb_array"}
+        drawing = gymnasium.make(task.id, disable_env_checker=True, **changed)
+    except (Exception, SystemExit):  # the function does not take it
+        return env
+    env.close()
+    return drawing
 
 
 @contextlib.contextmanager
