@@ -281,6 +281,16 @@ def test_layout_without_qpos_reads_numbers(tmp_path: Path) -> None:
     assert dataset.spec.state_names[0] == "qvel_0" and not dataset.summary()["left_out"]
 
 
+def test_joints_of_another_length_are_not_replaced(tmp_path: Path) -> None:
+    def change(number: int, root: Any) -> None:
+        short = root["observations/qpos"][:-1]
+        del root["observations/qpos"]
+        put(root, "observations/qpos", short)
+
+    with pytest.raises(UserError, match="observations/qpos: .* rows for .* actions"):
+        EpisodeDataset.open(aloha(tmp_path / "cups", change=change))
+
+
 def test_actions_of_text_are_refused(tmp_path: Path) -> None:
     def change(number: int, root: Any) -> None:
         put(root, "action", np.full((LENGTHS[number], 2), b"left"))

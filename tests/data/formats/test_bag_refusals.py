@@ -52,6 +52,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"state": [{"topic": JOINTS, "field": "positions"}]},
         "message 0 of /joint_states: there is no field 'positions': no 'positions'; did you mean",
     ),
+    "an image": ({"action": [{"topic": WRIST}]}, "it is an image, and no numbers; name its topic"),
+    "the same twice": (
+        {"state": [{"topic": JOINTS, "field": "position"}] * 2},
+        "state has /joint_states position twice",
+    ),
     "a field below numbers": (
         {"state": [{"topic": JOINTS, "field": "position.x"}]},
         "no 'x'; it has no fields",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +188,18 @@ OBSERVATIONS = {
     "six channels": (np.zeros((18, 32, 32, 6), np.uint8), "neither an 8-bit image"),
     "text": (np.full(18, "a cube"), "text or objects"),
 }
+
+
+@pytest.mark.parametrize("more", [{}, {"masks": np.ones(18, np.float32)}])
+def test_rewards_do_not_make_it_another_format(tmp_path: Path, more: dict[str, Any]) -> None:
+    plain = ogbench_arrays(0, ROWS, "states")
+    np.savez(tmp_path / "plain.npz", **plain)
+    rewards = {"rewards": np.zeros(len(plain["actions"]), np.float32)}
+    np.savez(tmp_path / "a.npz", **plain | rewards | more)
+    one, other = (EpisodeDataset.open(tmp_path / f"{name}.npz") for name in ("plain", "a"))
+    assert one.starts.tolist() == other.starts.tolist()
+    assert other.reader.contents.terminated is None and other.has_rewards
+    assert any("read as OGBench's" in note for note in other.reader.contents.notes)
 
 
 @pytest.mark.parametrize("how", OBSERVATIONS)

@@ -257,7 +257,14 @@ def _actions(
 def _plan(
     infos: Mapping[str, ArrayInfo], left_out: Mapping[str, str], actions: Sequence[str]
 ) -> Plan:
-    """How observations are read: the state is qpos, or all numbers where there is none."""
+    """How observations are read: the state is qpos, or all numbers where there is none.
+
+    Raises UnsupportedFormatError for a qpos that cannot be read, as other numbers mean other things.
+    """
+    if _QPOS not in infos and _QPOS in left_out:
+        raise UnsupportedFormatError(
+            f"{_QPOS}: {left_out[_QPOS]}", "write numbers (T, s), with a row per action"
+        )
     reasons, observed = dict(left_out), {}
     for name, info in infos.items():
         if name in actions:

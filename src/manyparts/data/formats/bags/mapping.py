@@ -41,6 +41,9 @@ class ValueSource:
     names: tuple[str, ...] = ()
     """The joints to take, by the message's own `name`; all if empty."""
 
+    def __str__(self) -> str:
+        return f"{self.topic} {self.field}".strip()
+
 
 @dataclass(frozen=True)
 class BagMapping:
@@ -139,7 +142,10 @@ def parse_mapping(values: Mapping[str, Any], where: str) -> BagMapping:
 def _sources(values: Mapping[str, Any], key: str, where: str) -> tuple[ValueSource, ...]:
     entries = values.get(key, [])
     entries = entries if isinstance(entries, list) else [entries]
-    return tuple(_source(entry, f"{where}: {key}") for entry in entries)
+    sources = tuple(_source(entry, f"{where}: {key}") for entry in entries)
+    if len(set(sources)) != len(sources):
+        raise UserError(f"{where}: {key} has {_first_double(map(str, sources))} twice")
+    return sources
 
 
 def _source(entry: Any, where: str) -> ValueSource:

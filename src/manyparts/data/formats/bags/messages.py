@@ -46,6 +46,8 @@ def numbers_of(message: Any, source: ValueSource) -> tuple[np.ndarray, list[str]
     Raises:
         UserError: there is no such field, or it holds something else than numbers.
     """
+    if getattr(message, "__msgtype__", "") in (RAW, COMPRESSED) and source.field in ("", "data"):
+        raise UserError("it is an image, and no numbers; name its topic in cameras")
     node = _field(message, source.field)
     parts = list(_leaves(node, source.field.split(".") if source.field else []))
     if not parts:
