@@ -50,9 +50,11 @@ class Remote:
         return hash((self.url, tuple(self.images.items()), self.state, self.key_file))
 
     @property
-    def is_mapped(self) -> bool:
-        """Whether it is said what the server does not say of itself."""
-        return bool(self.images) or self.state is not None or self.action is not None
+    def mapping(self) -> dict[str, Any]:
+        """What is said for the server, as JSON values; empty if nothing is."""
+        action = None if self.action is None else self.action.to_dict()
+        said = {"images": dict(self.images), "state": self.state, "action": action}
+        return {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,11 @@ class Connection:
             self.renew()
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status == 401:
-                raise UserError(f"{url} asks for a key; give --remote.key-file FILE") from error
+                file = self._remote.key_file
+                why = "asks for a key; give --remote.key-file FILE"
+                if file is not None:
+                    why = f"asks for another key than that in {file}"
+                raise UserError(f"{url} {why}") from error
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise UserError(f"the connection to {url} failed: {reason}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -63,8 +64,9 @@ def _problem(plugin: Plugin) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"{plugin} does not load within {_SECONDS} s"
-    if result.returncode == _REFUSED:
-        return json.loads(result.stdout.strip().splitlines()[-1])
+    if result.returncode == _REFUSED:  # or the plug-in itself ended so
+        with contextlib.suppress(ValueError, IndexError):
+            return str(json.loads(result.stdout.strip().splitlines()[-1]))
     if result.returncode:
         said = (result.stderr.strip().splitlines() or [ending(result.returncode)])[-1]
         return f"{plugin} does not load: {said}"

@@ -107,7 +107,9 @@ def _serve(options: Options) -> None:
     from manyparts.serving.session import Conversation
 
     if not 0 < options.max_megabytes <= 1024:
-        raise UserError(f"--max-megabytes is {options.max_megabytes:g}; expected 0 to 1024")
+        raise UserError(
+            f"--max-megabytes is {options.max_megabytes:g}; expected more than 0, and at most 1024"
+        )
     access = Access(
         host=options.host,
         port=options.port,
@@ -148,7 +150,8 @@ def _serve(options: Options) -> None:
     finally:
         if recorder is not None:
             recorder.close()
-        say(f"all clients: {service.figures.summary()}", error=True)
+        if service.figures.requests:
+            say(f"all clients: {service.figures.summary()}", error=True)
 
 
 def _announce(options: Options, agent: LearnedAgent, port: int) -> None:

@@ -58,7 +58,11 @@ def load_package(name: str, needed_for: str, install: str) -> Any:
 
 def in_a_line(error: BaseException) -> str:
     """Return an error's class and the first line of its text."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no text'])[0]}"
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # a stranger's class may fail at that, too
+        lines = []
+    return f"{type(error).__name__}: {(lines or ['no text'])[0]}"
 
 
 def packages_of(extra: str) -> tuple[str, ...]:

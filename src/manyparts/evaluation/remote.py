@@ -76,6 +76,7 @@ def evaluate_remote(
         control_delay=whole("control_delay", control_delay, minimum=0),
     )
     agent = {"url": remote.url, "server": server.name, "weights": server.weights, **server.answers}
+    agent |= {"mapping": remote.mapping} if remote.mapping else {}
     _warn_of_unknown_weights(server, remote, path_of(output, "output"))
     conditions = {"agent": agent} | conditions_of(config, chosen, None)
     provenance = conditions | origin_without_training()

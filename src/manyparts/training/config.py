@@ -322,7 +322,7 @@ class TrainConfig:
             "False for a model that sees no images",
         )
         keeps_encoders = not (self.cache_features and self.new_embodiment)
-        expected = "False with new_embodiment, which trains encoders"
+        expected = "False with new_embodiment, which trains encoders: --no-cache-features"
         _require("cache_features", self.cache_features, keeps_encoders, expected)
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require(

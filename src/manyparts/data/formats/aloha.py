@@ -259,7 +259,7 @@ def _plan(
 ) -> Plan:
     """How observations are read: the state is qpos, or all numbers where there is none.
 
-    Raises UnsupportedFormatError for a qpos that cannot be read, as other numbers mean other things.
+    Raises UnsupportedFormatError for a faulty qpos, as other numbers mean other things.
     """
     if _QPOS not in infos and _QPOS in left_out:
         raise UnsupportedFormatError(

@@ -112,10 +112,10 @@ def numbers(value: Any, name: str) -> np.ndarray:
     """
     array = array_of(value)
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name} is {short(value)}; expected numbers")
+        raise UserError(f"{name or 'the observation'} is {short(value)}; expected numbers")
     flat = array.astype(np.float32).reshape(-1)
     if not np.isfinite(flat).all():
-        raise UserError(f"{name} holds NaN or infinity; expected numbers")
+        raise UserError(f"{name or 'the observation'} holds NaN or infinity; expected numbers")
     return flat
 
 

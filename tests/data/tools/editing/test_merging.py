@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_details_of_videos_may_differ(tmp_path: Path) -> None:
     one = write_filmed(tmp_path / "one", info=details, fps=10)
     two = write_filmed(tmp_path / "two", info=details | {"video.codec": "hevc"}, codec="libx265")
     written = merge([one, two], tmp_path / "merged")
-    (note,) = written.notes
+    note, double = written.notes
+    assert "two is a copy of" in double  # in its numbers
     assert f"left out of info.json: {CAMERA} video.codec, {CAMERA} fps" in note or "fps" in note
     described = json.loads((tmp_path / "merged" / INFO).read_text())["features"][CAMERA]
     assert described["info"] == {"video.fps": 10} and "fps" not in described
@@ -173,6 +175,13 @@ def test_one_robot_of_two_names(tmp_path: Path) -> None:
     one, two = write_v3(tmp_path / "one"), changed(robot_type="arm_v2")(tmp_path / "two")
     merge([one, two], tmp_path / "merged", embodiment="the arm")
     assert EpisodeDataset.open(tmp_path / "merged").spec.embodiment == "the arm"
+
+
+def test_a_copy_is_said(tmp_path: Path) -> None:
+    one = write_v3(tmp_path / "one")
+    shutil.copytree(one, tmp_path / "copy")
+    (note,) = merge([one, tmp_path / "copy"], tmp_path / "merged").notes
+    assert "copy is a copy of" in note and note.endswith("episodes are there twice")
 
 
 def test_list_of_datasets_is_checked(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
+from manyparts.core.provenance import file_hash
 from manyparts.core.randomness import derive_seed
 from manyparts.data.tools.editing.agreement import require_agreement
 from manyparts.data.tools.editing.choosing import (
@@ -224,7 +225,19 @@ def merge(
     chosen = [(source, range(len(source.names))) for source in sources]
     plan = make_plan(chosen, embodiment=embodiment)
     destination = Destination(output, dry_run=dry_run)
-    return _written(plan, destination, f"merging {counted(len(sources), 'dataset')}")
+    edited = _written(plan, destination, f"merging {counted(len(sources), 'dataset')}")
+    return replace(edited, notes=(*edited.notes, *_doubles(sources)))
+
+
+def _doubles(sources: Sequence[Source]) -> Iterator[str]:
+    """Notes on datasets that have a file of episodes in common, as copies have."""
+    owners: dict[str, Source] = {}
+    for source in sources:
+        for path in sorted(source.path.glob("data/**/*.parquet")):
+            owner = owners.setdefault(file_hash(path), source)
+            if owner is not source:
+                file = path.relative_to(source.path)
+                yield f"{source.name} is a copy of {owner.name} in {file}: episodes are there twice"
 
 
 def _require_destination(source: Source, destination: Destination) -> None:
