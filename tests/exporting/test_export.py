@@ -38,14 +38,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Exporters trace with numbers that the tests' checks of types take for wrong ones.
     output = tmp_path_factory.mktemp("exported") / "policy"
-    assert "5 episodes together" in exported(run, output, "tracing")
+    assert "5 episodes together" in exported(run, output, "--exporter", "tracing")
     return output
 
 
-def exported(run: Path, output: Path, exporter: str) -> str:
+def exported(run: Path, output: Path, *options: str) -> str:
     """What `manyparts export` prints."""
     command = [sys.executable, "-m", "manyparts", "export", str(run), "--output", str(output)]
-    command += ["--exporter", exporter]
+    command += options
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     return done.stdout
@@ -134,13 +134,21 @@ def test_the_contract_says_what_numbers_mean(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_both_exporters_write_the_same(run: Path, folder: Path, tmp_path: Path) -> None:
-    exported(run, tmp_path / "other", "auto")
+    exported(run, tmp_path / "other")
     one, other = load_exported(folder), load_exported(tmp_path / "other")
     assert isinstance(one, ExportedAgent) and isinstance(other, ExportedAgent)
     assert other.contract["exporters"]["policy.onnx"] == "torch.export"
     episodes = random_episodes(one.spec, np.zeros(2), np.ones(2), count=2, steps=4, seed=3)
     prompts = [Prompt("go"), Prompt("stop")]
     assert compared(one, other, "both", episodes, prompts).worst < TOLERANCE
+
+
+@pytest.mark.slow
+def test_programs_of_torch_act_as_the_agent(run: Path, tmp_path: Path) -> None:
+    said = exported(run, tmp_path / "programs", "--format", "torch")
+    assert "5 episodes together" in said  # compared before they are written
+    names = {path.name for path in (tmp_path / "programs").iterdir()}
+    assert {"policy.pt2", "prompt.pt2", "contract.json"} <= names
 
 
 @pytest.mark.slow

@@ -230,13 +230,14 @@ class ExportedAgent(Described):
         outputs = self._policy(inputs)
         actions = require_actions(outputs["actions"], spec)
         return [
-            replace(
-                carry,
-                memory={
+            Carry(
+                carry.prompt,
+                carry.prompt_inputs,
+                {
                     name: outputs[CARRY_OUT + name.removeprefix(CARRY_IN)][row : row + 1]
                     for name in carry.memory
                 },
-                planned=tuple(spec.action.executed(actions[row])),
+                tuple(spec.action.executed(actions[row])),
             )
             for row, carry in enumerate(carries)
         ]

@@ -23,11 +23,7 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
-from manyparts.exporting.prompt_reading import (
-    attending,
-    reading_keys_and_values,
-    width_of_prompts,
-)
+from manyparts.exporting.attention import attending, exportable, width_of_prompts
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.prompt_encoder import PromptTokens
@@ -154,7 +150,7 @@ class PolicyGraph(Graph):
 
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
-        self.model, self.policy = reading_keys_and_values(agent.model), agent.policy
+        self.model, self.policy = exportable(agent.model), agent.policy
         self.prompt_width = width_of_prompts(agent.model)
         self.spec, self.chunk, self.slots = agent.spec, agent.window.chunk, dict(agent.slots)
         self.units, self.history = Units(agent.codec), agent.policy.history
@@ -234,7 +230,8 @@ class PolicyGraph(Graph):
             ],
             dim=1,
         )
-        visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))
+        if missing := self.model.visual_tokens - visual.shape[1]:
+            visual = F.pad(visual, (0, 0, 0, missing))
         if self.spec.state_dimension:
             own = self.units.state(given["state"])
         else:

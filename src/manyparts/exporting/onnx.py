@@ -77,38 +77,8 @@ def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> No
         dynamic_shapes=(open_dimensions(graph, example),),
         opset_version=_OPSET,
         dynamo=True,
-        custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
     )
     program.save(str(path), external_data=False)
-
-
-def _attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Any:
-    """Attention over (b, h, l, d) in ONNX, as torch computes it: a query with all keys masked gets
-    zeros.
-
-    onnxscript's own translation turns the keys by nine operators instead of one, since it knows no
-    rank: eight per cent of a decision. The arguments are torch's, which gives them by name.
-    """
-    import onnxscript
-
-    op: Any = onnxscript.opset20
-    if dropout_p or is_causal or enable_gqa:
-        raise UserError("an exported attention has neither dropout, nor is it causal or grouped")
-    factor = query.shape[3] ** -0.5 if scale is None else scale
-    scores = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
-    if attn_mask is None:
-        return op.MatMul(op.Softmax(scores, axis=-1), value)
-    weights = op.Softmax(op.Where(attn_mask, scores, float("-inf")), axis=-1)
-    return op.MatMul(op.Where(attn_mask, weights, 0.0), value)
 
 
 def _by_tracing(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
