@@ -80,7 +80,10 @@ CHARTS = (
         {
             f"{robot}, {shots} demonstrations": f"{title}, {shots}"
             for shots in (10, 50)
-            for robot, title in (("Franka in the kitchen", "Franka"), ("two-joint arm", "two joints"))
+            for robot, title in (
+                ("Franka in the kitchen", "Franka"),
+                ("two-joint arm", "two joints"),
+            )
         },
         "success",
     ),
