@@ -51,7 +51,6 @@ def _deciding(agent: Any) -> Callable[[], float]:
     """Return a function that decides at every step."""
     observation = _observation(agent.spec)
     _, carry = agent.act(None, observation, _INSTRUCTION, explore=False)
-
     carry = agent.replanned(carry)
 
     def decide() -> None:

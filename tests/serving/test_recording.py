@@ -109,5 +109,5 @@ def test_a_dataset_that_was_edited_meanwhile_takes_no_more(
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(description: Description) -> None:
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="no file can be made in /proc"):
         Recorder(Path("/proc/recorded"), description)

@@ -23,7 +23,7 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
-from manyparts.exporting.attention import attending, exportable, width_of_prompts
+from manyparts.exporting.exportable import attending, exportable, width_of_prompts
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.prompt_encoder import PromptTokens

@@ -287,7 +287,7 @@ def test_joints_of_another_length_are_not_replaced(tmp_path: Path) -> None:
         del root["observations/qpos"]
         put(root, "observations/qpos", short)
 
-    with pytest.raises(UserError, match=r"observations/qpos: .* rows for .* actions"):
+    with pytest.raises(UserError, match=r"cups: observations/qpos has .* rows for .* actions"):
         EpisodeDataset.open(aloha(tmp_path / "cups", change=change))
 
 

@@ -69,7 +69,8 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
         opened = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed below
     except OSError as error:
         raise UserError(
-            f"{what}: {path.parent} cannot be written ({error.strerror}); choose another folder"
+            f"{what}: no file can be made in {path.parent} ({error.strerror}); choose another "
+            "folder"
         ) from error
     with opened as file:
         is_locked = True

@@ -73,7 +73,7 @@ class AlohaReader:
         self._files = list(surveys)
         infos, left_out = arrays.majority_layout([each.layout for each in surveys.values()])
         self._actions = _actions(infos, left_out, self._files[0])
-        self._plan = _plan(infos, left_out, self._actions)
+        self._plan = _plan(infos, left_out, self._actions, path)
         encoded = {name for each in surveys.values() for name in each.encoded}
         self._encoded = [
             camera for camera, (name, _, _) in self._plan.cameras.items() if name in encoded
@@ -255,7 +255,10 @@ def _actions(
 
 
 def _plan(
-    infos: Mapping[str, ArrayInfo], left_out: Mapping[str, str], actions: Sequence[str]
+    infos: Mapping[str, ArrayInfo],
+    left_out: Mapping[str, str],
+    actions: Sequence[str],
+    path: Path,
 ) -> Plan:
     """How observations are read: the state is qpos, or all numbers where there is none.
 
@@ -263,7 +266,7 @@ def _plan(
     """
     if _QPOS not in infos and _QPOS in left_out:
         raise UnsupportedFormatError(
-            f"{_QPOS}: {left_out[_QPOS]}", "write numbers (T, s), with a row per action"
+            f"{path}: {_QPOS} has {left_out[_QPOS]}", "write numbers (T, s), with a row per action"
         )
     reasons, observed = dict(left_out), {}
     for name, info in infos.items():

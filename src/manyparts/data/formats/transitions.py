@@ -178,8 +178,9 @@ class _Part:
         self._require_rows([name for name in (*ENDS, _REWARDS) if name in infos])
         is_hdf5 = isinstance(file, Hdf5Rows)
         is_of_d4rl = (is_hdf5 or "timeouts" in infos) and "valids" not in infos
-        # Rewards are in both, so that they tell nothing.
-        self.might_be_of_d4rl = not is_of_d4rl and _REWARDS in infos and _NEXT not in infos
+        # Rewards are in both, and tell nothing; these are of OGBench alone, or need no last row.
+        decides = {"valids", "masks", _NEXT} & infos.keys()
+        self.might_be_of_d4rl = not is_of_d4rl and _REWARDS in infos and not decides
         storage = "HDF5" if is_hdf5 else ".npz"
         self.format = f"{'D4RL' if is_of_d4rl else 'OGBench'} ({storage})"
         self.says_terminated = is_of_d4rl and "masks" not in infos and "terminals" in infos
@@ -230,7 +231,7 @@ class _Part:
     def notes(self) -> list[str]:
         """What a user has to know, one line each."""
         notes = list(self.division.notes)
-        if self.might_be_of_d4rl and "valids" not in self.rows.infos:
+        if self.might_be_of_d4rl:
             notes.append(
                 "without timeouts it is read as OGBench's: the last row of an episode has no "
                 "action that was taken, and is not read"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -231,9 +232,11 @@ def merge(
 
 def _doubles(sources: Sequence[Source]) -> Iterator[str]:
     """Notes on datasets that have a file of episodes in common, as copies have."""
+    files = [(each, file) for each in sources for file in each.path.glob("data/**/*.parquet")]
+    sizes = Counter(file.stat().st_size for _, file in files)
     owners: dict[str, Source] = {}
-    for source in sources:
-        for path in sorted(source.path.glob("data/**/*.parquet")):
+    for source, path in files:
+        if sizes[path.stat().st_size] > 1:  # only these are read
             owner = owners.setdefault(file_hash(path), source)
             if owner is not source:
                 file = path.relative_to(source.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -110,14 +109,15 @@ def exportable(model: ControlTransformer) -> ControlTransformer:
     else computes what the model does, in fewer operators.
     """
     model = copy.deepcopy(model)
-    for number, layer in enumerate(attending(model)):
-        _replace(layer, "attention", _PromptAttention(layer.attention, number))
+    numbers: dict[nn.Module, int] = {layer: i for i, layer in enumerate(attending(model))}
     for module in list(model.modules()):
         for name, part in list(module.named_children()):
-            if isinstance(part, Attention):
-                _replace(module, name, _SelfAttention(part))
+            if isinstance(part, Attention) and module in numbers:
+                setattr(module, name, _PromptAttention(part, numbers[module]))
+            elif isinstance(part, Attention):
+                setattr(module, name, _SelfAttention(part))
             elif isinstance(part, TokenLearner):
-                _replace(module, name, _TokenLearner(part))
+                setattr(module, name, _TokenLearner(part))
     return model
 
 
@@ -132,7 +132,3 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     linear = nn.Linear(weight.shape[1], weight.shape[0])
     linear.weight, linear.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
     return linear
-
-
-def _replace(module: nn.Module, name: str, part: Any) -> None:
-    setattr(module, name, part)
