@@ -1,6 +1,7 @@
 """Serve many clients for an hour, and watch errors and memory.
 
 python scripts/serving/soak.py RUN OUTPUT.json [--clients 16] [--minutes 60] [--rate 2]
+    [--record DIR]
 
 Each client asks at its own rate, resets its episode now and then, goes away and comes back. It
 prints the server's resident memory once per minute. The exit code is 1 if a client met an error, or
@@ -49,11 +50,13 @@ class Client(threading.Thread):
     def _connected(self) -> None:
         with connect(self.url, compression=None, proxy=None) as socket:
             metadata = unpack(_bytes(socket.recv(timeout=60)))
+            tasks = metadata["tasks"] or [{"instruction": "act"}]
             for _ in range(_EPISODES_PER_CONNECTION):
+                prompt = tasks[self.generator.integers(len(tasks))]["instruction"]
                 for _ in range(_REQUESTS_PER_EPISODE):
                     if time.monotonic() > self.end:
                         return
-                    socket.send(pack(self._request(metadata), "openpi"))
+                    socket.send(pack(self._request(metadata, prompt), "openpi"))
                     answer = unpack(_bytes(socket.recv(timeout=60)))
                     assert np.isfinite(answer["actions"]).all()
                     self.requests += 1
@@ -61,14 +64,12 @@ class Client(threading.Thread):
                 socket.send(pack({"endpoint": "reset"}, "openpi"))
                 assert socket.recv(timeout=60) == "reset successful"
 
-    def _request(self, metadata: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, metadata: dict[str, Any], prompt: str) -> dict[str, Any]:
         images = {
             f"observation/{name}": self.generator.integers(0, 256, (*size, 3), dtype=np.uint8)
             for name, size in metadata["cameras"].items()
         }
         state = self.generator.uniform(-0.1, 0.1, len(metadata["state"]))
-        tasks = metadata["tasks"] or [{"instruction": "act"}]
-        prompt = tasks[self.generator.integers(len(tasks))]["instruction"]
         return {**images, "observation/state": state, "prompt": prompt}
 
 
@@ -92,8 +93,11 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=2, help="requests per second of each client")
+    parser.add_argument("--record", help="the server records the episodes here")
     options = parser.parse_args()
     command = [sys.executable, "-m", "manyparts", "serve", options.run, "--port", "0"]
+    if options.record:
+        command += ["--record", options.record]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = next(line for line in server.stdout if "for openpi" in line)

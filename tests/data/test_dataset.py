@@ -8,6 +8,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +17,8 @@ from data.synthetic import ENVIRONMENT, FPS, TASKS, assert_equal, make_episode, 
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry, append
-from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot import appending, layout
+from manyparts.data.formats.lerobot.writer import Images
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(5)]
 
@@ -201,6 +203,51 @@ def test_appending_equals_writing_at_once(dataset: EpisodeDataset, tmp_path: Pat
         assert_equal(grown.episode(index), episode)
     assert grown.fingerprint != first.fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["grown"]
+
+
+@pytest.mark.parametrize("images", ["png", "video"])
+def test_appending_after_a_writer_reads_nothing_and_gives_the_same_bytes(
+    tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(64)
+    episodes = [make_episode(seed, 5 + seed, spec) for seed in range(4)]
+    sets, last = (tmp_path / "read", tmp_path / "continued"), None
+    for number, episode in enumerate(episodes):
+        for path in sets:
+            given: dict[str, Any] = {"fps": FPS, "tasks": TASKS, "environment": ENVIRONMENT}
+            if number == 0:
+                writer = DatasetWriter(path, spec, images=images, **given)
+            else:
+                after = last if path.name == "continued" else None
+                with monkeypatch.context() as patched:
+                    if after is not None:
+                        patched.setattr(appending, "LeRobotReader", None)
+                    writer = append(path, spec, after=after, **given)
+            with writer:
+                writer.add(episode)
+        last = writer
+    read, continued = map(contents, sets)
+    if images == "video":  # which is lossy: statistics of what was read are not of what was written
+        assert continued.pop(layout.STATS) != read.pop(layout.STATS)
+    assert continued == read
+    for index, episode in enumerate(episodes if images == "png" else []):
+        assert_equal(EpisodeDataset.open(sets[1]).episode(index), episode)
+
+
+def test_a_dataset_that_changed_since_its_writer_is_read(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"fps": FPS, "tasks": TASKS, "environment": ENVIRONMENT}
+    path, last = tmp_path / "set", DatasetWriter(tmp_path / "set", make_spec(), **given)
+    with last:
+        last.add(EPISODES[0])
+    with append(path, make_spec(), **given) as other:
+        other.add(EPISODES[1])
+    with append(path, make_spec(), after=last, **given) as writer:
+        writer.add(EPISODES[2])
+    grown = EpisodeDataset.open(path)
+    for index, episode in enumerate(EPISODES[:3]):
+        assert_equal(grown.episode(index), episode)
+    with pytest.raises(UserError, match=r"cameras.*16.*32"):
+        append(path, make_spec(32), after=writer, **given)
 
 
 def test_append_refuses_another_embodiment(tmp_path: Path) -> None:

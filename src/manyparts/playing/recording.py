@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted
 from manyparts.core.serialisation import to_jsonable
@@ -46,7 +44,7 @@ class Recorder:
         self.path, self.saved = path, 0
         self._facts = facts
         self._notes: list[str] = []
-        self._statistics: Mapping[str, np.ndarray] | None = None
+        self._last: DatasetWriter | None = None
         self._next_seed: dict[str, int] = {}
         self.episodes = 0
         self._knows_success: bool | None = None
@@ -103,7 +101,7 @@ class Recorder:
                 writer.add(part.episode)
             lines = "".join(f"{line}\n" for line in [*self._notes, *added])
             writer.attach(PLAYED, lines.encode())
-        self._statistics = writer.statistics()
+        self._last = writer
         self._notes += added
         self._knows_success = first.knows_success
         number = self.episodes
@@ -127,7 +125,7 @@ class Recorder:
                 fps=rate,
                 tasks=[played.entry],
                 environment=environment,
-                statistics=self._statistics,
+                after=self._last,
             )
         return DatasetWriter(
             self.path,

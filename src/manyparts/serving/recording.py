@@ -85,6 +85,7 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
         self._is_full, self._waiting_bytes, self._counting = False, 0, threading.Lock()
         self._notes: list[str] = []
+        self._last: DatasetWriter | None = None
         with contextlib.ExitStack() as held:
             held.enter_context(hold_beside(path, what=f"--record {path}"))
             if path.exists():
@@ -141,11 +142,14 @@ class Recorder:
             lines = "".join(f"{line}\n" for line in [*self._notes, note])
             writer.attach(f"meta/{SERVED}", lines.encode())
         self._notes.append(note)
+        self._last = writer
 
     def _writer(self, tasks: list[TaskEntry]) -> DatasetWriter:
         rate = self.spec.action.control_rate_hz
         if self.path.exists():
-            return append(self.path, self.spec, fps=rate, tasks=tasks, environment={})
+            return append(
+                self.path, self.spec, fps=rate, tasks=tasks, environment={}, after=self._last
+            )
         return DatasetWriter(
             self.path,
             self.spec,

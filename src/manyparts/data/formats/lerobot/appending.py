@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from manyparts.core.printing import first_of
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
 from manyparts.data.formats.lerobot.continuation import Continuation
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.lerobot.writer import DatasetWriter
+from manyparts.data.formats.lerobot.writer import DatasetWriter, Images
 from manyparts.embodiment.statistics import sample_rows
 
 
@@ -29,6 +30,7 @@ def append(
     tasks: Sequence[TaskEntry],
     environment: Mapping[str, Any],
     statistics: Mapping[str, np.ndarray] | None = None,
+    after: DatasetWriter | None = None,
 ) -> DatasetWriter:
     """Open a writer that adds episodes to a dataset, which changes in one step when it closes.
 
@@ -40,25 +42,21 @@ def append(
         environment: the EnvConfig as JSON, as the dataset has it.
         statistics: what `DatasetWriter.statistics` returned when the dataset was last written, so
             that its episodes need not be read again.
+        after: the closed writer of its last episodes, so that nothing need be read: an addition
+            takes as long for the thousandth episode as for the second. It counts only while the
+            dataset is as that writer left it.
 
     Raises:
         UserError: if spec, rate, environment or a task's instructions differ from the dataset's, or
             another program wrote it.
     """
-    dataset = LeRobotReader(path_of(path))
-    if own_entry(dataset.metadata.info) is None:
-        raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
-    if dataset.contents.episodes_left_out or dataset.contents.episode_names:
-        raise UserError(
-            f"{path} has episodes that cannot be read; "
-            f"run `manyparts data check {path} --fix COPY` first"
-        )
-    contents = dataset.contents
-    task_of = {task.name: task for task in contents.tasks}
-    differences = contents.spec.differences(spec)
-    if contents.fps != fps:
-        differences.append(f"fps: {contents.fps:g}, {fps:g}")
-    if contents.environment != json.loads(json.dumps(environment)):
+    left = after is not None and after.path == path_of(path) and after.is_as_left()
+    existing = _written(after) if after is not None and left else _read(path_of(path), statistics)
+    task_of = {task.name: task for task in existing.tasks}
+    differences = existing.spec.differences(spec)
+    if existing.fps != fps:
+        differences.append(f"fps: {existing.fps:g}, {fps:g}")
+    if existing.environment != json.loads(json.dumps(environment)):
         differences.append("environment: another configuration")
     for task in tasks:
         if task_of.get(task.name, task) != task:
@@ -70,18 +68,37 @@ def append(
         path,
         spec,
         fps=fps,
-        tasks=[*contents.tasks, *(task for task in tasks if task.name not in task_of)],
+        tasks=[*existing.tasks, *(task for task in tasks if task.name not in task_of)],
         environment=environment,
-        images="video" if dataset.metadata.videos else "png",
-        continues=_continuation(dataset, statistics),
+        images=existing.images,
+        continues=existing.continuation,
     )
 
 
-def _continuation(
-    dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] | None
-) -> Continuation:
-    metadata = dataset.metadata
-    return Continuation(
+@dataclass(frozen=True)
+class _Existing:
+    """A dataset that episodes are added to."""
+
+    spec: Spec
+    fps: float
+    environment: Mapping[str, Any]
+    tasks: Sequence[TaskEntry]
+    images: Images
+    continuation: Continuation
+
+
+def _read(path: Path, statistics: Mapping[str, np.ndarray] | None) -> _Existing:
+    """What a folder says of its dataset. See `append`."""
+    dataset = LeRobotReader(path)
+    metadata, contents = dataset.metadata, dataset.contents
+    if own_entry(metadata.info) is None:
+        raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
+    if contents.episodes_left_out or contents.episode_names:
+        raise UserError(
+            f"{path} has episodes that cannot be read; "
+            f"run `manyparts data check {path} --fix COPY` first"
+        )
+    continuation = Continuation(
         num_episodes=len(metadata.lengths),
         num_frames=int(metadata.lengths.sum()),
         data_file=metadata.last_files["data"],
@@ -93,6 +110,26 @@ def _continuation(
         knows_reward=REWARD in dataset.features,
         content=_statistics_content(dataset),
         statistics=statistics,
+    )
+    return _Existing(
+        spec=contents.spec,
+        fps=contents.fps,
+        environment=contents.environment,
+        tasks=contents.tasks,
+        images="video" if metadata.videos else "png",
+        continuation=continuation,
+    )
+
+
+def _written(writer: DatasetWriter) -> _Existing:
+    """What a writer knows of its dataset."""
+    return _Existing(
+        spec=writer.spec,
+        fps=writer.fps,
+        environment=json.loads(json.dumps(writer.environment)),
+        tasks=writer.tasks,
+        images=writer.images,
+        continuation=writer.continuation(),
     )
 
 

@@ -25,7 +25,7 @@ from manyparts.core.columns import (
     SUCCESS,
     TERMINATED,
 )
-from manyparts.core.errors import UserError, closest
+from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -41,6 +41,7 @@ from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.card import dataset_card
 from manyparts.data.formats.lerobot.continuation import Continuation, link_files
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
+from manyparts.data.formats.lerobot.fitting import require_fitting
 from manyparts.data.formats.lerobot.written_statistics import DatasetStatistics
 from manyparts.data.png import encode_png
 from manyparts.embodiment.statistics import sample_rows
@@ -106,10 +107,13 @@ class DatasetWriter:
             raise UserError(f"images is {images!r}; choose png or video")
         if self.path.exists() and continues is None:
             raise UserError(f"{self.path} exists; choose another output folder")
-        self.spec, self.fps, self.environment, self.images = spec, fps, dict(environment), images
+        self.spec, self.fps, self.environment = spec, fps, dict(environment)
+        self.images: Images = images
         self.tasks = tuple(tasks)
         self.num_episodes = self.num_frames = 0
+        self._info: bytes | None = None
         self._task_index = {task.name: index for index, task in enumerate(self.tasks)}
+        self._task_named = {task.name: task for task in self.tasks}
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
@@ -162,7 +166,7 @@ class DatasetWriter:
             UserError: if it does not fit the spec or the tasks, its numbers are not finite, or the
                 disk is full.
         """
-        self._check(episode)
+        require_fitting(episode, self.spec, self._task_named, terminates=self._terminates)
         try:
             self._add(episode)
         except OSError as error:
@@ -196,6 +200,29 @@ class DatasetWriter:
         """The state of the statistics of all episodes so far, for a `Continuation`."""
         return self._statistics.state()
 
+    def is_as_left(self) -> bool:
+        """Whether the dataset is there as this writer closed it."""
+        try:
+            return (self.path / layout.INFO).read_bytes() == self._info
+        except OSError:
+            return False
+
+    def continuation(self) -> Continuation:
+        """What the next writer needs to add to this one's dataset, which is closed."""
+        return Continuation(
+            num_episodes=self.num_episodes,
+            num_frames=self.num_frames,
+            data_file=self._frames.files.file_index,
+            video_files={name: files.file_index for name, files in self._videos.items()},
+            episodes_file=self._episodes.file_index,
+            expert=self._expert,
+            terminates=self._terminates,
+            knows_success=SUCCESS in self._features,
+            knows_reward=REWARD in self._features,
+            content=(),
+            statistics=self.statistics(),
+        )
+
     def abort(self) -> None:
         """Delete all that was written since the writer was created."""
         with contextlib.suppress(Exception):  # what cannot be written cannot be closed, either
@@ -218,58 +245,6 @@ class DatasetWriter:
         self._episodes.file_index = layout.next_file(*existing.episodes_file)
         for name, file_index in existing.video_files.items():
             self._videos[name].file_index = file_index
-
-    def _check(self, episode: Episode) -> None:
-        """Raise UserError if the episode does not fit the dataset."""
-        length = len(episode)
-        spec = self.spec
-        if episode.task not in self._task_index:
-            near = closest(str(episode.task), self._task_index)
-            raise UserError(f"episode's task {episode.task!r} is not among the dataset's; {near}")
-        task = self.tasks[self._task_index[episode.task]]
-        if episode.instruction != task.instruction:
-            raise UserError(
-                f"episode's instruction is {episode.instruction!r}; expected that of its task "
-                f"{task.name}, {task.instruction!r}"
-            )
-        shapes = {
-            "state": (episode.state, (length, spec.state_dimension)),
-            "action": (episode.action, (length, spec.action.dimension)),
-            "expert_action": (episode.expert_action, (length, spec.action.dimension)),
-            "reward": (episode.reward, (length,)),
-            "success": (episode.success, (length,)),
-        }
-        if length == 0:
-            raise UserError("episode has no steps; expected at least 1")
-        if episode.terminated and not self._terminates:
-            raise UserError(
-                f"episode of {episode.task} with seed {episode.seed} terminated, but the dataset "
-                f"has no column {TERMINATED}; begin a dataset with "
-                "DatasetWriter(..., terminates=True)"
-            )
-        if episode.images.keys() != spec.cameras.keys():
-            raise UserError(
-                f"episode's cameras are {sorted(episode.images)}; expected {sorted(spec.cameras)}, "
-                "as in the dataset's spec"
-            )
-        for name, (height, width) in spec.cameras.items():
-            shapes[name] = (episode.images[name], (length, height, width, 3))
-            if episode.images[name].dtype != np.uint8:
-                raise UserError(
-                    f"episode's {name} images are {episode.images[name].dtype}; expected uint8"
-                )
-        for name, (array, shape) in shapes.items():
-            if array.shape != shape:
-                raise UserError(
-                    f"episode's {name} has shape {array.shape}; expected {shape} by the spec"
-                )
-            if array.dtype.kind not in "biuf":
-                raise UserError(f"episode's {name} holds {array.dtype}; expected numbers")
-            if not np.isfinite(array).all():
-                step = int(np.argwhere(~np.isfinite(array))[0][0])
-                raise UserError(
-                    f"episode's {name} holds NaN or infinity at step {step}; expected numbers"
-                )
 
     def _add(self, episode: Episode) -> None:
         length = len(episode)
@@ -365,6 +340,7 @@ class DatasetWriter:
             for name, value in self._statistics.finish().items()
         }
         _write_json(self._folder / layout.INFO, info)
+        self._info = (self._folder / layout.INFO).read_bytes()
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
             layout.texts_table([task.instruction for task in self.tasks]),
