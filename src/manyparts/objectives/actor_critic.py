@@ -22,7 +22,7 @@ from manyparts.models.dynamics.state_space import WorldState
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.nn.ema import detached_copy, move_towards
 from manyparts.nn.held import held
-from manyparts.nn.mlp import mlp
+from manyparts.nn.mlp import Mlp, mlp
 from manyparts.nn.policies import Choice, PolicyDistribution, TruncatedNormal
 from manyparts.nn.returns import lambda_return
 from manyparts.objectives.base import Objective
@@ -37,8 +37,8 @@ _LOW, _HIGH = 0.05, 0.95  # quantiles between which returns are said to range
 class Imagined(NamedTuple):
     """Imagined steps, with gradients through the model."""
 
-    seen: Float[Tensor, "h n f"]
-    """Of the starts, and of all states but the last: where actions were chosen. No gradient."""
+    start: Float[Tensor, "n f"]
+    """Of the starts, without gradient."""
 
     led_to: Float[Tensor, "h n f"]
     """Of the states after each action."""
@@ -60,6 +60,12 @@ class Imagined(NamedTuple):
 
     prior_distance: Float[Tensor, "n h"]
     """Squared distance of the actor's best action from that of the prior; zeros without one."""
+
+    def before(self, network: Mlp) -> Float[Tensor, "n h"]:
+        """Return a network's number for each state in which an action was chosen, those of the
+        starts and of all others but the last. No gradient reaches the states."""
+        following = network(self.led_to[:-1].detach())
+        return torch.cat([network(self.start)[None], following])[..., 0].t()
 
 
 class Advice(NamedTuple):
@@ -179,7 +185,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         actor = self._actor_loss(imagined, returns)
         if advice is not None and config.guide == "prior":
             actor = actor + self._prior * advice.weight[:, None] * imagined.prior_distance
-        predicted = self.critic(imagined.seen)[..., 0].t()
+        predicted = imagined.before(self.critic)
         critic = (predicted - returns.detach() / self._horizon).square() / 2
         metrics = {
             "actor": (actor.detach() * reached).sum() / reached.sum(),
@@ -208,23 +214,22 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
             advice: Of the starts, which holds for all steps; None for an actor without a guide.
         """
         state, features, noise = start, start.features, None
-        seen, led_to, steps, guides = [], [], [], []
+        led_to, steps, guides = [], [], []
         with held(model):
             for _ in range(self.config.horizon):
                 # The actor's input is detached: its actions count for what they lead to, and not
                 # for how they change what the actor itself sees later.
-                seen.append(features.detach())
+                seen = features.detach()
                 if noise is None or self.config.guide_redraw == "step":
                     noise = self.guide_noise(model, len(features), generator)
-                guides.append(self.guide(model, seen[-1], advice, noise))
-                outputs = self.outputs(seen[-1], guides[-1])
+                guides.append(self.guide(model, seen, advice, noise))
+                outputs = self.outputs(seen, guides[-1])
                 action = self.actor.distribution(outputs).draw(generator)
                 state = model.imagined(state, self.as_input(action), generator)
                 features = state.features
                 led_to.append(features)
                 steps.append((action, outputs))
             # What no later step depends on is computed for all steps at once.
-            # Two stacks rather than slices of one: the gradient of a slice is as large as all.
             following = torch.stack(led_to)
             reward = model.reward(following).t()
             discount = self.config.discount * model.continuation(following).t()
@@ -238,7 +243,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
                 wanted = model.action_vae.action(torch.stack(guides, dim=1))
                 distance = (distribution.mode - wanted).square().sum(dim=-1)
         return Imagined(
-            seen=torch.stack(seen),
+            start=start.features,
             led_to=following,
             raw_mean=raw_mean,
             log_probability=taken,
@@ -329,8 +334,7 @@ class ActorCritic(Objective, config=ActorCriticConfig, model=LatentWorld):
         if config.gradient == "dynamics":
             loss = -returns / scale
         else:
-            before = self.slow_critic(imagined.seen)[..., 0].t()
-            expected = self._horizon * before
+            expected = self._horizon * imagined.before(self.slow_critic)
             loss = -imagined.log_probability * ((returns - expected) / scale).detach()
         centring = config.centring * imagined.raw_mean.square().sum(dim=-1)
         return loss - config.entropy * imagined.entropy + centring

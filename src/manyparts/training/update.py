@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
+from manyparts.core.host.memory import keep_freed_memory
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Batch, Loss
 from manyparts.models.encoders import KeypointEncoder
@@ -90,6 +91,8 @@ class Learner:
             set(system.weights),
             set(config.objectives),
         )
+        if device.type == "cpu":
+            keep_freed_memory()
         self.system = system.to(device)
         self.config, self.ranks, self.device = config, ranks, device
         self._bf16 = computed_precision(config.precision, device) == "bf16"
