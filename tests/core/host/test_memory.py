@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -15,20 +16,25 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 def step():
     blocks = [torch.ones(2 * 2**20) for _ in range(12)]  # of 8 MB
-step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     step()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
 """
 
 
 def faults(kind: str) -> int:
     """Return how many pages a step asks the system for."""
     command = [sys.executable, "-c", _STEPS, kind]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # By default it is chance whether glibc keeps these blocks; with this it never does.
+    gives_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    done = subprocess.run(command, env=gives_back, capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 def test_freed_blocks_are_not_asked_for_again() -> None:
-    assert faults("kept") < faults("given back") / 4
+    assert faults("given back") > 10_000
+    assert faults("kept") < 1000
