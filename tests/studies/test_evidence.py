@@ -50,6 +50,7 @@ def script(name: str) -> ModuleType:
 
 
 draw_results = script("draw_results")
+claims = script("claims")
 Gather = Callable[..., StudyResult]
 
 
@@ -370,3 +371,23 @@ def test_charts_are_drawn_from_the_archives(number: int, of_archive: Gather) -> 
     arguments = (chart.study,) if chart.seeds == SEEDS else (chart.study, chart.seeds)
     drawn = draw_results.draw(chart, of_archive(*arguments))
     assert drawn == (DOCS / "images" / f"results-{chart.study}.svg").read_text()
+
+
+def test_claims_page_is_written_from_the_archives(of_archive: Gather) -> None:
+    def results(name: str, seeds: int) -> StudyResult:
+        return of_archive(name) if seeds == SEEDS else of_archive(name, seeds)
+
+    assert claims.PAGE.read_text(encoding="utf-8") == claims.page(results, claims.spent)
+
+
+def test_every_claim_of_a_papers_study_is_on_the_claims_page() -> None:
+    asked = {
+        (claim.regime.study, claim.better, claim.worse)
+        for paper in claims.PAPERS
+        for claim in paper.claims
+        if isinstance(claim, claims.Asked)
+    }
+    for study, better, worse in asked:
+        assert (better, worse) in {
+            (each.better, each.worse) for each in find_study(study).claims
+        }, (study, better, worse)

@@ -342,12 +342,8 @@ def _verdict(
         verdict = "not tested"
     elif any(cell.learned and len(cell.measurements) < 2 for cell in compared):
         verdict = "one seed cannot tell"
-    elif differences[0].low > claim.margin:
-        verdict = "shows"
-    elif differences[0].high < claim.margin:
-        verdict = "opposite"
     else:
-        verdict = "not told apart"
+        verdict = claim.verdict(differences[0])
     return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from manyparts.evaluation.statistics import Interval
 from manyparts.studies.engine.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
 Score = Literal["success", "reward a step", "return while learning"]  # files hold these words
@@ -57,6 +58,12 @@ class Claim:
     largest_pretraining: bool = False
     """Whether the claim is only about settings with the largest number of pretraining trajectories
     of their environment."""
+
+    def verdict(self, difference: Interval) -> str:
+        """Return "shows", "opposite" or "not told apart". difference: `better` minus `worse`."""
+        if difference.low > self.margin:
+            return "shows"
+        return "opposite" if difference.high < self.margin else "not told apart"
 
 
 @dataclass(frozen=True)
