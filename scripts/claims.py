@@ -60,7 +60,7 @@ class Asked:
     better: str
     worse: str
     settings: Mapping[str, str]
-    """Setting to its short name; an empty name where there is one setting."""
+    """Setting to its short name."""
     margin: float = 0.0
     """As in `Claim`."""
 
@@ -71,11 +71,9 @@ class Elsewhere:
 
     words: str
     theirs: str
+    setting: str
     ours: str
     verdict: str
-    regime: str
-    source: str
-    """A command, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ TEN_TASKS = Regime(
 )
 SECOND_PHASE = Regime(
     "dualmind-second-phase",
-    "the six of ML10's tasks that tell methods apart, the paper's second phase",
+    "The five of ML10's tasks that tell methods apart, the paper's second phase",
     "plans/dualmind-second-phase.md",
 )
 OBJECTIVES = Regime(
@@ -100,35 +98,41 @@ OBJECTIVES = Regime(
 SPECIALISTS = Regime(
     "dynamics-specialist", "20 to 43 noisy episodes of one task, MPPI", "dynamics.md"
 )
-WALKERS = Regime("dynamics-generalist", "three unseen walkers, MPPI", "dynamics.md")
+WALKERS = Regime("dynamics-generalist", "Three unseen walkers, MPPI", "dynamics.md")
 MORE_WALKERS = Regime(
     "planning-walkers", "20 other unseen walkers, MPPI", "plans/planning-walkers.md"
 )
 TEACHERS = Regime(
-    "vid2act", "two tasks from states, 30,000 environment steps, six sources", "plans/vid2act.md"
+    "vid2act", "Two tasks from states, 30,000 environment steps, six sources", "plans/vid2act.md"
 )
 PIXELS = Regime(
     "planning-from-pixels",
-    "two easy tasks, one image of 32 px, MPPI",
+    "Two easy tasks, one image of 32 px, MPPI",
     "plans/planning-from-pixels.md",
 )
-NEW_ROBOTS = Regime("new-embodiment", "two other robots, trunk of 45 tasks", "new-embodiment.md")
+NEW_ROBOTS = Regime("new-embodiment", "Two other robots, trunk of 45 tasks", "new-embodiment.md")
 
-GOALS = {"unseen goals": "unseen goals", "held-out tasks, 10 demonstrations": "after 10"}
-TELLING = {"unseen goals, tasks that tell methods apart": ""}
+GOALS = {
+    "unseen goals": "unseen goals",
+    "held-out tasks, 10 demonstrations": "held-out, 10 demonstrations",
+}
+TELLING = {"unseen goals, tasks that tell methods apart": "unseen goals"}
 PLACES = {
-    "pointmass, 2 demonstrations": "point mass, 2",
-    "pointmass, 10 demonstrations": "point mass, 10",
-    "pick-place, 5 demonstrations": "pick-place, 5",
-    "doors, 10 demonstrations": "doors, 10",
+    "pointmass, 2 demonstrations": "point mass, 2 demonstrations",
+    "pointmass, 10 demonstrations": "point mass, 10 demonstrations",
+    "pick-place, 5 demonstrations": "pick-place, 5 demonstrations",
+    "doors, 10 demonstrations": "doors, 10 demonstrations",
 }
 BODIES = {name: name for name in ("cartpole-swingup", "reacher-easy", "cheetah-run")}
 SHOTS = {
     "unseen embodiments, zero-shot": "zero-shot",
-    **{f"unseen embodiments, {n} episode{'s' * (n > 1)}": f"after {n}" for n in (1, 5, 20)},
+    **{
+        f"unseen embodiments, {n} episode{'s' * (n > 1)}": f"{n} episode{'s' * (n > 1)}"
+        for n in (1, 5, 20)
+    },
 }
-ZERO_SHOT = {"unseen embodiments, zero-shot": ""}
-BOTH_DOORS = {"both tasks, from states": ""}
+ZERO_SHOT = {"unseen embodiments, zero-shot": "zero-shot"}
+BOTH_DOORS = {"both tasks, from states": "both tasks"}
 
 
 def _rival(method: str, name: str, theirs: str) -> Asked:
@@ -145,7 +149,7 @@ PAPERS = (
                 TEN_TASKS, "dual-phase", "imitation only", GOALS,
             ),
             Asked(
-                "the same, with the paper's second phase", "",
+                "dynamics first beats imitation only", "",
                 SECOND_PHASE, "dual-phase, variant 1", "imitation only", TELLING,
             ),
             Asked(
@@ -170,8 +174,8 @@ PAPERS = (
             ),
             Elsewhere(
                 "one agent solves 30 of ML45's 45 tasks at 0.9", "over 30",
+                "unseen goals (`study metaworld45`, 3.8 core hours)",
                 "[33 of 45](metaworld45.md)", "one seed cannot tell",
-                "80 demonstrations of each task, 3.8 core hours", "manyparts study metaworld45",
             ),
         ),
     ),
@@ -196,8 +200,8 @@ PAPERS = (
             ),
             Elsewhere(
                 "more trajectories help it more than cloning", "+0.31; cloning +0.15",
-                "[30 against 300 trajectories](representations.md)", "not told apart",
-                "point mass, three seeds", "manyparts study representations-laptop",
+                "point mass; 30, 300 trajectories", "[both](representations.md)",
+                "not told apart",
             ),
         ),
     ),
@@ -221,7 +225,7 @@ PAPERS = (
                 WALKERS, "planning", "the same model as a policy", SHOTS,
             ),
             Asked(
-                "the same, on more bodies", "",
+                "planning beats the same model as a policy", "",
                 MORE_WALKERS, "planning", "the same model as a policy", ZERO_SHOT,
             ),
             Asked(
@@ -230,8 +234,8 @@ PAPERS = (
                 {setting: name for setting, name in SHOTS.items() if name != "zero-shot"},
             ),
             Elsewhere(
-                "a transformer is better to plan with than Dreamer's model", "", "", "not tested",
-                "", "",
+                "a transformer is better to plan with than Dreamer's model", "", "", "",
+                "not tested",
             ),
         ),
     ),
@@ -273,14 +277,14 @@ PAPERS = (
         (
             Asked(
                 "planning on images beats the model's own actor", "",
-                PIXELS, "planning, from images", "actor, from images", {"both tasks": ""},
+                PIXELS, "planning, from images", "actor, from images", {"both tasks": "both tasks"},
             ),
             Asked(
                 "a trunk of 45 tasks helps a new robot", "",
                 NEW_ROBOTS, "trunk of 45 tasks", "from scratch",
                 {
-                    "all robots, 10 demonstrations": "after 10",
-                    "all robots, 50 demonstrations": "after 50",
+                    "all robots, 10 demonstrations": "10 demonstrations",
+                    "all robots, 50 demonstrations": "50 demonstrations",
                 },
             ),
         ),
@@ -296,13 +300,14 @@ What four papers claim, what we measured of it on two CPU cores, and what came o
 written from the archived stages of the studies, and a test holds it to them.
 
 - **Ours** is the difference of the claim's two sides in success, reward per step or return, with
-  its 95 % interval. Settings are named before it.
+  its 95 % interval.
 - **A verdict** is [one of four words](index.md#the-words-of-a-verdict). Most are "not told apart":
   our runs are much smaller than the papers', and have few seeds.
 - **Core hours** are those of the whole study, with all its methods.
 - **The paper's figure** is left out where we know of none. Some are read off plots.
 """
-_COLUMNS = ("claim", "the paper", "ours", "verdict", "where", "command", "core hours")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_COLUMNS = ("claim", "setting", "the paper", "ours", "verdict")
 
 
 def page(results: Results, hours: Callable[[Regime], float]) -> str:
@@ -314,9 +319,16 @@ def page(results: Results, hours: Callable[[Regime], float]) -> str:
     """
     parts = [_HEAD]
     for paper in PAPERS:
-        lines = [f"## {paper.title}", _line(_COLUMNS), _line("---" for _ in _COLUMNS)]
-        lines += [_line(_cells(claim, results, hours)) for claim in paper.claims]
-        parts.append("\n".join(lines) + "\n")
+        parts.append(f"## {paper.title}\n")
+        by_regime: dict[Regime | None, list[Asked | Elsewhere]] = {}
+        for claim in paper.claims:
+            regime = claim.regime if isinstance(claim, Asked) else None
+            by_regime.setdefault(regime, []).append(claim)
+        for regime, claims in by_regime.items():
+            lines = [_where(regime, hours), "", _line(_COLUMNS), _line("---" for _ in _COLUMNS)]
+            for claim in claims:
+                lines += map(_line, _rows(claim, results))
+            parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
@@ -332,36 +344,40 @@ def spent(regime: Regime) -> float:
     return seconds / 3600
 
 
-def _cells(
-    claim: Asked | Elsewhere, results: Results, hours: Callable[[Regime], float]
-) -> Iterator[str]:
-    yield claim.words
-    yield claim.theirs
+def _where(regime: Regime | None, hours: Callable[[Regime], float]) -> str:
+    """Return where claims were asked: in words, with the command and the core hours."""
+    if regime is None:
+        return "By no study of several seeds:"
+    seeds, command = f"{regime.seeds} seeds", f"    manyparts study {regime.study}-laptop"
+    if not regime.archive.exists():
+        return f"{regime.words}; {seeds}; under way ([plan]({regime.page})):\n\n{command}"
+    cost = f"{hours(regime):.1f} core hours for all methods"
+    return f"{regime.words}; {seeds}; {cost} ([page]({regime.page})):\n\n{command}"
+
+
+def _rows(claim: Asked | Elsewhere, results: Results) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each line of a claim: one for each setting."""
     if isinstance(claim, Elsewhere):
-        command = f"`{claim.source}`" if claim.source else ""
-        yield from (claim.ours, claim.verdict, claim.regime, command, "")
+        yield claim.words, claim.setting, claim.theirs, claim.ours, claim.verdict
         return
     regime = claim.regime
-    where = f"{regime.words}; {regime.seeds} seeds ([page]({regime.page}))"
-    command = f"`manyparts study {regime.study}-laptop`"
     if not regime.archive.exists():
-        yield from ("", "not tested yet", where.replace("[page]", "[plan]"), command, "")
+        yield claim.words, "", claim.theirs, "", "not tested yet"
         return
     result = results(regime.study, regime.seeds)
-    rows = [_compared(claim, result, *setting) for setting in claim.settings.items()]
-    yield "<br>".join(ours for ours, _ in rows)
-    yield "<br>".join(verdict for _, verdict in rows)
-    yield from (where, command, f"{hours(regime):.1f}")
+    for number, (setting, name) in enumerate(claim.settings.items()):
+        words = (claim.words, claim.theirs) if number == 0 else ("", "")
+        yield words[0], name, words[1], *_compared(claim, result, setting)
 
 
-def _compared(claim: Asked, result: StudyResult, setting: str, name: str) -> tuple[str, str]:
+def _compared(claim: Asked, result: StudyResult, setting: str) -> tuple[str, str]:
     """Return the difference in a setting, and the verdict."""
     compared = result.comparison(claim.better, claim.worse, setting)
     assert compared is not None, (claim.better, claim.worse, setting)
     less = compared.difference
-    words = f"{less.mean:+.2f} [{less.low:+.2f}, {less.high:+.2f}]"
+    words = f"{less.mean:+.2f} [{less.low:+.2f}, {less.high:+.2f}]".replace(" ", _NO_BREAK)
     asked = Claim(claim.better, claim.worse, "", claim.margin)
-    return f"{name}: {words}" if name else words, asked.verdict(less)
+    return words, asked.verdict(less)
 
 
 def _line(cells: Sequence[str] | Iterator[str]) -> str:
