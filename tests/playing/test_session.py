@@ -134,6 +134,37 @@ def test_random_actions_are_counted_and_a_changed_prompt_is_not() -> None:
     assert counts.rows()[0]["episodes"] == 2 and counts.left_out == 2
 
 
+def test_an_episode_that_has_ended_stays_what_was_asked_for(tmp_path: Path) -> None:
+    cast, _ = cast_of(Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data"))
+    session = Session(cast)
+    asked = session.said
+    while not session.ended:
+        session.step()
+    assert ask(session, "instruction", text="dance a waltz") == ""
+    ask(session, "save", success=None)
+    (episode,) = EpisodeDataset.open(tmp_path / "data")
+    assert (episode.task, episode.instruction) == ("pointmass/reach", asked)
+    assert notes(tmp_path / "data")[0]["said"] == asked
+    ask(session, "next")
+    assert session.followed == "dance a waltz"
+
+
+def test_what_another_prompt_leaves_out_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", window=ANY_PROMPT)
+    cast, _ = cast_of(Wanted(str(run), output=tmp_path / "data"))
+    session = Session(cast)
+    ask(session, "control", who="hand")
+    for kind, fields in (
+        ("goal", {"of": "scene"}),
+        ("instruction", {"text": "dance a waltz"}),
+        ("demonstration", {"of": "expert"}),
+    ):
+        for _ in range(3):
+            session.step()
+        said = ask(session, kind, **fields)
+        assert said == "3 steps under the prompt before will not be saved", kind
+
+
 def test_a_split_of_evaluation_is_not_what_is_recorded(tmp_path: Path) -> None:
     wanted = Wanted("hand", tasks=("pointmass/reach",), output=tmp_path / "data")
     assert cast_of(wanted)[0].split == "train"

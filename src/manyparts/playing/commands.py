@@ -33,33 +33,28 @@ def _next(session: Session, message: Message) -> str:
 
 
 def _instruction(session: Session, message: Message) -> str:
-    session.ask(None if message.get("text") is None else messages.text(message, "text"))
-    return ""
+    return session.ask(None if message.get("text") is None else messages.text(message, "text"))
 
 
 def _goal(session: Session, message: Message) -> str:
     source = messages.word(message, "of", ("scene", "expert", "images", "none"))
     if source == "none":
-        session.show_goal(None)
-    elif source == "scene":
-        session.show_goal(session.scene())
-    elif source == "expert":
-        session.show_expert_goal()
-    else:
-        session.require("goal_image")
-        session.show_goal(messages.images(message, "images", session.env.embodiment_spec))
-    return ""
+        return session.show_goal(None)
+    if source == "scene":
+        return session.show_goal(session.scene())
+    if source == "expert":
+        return session.show_expert_goal()
+    session.require("goal_image")
+    return session.show_goal(messages.images(message, "images", session.env.embodiment_spec))
 
 
 def _demonstration(session: Session, message: Message) -> str:
     source = messages.word(message, "of", ("expert", "data", "none"))
     if source == "none":
-        session.show_demonstration(None, "")
-    elif source == "expert":
-        session.show_expert_demonstration()
-    else:
-        session.show_recorded_demonstration(messages.whole(message, "episode", 0, 2**31))
-    return ""
+        return session.show_demonstration(None, "")
+    if source == "expert":
+        return session.show_expert_demonstration()
+    return session.show_recorded_demonstration(messages.whole(message, "episode", 0, 2**31))
 
 
 def _control(session: Session, message: Message) -> str:

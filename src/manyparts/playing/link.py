@@ -177,7 +177,7 @@ class Link:
         session = self._session
         self._is_dirty = True
         await self._send({"type": "counts", **showing.counts(session)})
-        is_solved = session.solved_at is not None and showing.is_own(session.env, session.said)
+        is_solved = session.solved_at is not None and showing.is_own(session.env, session.followed)
         if self._saves and is_solved and not session.saved:
             await self._say("said", await self._do(session.save, None), of="save")
         lost = session.has_unsaved_work

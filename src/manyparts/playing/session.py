@@ -9,7 +9,7 @@ import numpy as np
 
 from manyparts.agents.base import Agent
 from manyparts.core.errors import UserError, closest
-from manyparts.core.extras import in_a_line
+from manyparts.core.printing import counted
 from manyparts.core.records import Demonstration, Observation, Prompt
 from manyparts.envs.base import Environment
 from manyparts.envs.offers import Pushable
@@ -18,6 +18,7 @@ from manyparts.playing import prompting
 from manyparts.playing.beside import Beside
 from manyparts.playing.cast import Cast
 from manyparts.playing.hand import Hand, Wish
+from manyparts.playing.stepping import advanced
 from manyparts.playing.trace import Actor, Moment, Trace, parts_to_save
 
 Control = Literal["agent", "hand", "takeover"]
@@ -40,6 +41,8 @@ class Session:
         ended: Why the episode has ended; empty while it goes on.
         waiting: Whether nothing happens until a person acts.
         steps: Actions of this episode.
+        followed: The instruction that its steps followed. One that is typed after the end is for
+            the next episode.
     """
 
     def __init__(self, cast: Cast) -> None:
@@ -61,8 +64,7 @@ class Session:
             task: One of the cast's.
 
         Raises:
-            UserError: It cannot be made, or the agent cannot act in it; then the page stays where
-                it is.
+            UserError: It cannot be made or acted in; then the page stays where it is.
         """
         if task not in self.cast.tasks:
             raise UserError(f"unknown task {task[:60]!r}; {closest(task, self.cast.tasks)}")
@@ -102,48 +104,48 @@ class Session:
         env = self.env
         self.seed, self.steps, self.ended = seed, 0, "it could not begin"
         env.begin(seed)
-        self.terminated, self.waiting = False, False
+        self.terminated, self.waiting, self.helped = False, False, False
         self.success: bool | None = False if env.knows_success else None
         self.solved_at: int | None = None
         self.return_, self.reward = 0.0, 0.0
         self.action: np.ndarray | None = None
         self.actor: Actor | None = None
         self.state: np.ndarray | None = None
-        self.helped = False
-        self.trace, self.saved = Trace(), False
+        self.trace, self.saved, self._counted = Trace(), False, False
         self.carry: Any = None
         self.carry_before: Any = None
-        self._counted = False
         self.agent: Agent | None = None
         if self.cast.agent_of is not None:
             self.agent = self.cast.agent_of(env, seed)
         self._set_prompt()
+        self._follow_prompt()
         self._begin_beside()
         self.ended = ""
 
-    def ask(self, text: str | None) -> None:
-        """Ask for something else, at any step.
+    def ask(self, text: str | None) -> str:
+        """Ask for something else, at any step, and return what that leaves out, in words.
+
+        After the end of an episode it is for the next one.
 
         Args:
             text: The instruction; None: the task's own.
         """
         before = self.said
         self.asked.typed = text
-        if self.said != before:
-            self._changed_prompt()
+        return "" if self.said == before else self._changed_prompt()
 
-    def show_goal(self, images: dict[str, np.ndarray] | None) -> None:
-        """Ask with a goal image, or no longer.
+    def show_goal(self, images: dict[str, np.ndarray] | None) -> str:
+        """Ask with a goal image, or no longer; see `ask`.
 
         Args:
             images: Camera to image.
         """
         self.require("goal_image")
         self.asked.goal = images
-        self._changed_prompt()
+        return self._changed_prompt()
 
-    def show_demonstration(self, shown: Demonstration | None, name: str) -> None:
-        """Ask with a demonstration, or no longer.
+    def show_demonstration(self, shown: Demonstration | None, name: str) -> str:
+        """Ask with a demonstration, or no longer; see `ask`.
 
         Args:
             shown: The demonstration.
@@ -151,7 +153,7 @@ class Session:
         """
         self.require("demonstration")
         self.asked.demonstration, self.asked.demonstration_name = shown, name
-        self._changed_prompt()
+        return self._changed_prompt()
 
     def take(self, control: Control) -> None:
         """Give control to the agent, the hand, or both."""
@@ -184,22 +186,22 @@ class Session:
         """Return what the cameras see now."""
         return dict(self.env.observe()["images"])
 
-    def show_expert_goal(self) -> None:
-        """Ask with the goal image of this very episode."""
+    def show_expert_goal(self) -> str:
+        """Ask with the goal image of this very episode; see `ask`."""
         self.require("goal_image")
         if self._scratch is None:
             self._scratch = self.cast.made(self.env.task)
-        self.show_goal(prompting.goal_of(self._scratch, self.seed))
+        return self.show_goal(prompting.goal_of(self._scratch, self.seed))
 
-    def show_expert_demonstration(self) -> None:
-        """Ask with the expert in another scene."""
+    def show_expert_demonstration(self) -> str:
+        """Ask with the expert in another scene; see `ask`."""
         self.require("demonstration")
         assert self.agent is not None
         shown = prompting.expert_demonstration(self.cast, self.env.task, self.seed, self.agent)
-        self.show_demonstration(shown, "the expert in another scene")
+        return self.show_demonstration(shown, "the expert in another scene")
 
-    def show_recorded_demonstration(self, index: int) -> None:
-        """Ask with an episode of the dataset.
+    def show_recorded_demonstration(self, index: int) -> str:
+        """Ask with an episode of the dataset; see `ask`.
 
         Args:
             index: Its number.
@@ -208,7 +210,7 @@ class Session:
         assert self.agent is not None
         spec = self.env.embodiment_spec
         shown = prompting.recorded_demonstration(self.cast, spec, index, self.agent)
-        self.show_demonstration(shown, f"episode {index}")
+        return self.show_demonstration(shown, f"episode {index}")
 
     # What happens.
 
@@ -232,10 +234,14 @@ class Session:
         self.waiting = action is None
         if action is None:
             return False
-        reward, self.terminated, truncated, info = self._advanced(env, action)
+        where = f"step {self.steps} of seed {self.seed}"
+        try:
+            reward, self.terminated, truncated, self.success = advanced(env, action, where)
+        except UserError:
+            self.ended = "the simulator failed"
+            raise
         self.action = env.embodiment_spec.action.executed(np.asarray(action))
         self.actor, self.reward, self.return_ = actor, reward, self.return_ + reward
-        self.success = info["success"]
         self.steps += 1
         if self.success and self.solved_at is None:
             self.solved_at = self.steps
@@ -262,13 +268,13 @@ class Session:
             env,
             self.trace,
             seed=self.seed,
-            said=self.said,
+            said=self.followed,
             terminated=self.terminated,
             success=verdict,
             only_hand=only_hand,
         )
-        config = self.cast.config_of(env.task)
-        words = recorder.save(parts, env, config, {"prompt": self.prompt_words})
+        facts = {"prompt": self._followed_words}
+        words = recorder.save(parts, env, self.cast.config_of(env.task), facts)
         self.saved = True
         return words
 
@@ -339,21 +345,6 @@ class Session:
         )
         return action
 
-    def _advanced(self, env: Environment, action: np.ndarray) -> tuple[float, bool, bool, Any]:
-        """A step of the environment. Whatever a simulator raises becomes one line."""
-        try:
-            reward, terminated, truncated, info = env.advance(action)
-        except Exception as error:
-            self.ended = "the simulator failed"
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"{env.task} failed at step {self.steps} of seed {self.seed}: {in_a_line(error)}"
-            ) from error
-        success = info["success"]
-        info = {"success": None if success is None else bool(success)}
-        return float(reward), bool(terminated), bool(truncated), info
-
     def _end(self, truncated: bool) -> None:
         """End the episode if it is over, and count it."""
         if self.terminated:
@@ -361,8 +352,7 @@ class Session:
         elif truncated:
             self.ended = "its time is up"
         elif self.solved_at is not None:
-            enough = steps_after_success([self.env.task])
-            if self.steps - self.solved_at >= enough:
+            if self.steps - self.solved_at >= steps_after_success([self.env.task]):
                 self.ended = "solved"
         if not self.ended or self._counted:
             return
@@ -372,17 +362,27 @@ class Session:
             counts.leave_out()
             return
         who = "hand" if self.actor == "hand" else self.cast.name
-        counts.add(who, self.env.task, self.prompt_words, self.solved_at is not None)
+        counts.add(who, self.env.task, self._followed_words, self.solved_at is not None)
 
-    def _changed_prompt(self) -> None:
-        """Go on under another prompt."""
-        if self.steps and not self.ended:
-            self.helped = True  # an episode with two prompts counts for neither
-            self.trace.ask_anew()
-            self.saved = False
+    def _changed_prompt(self) -> str:
+        """Go on under another prompt, and return what that leaves out, in words."""
         if self.agent is not None and self.agent.prompted:
             self.carry = None  # an agent that is asked for something else begins its memory again
         self._set_prompt()
+        if self.ended:
+            return ""  # what was done stays what was asked for then
+        before, unsaved = len(self.trace.moments), not self.saved
+        if self.steps:
+            self.helped = True  # an episode with two prompts counts for neither
+            self.trace.ask_anew()
+            self.saved = False
+        self._follow_prompt()
+        words = f"{counted(before, 'step')} under the prompt before will not be saved"
+        return words if before and unsaved else ""
+
+    def _follow_prompt(self) -> None:
+        """Let the steps to come be of what is asked for now."""
+        self.followed, self._followed_words = self.said, self.prompt_words
 
     def _set_prompt(self) -> None:
         """Make the prompt of what is asked for."""

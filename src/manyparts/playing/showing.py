@@ -105,7 +105,7 @@ def of_episode(session: Session, *, paths: bool) -> dict[str, Any]:
         "actor": session.actor,
         "said": session.said,
         "prompt": session.prompt_words,
-        "is_own": is_own(session.env, session.said),
+        "is_own": is_own(session.env, session.followed),
         "has_goal": session.asked.goal is not None,
         "demonstration": session.asked.demonstration_name,
         "success": session.success,
