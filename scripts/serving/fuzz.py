@@ -89,6 +89,11 @@ def tried(data: bytes) -> bool:
     """Return whether a message is read. Errors that are none of ours are raised."""
     try:
         message = unpack(data)
+        for part_of in (openpi.endpoint_of, vla_eval.parts_of):
+            try:
+                part_of(message)
+            except UserError as error:
+                assert "\n" not in str(error), str(error)
         if not isinstance(message, Mapping):
             return True
         for request_of in (openpi.request_of, vla_eval.request_of):

@@ -13,8 +13,8 @@ from serving.served import CAMERA, INSTRUCTION, SIZE
 
 from manyparts.agents.loading import load
 from manyparts.core.errors import UserError
-from manyparts.core.records import Prompt
-from manyparts.data.dataset import EpisodeDataset
+from manyparts.core.records import Episode, Prompt
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.data.tools.editing.commands import Destination, relabel
 from manyparts.serving.description import Description
 from manyparts.serving.recording import Recorder
@@ -85,6 +85,38 @@ def test_episodes_of_another_robot_are_refused(description: Description, tmp_pat
     with pytest.raises(UserError, match="another robot or another --actions"):
         Recorder(tmp_path / "set", other)
     Recorder(tmp_path / "set", description).close()
+
+
+def test_a_dataset_of_an_environment_is_refused_at_once(
+    description: Description, tmp_path: Path
+) -> None:
+    recorder = Recorder(tmp_path / "served", description)
+    given: Any = {
+        "fps": recorder.spec.action.control_rate_hz,
+        "tasks": [TaskEntry("toy/one", "one")],
+        "environment": {"goal": "visible"},
+        "expert": False,
+    }
+    recorder.close()
+    length, spec = 2, recorder.spec
+    action = np.zeros((length, spec.action.dimension), np.float32)
+    episode = Episode(
+        task="toy/one",
+        instruction="one",
+        seed=0,
+        images={
+            name: np.zeros((length, *size, 3), np.uint8) for name, size in spec.cameras.items()
+        },
+        state=np.zeros((length, spec.state_dimension), np.float32),
+        action=action,
+        expert_action=action,
+        reward=np.zeros(length, np.float32),
+        success=np.zeros(length, bool),
+    )
+    with DatasetWriter(tmp_path / "set", spec, **given) as writer:
+        writer.add(episode)
+    with pytest.raises(UserError, match=r"--record: .*set differs .*environment: another"):
+        Recorder(tmp_path / "set", description)
 
 
 def test_a_dataset_that_was_edited_meanwhile_takes_no_more(

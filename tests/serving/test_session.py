@@ -147,6 +147,26 @@ def test_the_limit_is_from_the_last_action_that_was_carried_out(agent: PolicyAge
         assert (np.abs(result.actions[0] - far[0]) <= step + 1e-6).all()
 
 
+def test_an_episode_begins_near_standing_still(agent: PolicyAgent) -> None:
+    contract, limit = agent.spec.action, 1e-4
+    limited = Conversation(agent, Guard(agent.spec, limit), actions=1)
+    step = limit * (np.array(contract.high) - np.array(contract.low))
+    free = answer(Conversation(agent, Guard(agent.spec), actions=1), request(0), Memory())
+    assert (np.abs(free.actions[0]) > step).any()
+    for episode in (None, "one", "another"):
+        first = answer(limited, request(0, episode=episode), Memory(episode="before"))
+        assert (np.abs(first.actions[0]) <= step + 1e-6).all()
+
+
+def test_a_hold_has_as_many_actions_as_clients_count_on(agent: PolicyAgent) -> None:
+    chunks = Conversation(agent, Guard(agent.spec), held=3)
+    held = chunks.hold(request(0), Memory(), "late")
+    assert held is not None and held.actions.tolist() == [[0.0, 0.0]] * 3
+    for executed in (0, 2, 3, None):
+        after = answer(chunks, request(1, executed=executed), held.memory)
+        assert after.actions.tolist() == answer(chunks, request(1), Memory()).actions.tolist()
+
+
 def test_a_target_that_was_not_carried_out_is_no_hold(agent: PolicyAgent) -> None:
     contract = replace(agent.spec.action, representation="joint_position", names=("a", "b"))
     arm = Conversation(agent, Guard(replace(agent.spec, action=contract)))

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +20,7 @@ import pytest
 from data.synthetic import make_episode, write
 from evaluation.evaluating import evaluate_small, make_run
 
+from manyparts.cli import main
 from manyparts.core.errors import UserError
 from manyparts.sharing.push import staged
 
@@ -175,6 +178,61 @@ def test_the_card_says_how_well_and_how(run: Path) -> None:
     assert "other cameras, states or actions are refused" in card
 
 
+def test_the_source_stays_as_it_is(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "agent"
+    shutil.copytree(run / "checkpoints" / "last", folder)
+    (folder / "README.md").write_text("of the export")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    # On this disk files get second names instead of copies.
+    assert tempfile.gettempdir() in str(folder)
+    with staged(folder, "someone/agent") as (_, shared, files):
+        assert "README.md" in files and (shared / "README.md").read_text() != "of the export"
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_figures_are_of_the_weights_that_are_shared(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run, own, symlinks=True)
+    results = own / "evaluation" / "results.json"
+    values = json.loads(results.read_text())
+    values["provenance"] |= {"prompts": "goal_image", "control_delay": 2}
+    results.write_text(json.dumps(values))
+    with staged(own, "someone/agent") as (_, folder, _):
+        card = (folder / "README.md").read_text()
+    assert "It was asked by goal_image; carried out 2 steps late." in card
+    assert "success_rate" not in card
+    assert "imitation-learning" in card and "reinforcement-learning" not in card
+    values["provenance"]["weights"] = "those of another checkpoint"
+    results.write_text(json.dumps(values))
+    with staged(own, "someone/agent") as (_, folder, _):
+        card = (folder / "README.md").read_text()
+    assert "It was not evaluated before it was shared." in card and "simulation" not in card
+
+
+@pytest.mark.parametrize(
+    ("preset", "shown", "hidden"),
+    [
+        ("dynamics/mlp-debug", "manyparts serve hf://a/b --planner mppi", "--from hf://"),
+        (
+            "dualmind/phase1-debug",
+            "manyparts train PRESET --from hf://a/b",
+            "manyparts serve hf://",
+        ),
+    ],
+)
+def test_the_cards_commands_are_those_that_work(
+    preset: str, shown: str, hidden: str, tmp_path: Path
+) -> None:
+    data, run = str(tmp_path / "data"), str(tmp_path / "run")
+    assert main(["collect", "pointmass/reach", "--episodes", "3", "--image-size", "16",
+                 "--output", data]) == 0  # fmt: skip
+    assert main(["train", preset, "--data", data, "--steps", "2", "--output", run]) == 0
+    with staged(run, "a/b") as (_, folder, _):
+        card = (folder / "README.md").read_text()
+    assert shown in card and hidden not in card
+    assert "imitation-learning" not in card and "| optimiser steps | 2 |" in card
+
+
 def test_a_dataset_gets_the_tag_that_lerobot_asks_for(hub: Hub, tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(2)])
     done = manyparts(hub, tmp_path, "push", str(dataset.path), "someone/pushes", "--yes")
@@ -219,6 +277,17 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (dataset.path / "meta" / "more.json").symlink_to(tmp_path / "secret")
     with (
         pytest.raises(UserError, match="leads out of"),
+        staged(dataset.path, "someone/pushes"),
+    ):
+        pass
+
+
+def test_a_linked_folder_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "set", [make_episode(0, 4)])
+    (dataset.path / "data").rename(tmp_path / "elsewhere")
+    (dataset.path / "data").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(UserError, match="data is a link to a folder"),
         staged(dataset.path, "someone/pushes"),
     ):
         pass

@@ -130,7 +130,7 @@ def _serve(options: Options) -> None:
     guard = Guard(agent.spec, options.max_change)
     description = Description.of(agent, options.actions, options.max_change)
     service = Service(
-        Conversation(agent, guard, options.actions),
+        Conversation(agent, guard, options.actions, held=description.actions),
         description,
         deadline_ms=options.deadline_ms,
         batch_wait_ms=options.batch_wait_ms,

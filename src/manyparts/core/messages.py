@@ -165,7 +165,9 @@ class _Reader:
                 return np.asarray(image if plain else image.convert("RGB"))
         except MessageError:
             raise
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        except UnidentifiedImageError as error:  # its text is an address in memory
+            raise MessageError("an image cannot be decoded: it is none") from error
+        except (Image.DecompressionBombError, OSError, ValueError) as error:
             raise MessageError(f"an image cannot be decoded: {error}") from error
 
     def _shape_of(self, fields: Mapping[str, Any]) -> tuple[int, ...]:

@@ -351,9 +351,10 @@ class Session:
             self.ended = "it ended for good"
         elif truncated:
             self.ended = "its time is up"
-        elif self.solved_at is not None:
-            if self.steps - self.solved_at >= steps_after_success([self.env.task]):
-                self.ended = "solved"
+        elif self.solved_at is not None and (
+            self.steps - self.solved_at >= steps_after_success([self.env.task])
+        ):
+            self.ended = "solved"
         if not self.ended or self._counted:
             return
         self._counted = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,16 +42,11 @@ async def converse(link: Link) -> None:
             if isinstance(data, str):
                 raise MessageError("the message is text; expected MessagePack")
             message = await asyncio.to_thread(unpack, data, link.limits)
-            if not isinstance(message, Mapping):
-                raise MessageError(f"the message is a {type(message).__name__}; expected a mapping")
-            endpoint = message.get(ENDPOINT, "infer")
-            if endpoint == "reset":
+            if endpoint_of(message) == "reset":
                 memory = Memory()
                 link.ended()
                 await link.send("reset successful")
                 continue
-            if endpoint != "infer":
-                raise MessageError(f"endpoint is {str(endpoint)[:40]!r}; choices: infer, reset")
             request = request_of(message, description.spec)
             answer = await link.answer(request, memory)
         except UserError as error:
@@ -61,6 +56,25 @@ async def converse(link: Link) -> None:
         memory = answer.memory
         await link.send(pack(_reply(answer, total), "openpi"))
         total = 1000 * (time.perf_counter() - start)
+
+
+def endpoint_of(message: Any) -> Literal["infer", "reset"]:
+    """Return what a message asks for.
+
+    Args:
+        message: As it was unpacked, unchecked.
+
+    Raises:
+        MessageError: It is no mapping, or asks for something else.
+    """
+    if not isinstance(message, Mapping):
+        raise MessageError(f"the message is a {type(message).__name__}; expected a mapping")
+    endpoint = message.get(ENDPOINT, "infer")
+    if not isinstance(endpoint, str):
+        raise MessageError(f"endpoint is a {type(endpoint).__name__}; choices: infer, reset")
+    if endpoint in ("infer", "reset"):
+        return endpoint
+    raise MessageError(f"endpoint is {endpoint[:40]!r}; choices: infer, reset")
 
 
 def request_of(message: Mapping[Any, Any], spec: Spec) -> Request:
@@ -76,6 +90,9 @@ def request_of(message: Mapping[Any, Any], spec: Spec) -> Request:
     names = [OBSERVATION + camera if "/" not in camera else camera for camera in spec.cameras]
     missing = [name for name in names if not isinstance(message.get(name), np.ndarray)]
     if missing:
+        if missing[0] in message:
+            what = type(message[missing[0]]).__name__
+            raise UserError(f"the request's {missing[0]} is a {what}; expected an array")
         present = first_of([printable(str(key)[:60]) for key in message], _SHOWN) or "nothing"
         raise UserError(f"the request has no image {missing[0]} (it has {present})")
     images = {camera: message[name] for camera, name in zip(spec.cameras, names, strict=True)}

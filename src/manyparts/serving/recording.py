@@ -24,6 +24,7 @@ from manyparts.core.spec import TaskEntry
 from manyparts.core.storage.locks import hold_beside
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.arrays import UNKNOWN
+from manyparts.data.formats.lerobot.appending import require_appendable
 from manyparts.embodiment.views.source import Source
 from manyparts.embodiment.views.view import View
 from manyparts.serving.description import Description
@@ -208,6 +209,11 @@ class Recorder:
                 f"--record {path} holds episodes of another robot or another --actions: "
                 f"{differences[0]}; choose another folder"
             )
+        try:
+            rate = self.spec.action.control_rate_hz
+            require_appendable(path, self.spec, fps=rate, environment={})
+        except UserError as error:
+            raise UserError(f"--record: {error}; choose another folder") from error
         known = {task.name: task.instruction for task in self._tasks.values()}
         for task in dataset.tasks:
             if known.get(task.name, task.instruction) != task.instruction:

@@ -44,12 +44,17 @@ class Guard:
         if max_change is not None:
             self._step = 2 * contract.half_range * max_change
 
-    def checked(self, actions: np.ndarray, before: np.ndarray | None) -> Limited:
+    def checked(
+        self, actions: np.ndarray, before: np.ndarray | None, state: np.ndarray | None = None
+    ) -> Limited:
         """Return actions that are finite, within the contract's bounds, and near each other.
+
+        The first one of an episode is near what holds the robot still, if anybody knows that.
 
         Args:
             actions: (T, a), an agent's.
             before: The last action that was sent, (a,); None at the start of an episode.
+            state: The robot's, (s,); None if it is not known.
 
         Raises:
             UserError: A number is not finite.
@@ -61,7 +66,8 @@ class Guard:
         bounded = self._contract.executed(actions)
         if self._step is None:
             return Limited(bounded, changed=False)
-        limited, last = np.empty_like(bounded), before
+        last = self.hold(state, None) if before is None else before
+        limited = np.empty_like(bounded)
         for row, action in enumerate(bounded):
             if last is not None:
                 action = np.clip(action, last - self._step, last + self._step)

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from manyparts.core.errors import UserError
-from manyparts.core.extras import install_command, load_package
+from manyparts.core.extras import in_a_line, install_command, load_package
 from manyparts.core.messages import Limits
 from manyparts.core.printing import say
 from manyparts.serving import openpi, vla_eval
@@ -151,6 +151,9 @@ async def _serve(
                 await PATHS[path](link)
             except websockets.exceptions.ConnectionClosed:
                 pass
+            except Exception as error:  # a defect of ours, which costs this client alone
+                with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+                    await link.refuse(UserError(f"the server failed: {in_a_line(error)}"))
             finally:
                 link.ended()
                 say(f"{link.name}: gone, {link.figures.summary()}")

@@ -159,12 +159,15 @@ class Conversation:
         agent: Who acts.
         guard: Checks every action.
         actions: Actions of an answer at most; None: as many as the agent plans at once.
+        held: Actions of an answer that holds the robot: as many as clients count on.
     """
 
-    def __init__(self, agent: Agent, guard: Guard, actions: int | None = None) -> None:
+    def __init__(
+        self, agent: Agent, guard: Guard, actions: int | None = None, *, held: int = 1
+    ) -> None:
         if actions is not None and actions < 1:
             raise UserError(f"--actions is {actions}; expected at least 1")
-        self.agent, self._guard, self._actions = agent, guard, actions
+        self.agent, self._guard, self._actions, self._held = agent, guard, actions, held
 
     def answers(self, asked: Sequence[tuple[Request, Memory]]) -> list[Answer | UserError]:
         """Return the agent's answers, or why a request has none.
@@ -220,7 +223,9 @@ class Conversation:
                 action, carry = begun.agent.act(carry, None, prompt, explore=False)
                 actions.append(action)
                 carries.append(carry)
-            checked = self._guard.checked(np.stack(actions), memory.last)
+            state = begun.situation.observation
+            shown = None if state is None else state["state"]
+            checked = self._guard.checked(np.stack(actions), memory.last, shown)
         except UserError as error:
             return error
         after = replace(
@@ -252,8 +257,10 @@ class Conversation:
         if action is None:
             return None
         carry = self._dropped(memory.carries[-1])
-        after = replace(memory, carries=(carry, carry), sent=action[None], before=memory.last)
-        return Answer(action[None], after, held=why)
+        actions = np.repeat(action[None], self._held, axis=0)
+        carries = (carry,) * (self._held + 1)
+        after = replace(memory, carries=carries, sent=actions, before=memory.last)
+        return Answer(actions, after, held=why)
 
     def _continued(self, request: Request, memory: Memory) -> Memory:
         """The memory with what the client says of its last actions."""

@@ -39,7 +39,7 @@ async def converse(link: Link) -> None:
             if isinstance(data, str):
                 raise MessageError("the message is text; expected MessagePack")
             message = await asyncio.to_thread(unpack, data, link.limits)
-            kind, payload, sequence = _parts(message)
+            kind, payload, sequence = parts_of(message)
             if kind == "hello":
                 reply = link.service.description.for_vla_eval()
                 await link.send(_packed("hello", reply, sequence))
@@ -88,12 +88,19 @@ def request_of(payload: Mapping[Any, Any], spec: Spec) -> Request:
     ).checked(spec)
 
 
-def _parts(message: Any) -> tuple[str, Mapping[Any, Any], int]:
-    """The type, payload and number of a message. Raises MessageError if it has none."""
+def parts_of(message: Any) -> tuple[str, Mapping[Any, Any], int]:
+    """Return the type, payload and number of a message.
+
+    Args:
+        message: As it was unpacked, unchecked.
+
+    Raises:
+        MessageError: It has no type or number.
+    """
     if not isinstance(message, Mapping):
         raise MessageError(f"the message is a {type(message).__name__}; expected a mapping")
     kind, sequence = message.get("type"), message.get("seq")
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise MessageError(f"the message's type is {str(kind)[:40]!r}; choices: {_TYPES}")
     if isinstance(sequence, bool) or not isinstance(sequence, int):
         raise MessageError("the message has no number `seq`")

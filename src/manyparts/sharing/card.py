@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manyparts.core.naming import NAME, VERSION
 from manyparts.core.printing import first_of
+from manyparts.core.provenance import file_hash
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.evaluation.results import Result
 from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.models.run_files import weights_of
 
 _SHOWN = 60  # tasks in a table
 
+Acts = Literal["policy", "planner", "nothing"]
+"""By what an agent acts."""
+
 
 def model_card(
-    repository: str, info: CheckpointInfo, results: Result | None, *, license: str
+    repository: str,
+    info: CheckpointInfo,
+    results: Result | None,
+    *,
+    license: str,
+    acts: Acts,
+    steps: int | None,
 ) -> str:
     """Return the text of an agent's README.md.
 
@@ -24,65 +35,102 @@ def model_card(
         info: The agent's description.
         results: Of its evaluation; None: nothing is said of how well it acts.
         license: Of the weights, a name of the Hub's.
+        acts: By what it acts.
+        steps: Optimiser steps of its training; None: nobody knows.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    evaluations = [] if results is None else _evaluations(results, EvalResult)
+    usual = results is not None and not conditions(results, info)
+    evaluations = _evaluations(results, EvalResult) if results is not None and usual else []
     data = ModelCardData(
         library_name=NAME,
         pipeline_tag="robotics",
         license=license,
-        tags=[NAME, "robotics", "imitation-learning", *_methods(info)],
+        tags=[NAME, "robotics", *_learning(info)],
         model_name=repository.partition("/")[2],
         eval_results=evaluations or None,
     )
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {repository.partition('/')[2]}",
-        _introduction(repository, info),
+        _introduction(repository, info, acts),
         "## How well it acts",
-        _table(results),
+        _table(results, info),
         "## What it acts for",
         *(_embodiment(each) for each in info.trained),
         "## What it cannot do",
-        _limits(info),
+        _limits(info, is_measured=results is not None),
         "## Where it comes from",
-        _origin(info),
+        _origin(info, steps),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _introduction(repository: str, info: CheckpointInfo) -> str:
+def _introduction(repository: str, info: CheckpointInfo, acts: Acts) -> str:
     tasks = [task.name for task in info.tasks]
     model = str(info.model.get("type", "model")).removesuffix("Config")
-    return f"""An agent of {NAME} {VERSION}, a \
-{model} that was trained on {first_of(tasks, 5) or "data of its own"}.
+    what = f"""{NAME} {VERSION}, a {model} that was trained on \
+{first_of(tasks, 5) or "data of its own"}."""
+    if acts == "nothing":
+        return f"""A model of {what} It does not act. What acts is trained from it:
 
 ```bash
-manyparts evaluate hf://{repository} --episodes 20
-manyparts serve hf://{repository}
+manyparts train PRESET --from hf://{repository} --data DATA --output RUN
+```"""
+    flags = " --planner mppi" if acts == "planner" else ""
+    lines = ["import manyparts"]
+    if acts == "planner":
+        lines += ["from manyparts.planners import MppiConfig", "", "planner = MppiConfig()"]
+    planner = ", planner=planner" if acts == "planner" else ""
+    lines += ["", f'agent = manyparts.load("hf://{repository}"{planner})']
+    python = "\n".join(lines)
+    return f"""An agent of {what}
+
+```bash
+manyparts evaluate hf://{repository} --episodes 20{flags}
+manyparts serve hf://{repository}{flags}
 ```
 
 ```python
-import manyparts
-
-agent = manyparts.load("hf://{repository}")
+{python}
 ```"""
 
 
-def _table(results: Result | None) -> str:
+def _table(results: Result | None, info: CheckpointInfo) -> str:
     if results is None:
         return "It was not evaluated before it was shared."
     heads, rows, mean = results.table()
     rows = [*rows[:_SHOWN], *([] if mean is None else [mean])]
     lines = [heads, ["---"] * len(heads), *rows]
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    provenance = results.provenance
+    provenance, said = results.provenance, conditions(results, info)
+    unusual = f" It was {first_of(said, len(said), separator='; ')}." if said else ""
     return f"""{table}
 
 Success is the fraction of solved episodes with a 95 % interval. Goals are of the split \
 {provenance.get("split", "evaluation")}, seed {provenance.get("seeds", {}).get("evaluation")}, \
-{provenance.get("episodes")} episodes per task. {len(results.tasks)} tasks."""
+{provenance.get("episodes")} episodes per task. {len(results.tasks)} tasks.{unusual}"""
+
+
+def conditions(results: Result, info: CheckpointInfo) -> list[str]:
+    """Return in words what was unusual in an evaluation.
+
+    Args:
+        results: Of the evaluation.
+        info: The agent's description.
+    """
+    provenance = results.provenance
+    lengths = {each.environment.get("max_steps") for each in info.trained}
+    prompts, asked = provenance.get("prompts"), provenance.get("prompt_task")
+    delay, most = provenance.get("control_delay"), provenance.get("max_steps")
+    said = [
+        prompts not in (None, "instruction") and f"asked by {prompts}",
+        asked and f"asked for {asked} in every task",
+        delay and f"carried out {delay} steps late",
+        most and most not in lengths and f"cut after {most} steps",
+        provenance.get("until_success") and "ended with the first solved step",
+    ]
+    return [words for words in said if words]
 
 
 def _embodiment(embodiment: Embodiment) -> str:
@@ -100,27 +148,31 @@ def _embodiment(embodiment: Embodiment) -> str:
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
 
 
-def _limits(info: CheckpointInfo) -> str:
+def _limits(info: CheckpointInfo, *, is_measured: bool) -> str:
     robots = first_of([each.spec.embodiment for each in info.trained], 5)
-    return f"""- It acts for {robots} alone: other cameras, states or actions are refused.
+    measured = "It was measured in simulation. " if is_measured else ""
+    return f"""- It is for {robots} alone: other cameras, states or actions are refused.
 - It knows the tasks that it was trained on. Others are asked for in vain.
-- It was measured in simulation. On a robot, bound its actions: `manyparts serve --max-change`."""
+- {measured}On a robot, bound its actions: `manyparts serve --max-change`."""
 
 
-def _origin(info: CheckpointInfo) -> str:
+def _origin(info: CheckpointInfo, steps: int | None) -> str:
     known = {
         "commit": info.provenance.get("commit"),
         "seed": info.provenance.get("seed"),
-        "optimiser steps": info.provenance.get("step"),
+        "optimiser steps": steps,
         "dataset fingerprint": info.provenance.get("dataset_fingerprint"),
     }
     rows = [f"| {name} | {value} |" for name, value in known.items() if value is not None]
     return "| | |\n|---|---|\n" + "\n".join(rows) if rows else "Nothing was recorded."
 
 
-def _methods(info: CheckpointInfo) -> list[str]:
-    method = info.provenance.get("method")
-    return [str(method)] if method else []
+def _learning(info: CheckpointInfo) -> list[str]:
+    """The Hub's words for how a policy was learned; empty if none was."""
+    kinds = {str(objective.get("type")) for objective in info.objectives.values()}
+    if "ActorCriticConfig" in kinds:
+        return ["reinforcement-learning"]
+    return ["imitation-learning"] if any("Cloning" in kind for kind in kinds) else []
 
 
 def _evaluations(results: Result, kind: Any) -> list[Any]:
@@ -145,11 +197,16 @@ def _evaluations(results: Result, kind: Any) -> list[Any]:
     return listed
 
 
-def evaluated(run: Path) -> Result | None:
-    """Return the results that lie in a run's folder, if there are any.
+def evaluated(run: Path, checkpoint: Path) -> Result | None:
+    """Return the results that lie in a run's folder, if they are of a checkpoint's weights.
 
     Args:
         run: The run's folder.
+        checkpoint: One of its checkpoints.
     """
     folder = run / "evaluation"
-    return Result.load(folder) if (folder / "results.json").is_file() else None
+    if not (folder / "results.json").is_file():
+        return None
+    results = Result.load(folder)
+    own = file_hash(weights_of(checkpoint))
+    return results if results.provenance.get("weights") == own else None

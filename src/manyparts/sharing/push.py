@@ -12,16 +12,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from manyparts.agents.loading import load, load_system
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.hub import Kind
 from manyparts.core.printing import first_of
+from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.links import link_or_copy
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.errors import read_json
-from manyparts.models.checkpoint import load_info
+from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.run_files import AGENT_FILES, resolve, run_of
-from manyparts.sharing.card import evaluated, model_card
+from manyparts.planners import MppiConfig, PlannerConfig
+from manyparts.sharing.card import Acts, evaluated, model_card
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 _DATASET_FILES = ("README.md", "meta/*", "data/*", "videos/*", "images/*")
@@ -75,8 +78,16 @@ def staged(
         checkpoint = resolve(path)
         info = load_info(checkpoint)
         _gathered(checkpoint, folder, AGENT_FILES)
-        card = model_card(repository, info, evaluated(run_of(path)), license=license or _LICENSE)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        card = model_card(
+            repository,
+            info,
+            evaluated(run_of(path), checkpoint),
+            license=license or _LICENSE,
+            acts=_acts(checkpoint, info),
+            steps=int(number) if (number := checkpoint.resolve().name).isdecimal() else None,
+        )
+        # A file of its own: the one that is there may be a second name of the source's.
+        write_atomically(folder / "README.md", card.encode())
         files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
         yield "model", folder, tuple(files)
 
@@ -134,13 +145,29 @@ def push(
     return Shared(kind, repository, files, str(commit.commit_url))
 
 
+def _acts(checkpoint: Path, info: CheckpointInfo) -> Acts:
+    """By what an agent acts, which loading it tells.
+
+    Raises:
+        UserError: It cannot be loaded at all.
+    """
+    body = info.embodiments[0].spec.embodiment if len(info.embodiments) > 1 else None
+    ways: dict[Acts, PlannerConfig | None] = {"policy": None, "planner": MppiConfig()}
+    for way, planner in ways.items():
+        with suppress(UserError):
+            load(checkpoint, embodiment=body, planner=planner)
+            return way
+    load_system(checkpoint)
+    return "nothing"
+
+
 def _require_version(dataset: Path) -> None:
     """Raise UserError for a dataset that LeRobot of today does not read, or that nobody reads."""
     version = read_json(dataset / _INFO).get("codebase_version")
     if version != _DATASET_VERSION:
         raise UserError(
             f"{dataset} is of LeRobot's version {str(version)[:20]!r}, and {_DATASET_VERSION} is "
-            f"shared: `manyparts data convert {dataset} --output NEW` writes it"
+            f"shared: `manyparts data convert {dataset} NEW` writes it"
         )
     EpisodeDataset.open(dataset)
 
@@ -151,6 +178,10 @@ def _gathered(source: Path, folder: Path, patterns: Sequence[str]) -> tuple[str,
     root = source.resolve()
     for file in sorted(source.rglob("*")):
         name = file.relative_to(source).as_posix()
+        if file.is_dir() and file.is_symlink():
+            if any(fnmatchcase(f"{name}/file", pattern) for pattern in patterns):
+                raise UserError(f"{file} is a link to a folder; copy the folder there")
+            continue
         if not file.is_file() or not any(fnmatchcase(name, pattern) for pattern in patterns):
             continue
         if any(part.startswith(".") for part in Path(name).parts):

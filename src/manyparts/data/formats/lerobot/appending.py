@@ -52,6 +52,44 @@ def append(
     """
     left = after is not None and after.path == path_of(path) and after.is_as_left()
     existing = _written(after) if after is not None and left else _read(path_of(path), statistics)
+    _require_equal(path, existing, spec, fps=fps, tasks=tasks, environment=environment)
+    known = {task.name for task in existing.tasks}
+    return DatasetWriter(
+        path,
+        spec,
+        fps=fps,
+        tasks=[*existing.tasks, *(task for task in tasks if task.name not in known)],
+        environment=environment,
+        images=existing.images,
+        continues=existing.continuation,
+    )
+
+
+def require_appendable(
+    path: str | Path, spec: Spec, *, fps: float, environment: Mapping[str, Any]
+) -> None:
+    """Raise UserError if `append` would refuse a dataset. Nothing is written.
+
+    Args:
+        path: the dataset's folder.
+        spec: see `append`.
+        fps: see `append`.
+        environment: see `append`.
+    """
+    existing = _read(path_of(path), None)
+    _require_equal(path, existing, spec, fps=fps, tasks=(), environment=environment)
+
+
+def _require_equal(
+    path: str | Path,
+    existing: _Existing,
+    spec: Spec,
+    *,
+    fps: float,
+    tasks: Sequence[TaskEntry],
+    environment: Mapping[str, Any],
+) -> None:
+    """Raise UserError where a dataset differs from what is to be added to it."""
     task_of = {task.name: task for task in existing.tasks}
     differences = existing.spec.differences(spec)
     if existing.fps != fps:
@@ -64,15 +102,6 @@ def append(
     if differences:
         shown = first_of(differences, SHOWN_DIFFERENCES, separator="; ")
         raise UserError(f"{path} differs from what is to be appended: {shown}")
-    return DatasetWriter(
-        path,
-        spec,
-        fps=fps,
-        tasks=[*existing.tasks, *(task for task in tasks if task.name not in task_of)],
-        environment=environment,
-        images=existing.images,
-        continues=existing.continuation,
-    )
 
 
 @dataclass(frozen=True)
