@@ -132,6 +132,33 @@ def test_answers_that_are_none_are_refused(answer: Any, says: str, contract: Pat
     stranger.close()
 
 
+@pytest.mark.parametrize(
+    ("images", "state", "twice"),
+    [
+        ({CAMERA: "st"}, "st", "st"),
+        ({CAMERA: "prompt"}, "st", "prompt"),
+        ({CAMERA: "image"}, "prompt", "prompt"),
+    ],
+)
+def test_a_key_for_two_things_is_refused(
+    images: dict[str, str], state: str, twice: str, contract: Path
+) -> None:
+    stranger = Stranger({"actions": np.zeros((1, 2), np.float32)})
+    remote = Remote(stranger.url, images, state, read_contract(contract))
+    with pytest.raises(UserError, match=f"give '{twice}' to two things"):
+        RemoteAgent(remote, SPEC)
+    stranger.close()
+
+
+@pytest.mark.parametrize("content", [b"one\ntwo", b"", "schl\u00fcssel".encode(), b"\xff\xfe"])
+def test_a_file_without_a_key_is_named_and_not_shown(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="key holds no key; expected one line") as refused:
+        RemoteAgent(Remote("ws://127.0.0.1:1", key_file=file), SPEC)
+    assert "one\n" not in str(refused.value) and "two" not in str(refused.value)
+
+
 def test_another_robot_is_refused(server: Served) -> None:
     other = make("pointmass/reach", CONFIG.__class__(image_size=32)).embodiment_spec
     with pytest.raises(UserError, match=r"acts for another robot: cameras"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.agents.base import Described
-from manyparts.agents.checks import image_of, numbers_of, require_actions, require_carry
+from manyparts.agents.checks import image_of, numbers_of, require_carry
 from manyparts.agents.server import Connection, Remote, Server
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import printable
@@ -19,6 +19,7 @@ from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
 
 _MAX_ACTIONS = 10_000  # of an answer
+_OWN_KEYS = ("prompt", "session_id", "seed", "endpoint")  # of a request, besides what is observed
 
 
 class RemoteAgent(Described):
@@ -42,6 +43,7 @@ class RemoteAgent(Described):
         self.server = self._connection.server()
         self._keys = self._keys_of(self.server)
         self._require_fit(self.server)
+        self._require_distinct_keys()
         self.prompted = not self.server.is_own or bool(self.server.prompts)
 
     def with_seed(self, seed: int) -> RemoteAgent:
@@ -124,8 +126,9 @@ class RemoteAgent(Described):
                 f"{url} answered with actions of {actions.shape}; expected rows of "
                 f"{contract.dimension}"
             )
-        executed = contract.executed(require_actions(actions[:_MAX_ACTIONS], self.spec))
-        return tuple(executed)
+        if not np.isfinite(actions).all():
+            raise UserError(f"{url} answered with actions that are not finite")
+        return tuple(contract.executed(actions[:_MAX_ACTIONS]))
 
     def _state_key(self) -> str | None:
         if not self.spec.state_dimension:
@@ -143,6 +146,17 @@ class RemoteAgent(Described):
                 near = closest(camera, self.spec.cameras)
                 raise UserError(f"--remote.images names the camera {camera!r}; {near}")
         return dict(self.remote.images)
+
+    def _require_distinct_keys(self) -> None:
+        """Raise UserError if one entry of a request would hold two things."""
+        state = self._state_key()
+        keys = [*self._keys.values(), *([] if state is None else [state]), *_OWN_KEYS]
+        twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+        if twice:
+            raise UserError(
+                f"--remote.images and --remote.state give {twice[0]!r} to two things; each image, "
+                f"the state and {', '.join(_OWN_KEYS)} need keys of their own"
+            )
 
     def _require_fit(self, server: Server) -> None:
         """Raise UserError unless the server's agent is for this robot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
+from manyparts.core.keys import read_key
 from manyparts.core.messages import Limits, pack, unpack
 from manyparts.core.printing import shown_short
 from manyparts.core.spec import ActionContract, Spec
@@ -150,10 +152,12 @@ class Connection:
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES or not parts.hostname:
             raise UserError(f"{url} is no address of a server; expected ws://HOST:PORT")
+        if parts.path.rstrip("/").endswith("/vla-eval"):
+            raise UserError(f"{url} speaks vla-eval's protocol; expected the address of openpi's")
         client = load_package("websockets.sync.client", "a server", install_command("serve"))
         headers = {}
         if self._remote.key_file is not None:
-            headers["Authorization"] = f"Api-Key {_key_in(self._remote.key_file)}"
+            headers["Authorization"] = f"Api-Key {read_key(self._remote.key_file)}"
         # A proxy of the environment would be asked even for this machine.
         proxy = {"proxy": None} if parts.hostname in _LOOPBACK else {}
         with self._errors():
@@ -181,6 +185,12 @@ class Connection:
         except TimeoutError as error:
             self.renew()
             raise UserError(f"{url} did not answer within {_SECONDS:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            self.renew()
+            raise UserError(
+                f"{url} has a certificate that is not trusted here ({error.verify_message}); name "
+                "the file of who signed it in the environment variable SSL_CERT_FILE"
+            ) from error
         except OSError as error:
             self.renew()
             raise UserError(f"nobody serves at {url}: {error.strerror or error}") from error
@@ -246,13 +256,6 @@ def _contract(values: Any) -> ActionContract:
     if not np.isfinite(numbers).all() or contract.control_rate_hz <= 0:
         raise ValueError("a number is not finite, or the rate is not above 0")
     return contract
-
-
-def _key_in(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the key file {path}: {error}") from error
 
 
 def read_contract(path: Path) -> ActionContract:

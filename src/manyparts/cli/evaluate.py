@@ -203,6 +203,8 @@ def _evaluated_remote(options: Options, url: str) -> Result:
         camera, equals, key = text.partition("=")
         if not (camera and equals and key):
             raise UserError(f"--remote.images has {text!r}; expected CAMERA=KEY")
+        if camera in keys:
+            raise UserError(f"--remote.images names the camera {camera!r} twice")
         keys[camera] = key
     contract = None if served.action is None else read_contract(served.action)
     remote = Remote(url, keys, served.state, contract, served.key_file)

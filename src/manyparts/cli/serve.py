@@ -98,11 +98,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(options: Options) -> None:
     from manyparts.agents.loading import load
+    from manyparts.core.keys import read_key
     from manyparts.core.messages import Limits
     from manyparts.serving.description import Description
     from manyparts.serving.recording import Recorder
     from manyparts.serving.safety import Guard
-    from manyparts.serving.server import Access, read_key, run
+    from manyparts.serving.server import MIN_KEY, Access, run
     from manyparts.serving.service import Service
     from manyparts.serving.session import Conversation
 
@@ -113,7 +114,7 @@ def _serve(options: Options) -> None:
     access = Access(
         host=options.host,
         port=options.port,
-        key=None if options.key_file is None else read_key(options.key_file),
+        key=None if options.key_file is None else read_key(options.key_file, at_least=MIN_KEY),
         without_key=options.without_key,
         certificate=options.certificate,
         private_key=options.private_key,

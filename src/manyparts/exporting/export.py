@@ -34,6 +34,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
 from manyparts.exporting.onnx import LENGTHS, Exporter, write_graph
 from manyparts.exporting.parity import ROWS, TOLERANCE, Parity, compared, random_episodes
+from manyparts.exporting.policies import require_policy
 from manyparts.exporting.program import write_program
 from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.prompt_encoder import SmallText
@@ -78,6 +79,7 @@ def export_policy(
         UserError: The agent cannot be exported, or acts differently once it is; nothing is left.
     """
     output = path_of(output, "output")
+    require_policy(run)
     agent = load(run, embodiment=embodiment)
     learned = unviewed(agent)
     graphs = _graphs(learned, run)

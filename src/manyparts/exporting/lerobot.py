@@ -13,6 +13,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import new_folder
+from manyparts.exporting.policies import require_policy
 from manyparts.models.run_files import AGENT, CONFIG, WEIGHTS
 
 
@@ -33,6 +34,7 @@ def export_to_lerobot(
         UserError: There is no such agent, or the folder exists; nothing is left.
     """
     output = path_of(output, "output")
+    require_policy(run)
     with new_folder(output) as folder:
         agent = load(run, embodiment=embodiment)
         if agent.origin is None or not (agent.origin.checkpoint / WEIGHTS).is_file():

@@ -41,8 +41,7 @@ class Session:
         ended: Why the episode has ended; empty while it goes on.
         waiting: Whether nothing happens until a person acts.
         steps: Actions of this episode.
-        followed: The instruction that its steps followed. One that is typed after the end is for
-            the next episode.
+        followed: The instruction of its steps. One that is typed after the end is for the next.
     """
 
     def __init__(self, cast: Cast) -> None:

@@ -39,7 +39,7 @@ PATHS: Mapping[str, Callable[[Link], Awaitable[None]]] = {
 _DRAIN_SECONDS = 10.0
 _SUMMARY_SECONDS = 60.0
 _QUEUED_MESSAGES = 4  # of a client that sends more than it waits for
-_MIN_KEY = 8  # letters
+MIN_KEY = 8  # letters
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,6 @@ class Access:
                 f"--host {self.host} can be reached by other machines, and then everybody there "
                 "moves the robot: give --key-file FILE, or --without-key if the network is yours"
             )
-
-
-def read_key(path: Path) -> str:
-    """Return the key in a file.
-
-    Raises:
-        UserError: The file cannot be read, or holds no key.
-    """
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the key file {path}: {error}") from error
-    if len(key) < _MIN_KEY or not key.isprintable() or not key.isascii():
-        raise UserError(f"{path} holds no key; expected one line of at least {_MIN_KEY} letters")
-    return key
 
 
 def is_loopback(host: str) -> bool:
