@@ -200,7 +200,7 @@ PAPERS = (
             ),
             Elsewhere(
                 "more trajectories help it more than cloning", "+0.31; cloning +0.15",
-                "point mass; 30, 300 trajectories", "[both](representations.md)",
+                "point mass, 30 and 300 trajectories", "[both](representations.md)",
                 "not told apart",
             ),
         ),
@@ -306,6 +306,7 @@ written from the archived stages of the studies, and a test holds it to them.
 - **Core hours** are those of the whole study, with all its methods.
 - **The paper's figure** is left out where we know of none. Some are read off plots.
 """
+_NUMBERS = {3: "Three", 5: "Five", 8: "Eight"}
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _COLUMNS = ("claim", "setting", "the paper", "ours", "verdict")
 
@@ -348,11 +349,14 @@ def _where(regime: Regime | None, hours: Callable[[Regime], float]) -> str:
     """Return where claims were asked: in words, with the command and the core hours."""
     if regime is None:
         return "By no study of several seeds:"
-    seeds, command = f"{regime.seeds} seeds", f"    manyparts study {regime.study}-laptop"
+    seeds, command = (
+        f"{_NUMBERS.get(regime.seeds, regime.seeds)} seeds",
+        f"    manyparts study {regime.study}-laptop",
+    )
     if not regime.archive.exists():
-        return f"{regime.words}; {seeds}; under way ([plan]({regime.page})):\n\n{command}"
+        return f"{regime.words}. {seeds}, under way ([plan]({regime.page})):\n\n{command}"
     cost = f"{hours(regime):.1f} core hours for all methods"
-    return f"{regime.words}; {seeds}; {cost} ([page]({regime.page})):\n\n{command}"
+    return f"{regime.words}. {seeds}, {cost} ([page]({regime.page})):\n\n{command}"
 
 
 def _rows(claim: Asked | Elsewhere, results: Results) -> Iterator[tuple[str, ...]]:
