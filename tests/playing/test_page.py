@@ -55,6 +55,8 @@ def test_page_shows_asks_and_saves(browser: Any, agent: Playing, tmp_path: Path)
     tab.press("#instruction", "Enter")
     tab.wait_for_function("() => document.querySelector('#said').textContent.includes('corner')")
     assert "does not count" in tab.inner_text("#said")
+    tab.wait_for_selector(".log .said")
+    assert "under the prompt before will not be saved" in tab.inner_text(".log .said >> nth=0")
 
     image = tmp_path / "goal.png"
     Image.fromarray(np.full((40, 60, 3), (255, 0, 0), np.uint8)).save(image)
@@ -78,8 +80,9 @@ def test_page_shows_asks_and_saves(browser: Any, agent: Playing, tmp_path: Path)
     tab.keyboard.up("d")
     tab.check("input[name=verdict][value=no]")
     tab.keyboard.press("Enter")
-    tab.wait_for_selector(".log .said")
-    assert "saved as episode 0" in tab.inner_text(".log .said >> nth=0")
+    tab.wait_for_function(
+        "() => document.querySelector('.log').textContent.includes('saved as episode 0')"
+    )
 
     tab.click("#run")
     tab.wait_for_function("() => document.querySelector('#run').textContent === 'Run'")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from manyparts.evaluation.statistics import Interval
+from manyparts.evaluation.statistics import Difference
 from manyparts.studies.engine.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
 Score = Literal["success", "reward a step", "return while learning"]  # files hold these words
@@ -59,7 +59,7 @@ class Claim:
     """Whether the claim is only about settings with the largest number of pretraining trajectories
     of their environment."""
 
-    def verdict(self, difference: Interval) -> str:
+    def verdict(self, difference: Difference) -> str:
         """Return "shows", "opposite" or "not told apart". difference: `better` minus `worse`."""
         if difference.low > self.margin:
             return "shows"
