@@ -23,6 +23,7 @@ from manyparts.core import plugins
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
+from manyparts.core.hub import shown
 from manyparts.core.records import Precision
 from manyparts.core.serialisation import from_jsonable
 from manyparts.data.sampling.config import WindowConfig
@@ -159,7 +160,7 @@ def _planning_agent(
     needs_rewards = objective is None and not isinstance(planner, FollowConfig)
     if needs_rewards and not info.provenance.get("rewarded", True):
         raise UserError(
-            f"{path} learned from data without rewards, so there is none to plan for; "
+            f"{shown(path)} learned from data without rewards, so there is none to plan for; "
             "give an objective, manyparts.load(..., objective=...), "
             "or where it learned a policy the planner 'policy'"
         )
@@ -194,7 +195,7 @@ def require_fitting_planner(
         UserError: A dynamics model has no planner, or a policy has a planner or an objective.
     """
     plugins.require(info.provenance.get("plugins"), path, "objectives")
-    model = from_jsonable(ModelConfig, dict(info.model))
+    path, model = shown(path), from_jsonable(ModelConfig, dict(info.model))
     if isinstance(model, LatentWorldConfig):
         _require_fitting_world(path, info, model, planner, objective)
         return

@@ -22,6 +22,12 @@ def is_hub(location: str | Path) -> bool:
     return str(location).startswith(("hf://", "hf:/"))
 
 
+def shown(location: str | Path) -> str:
+    """Return a location for an error, with both slashes of an address."""
+    text = str(location)
+    return HUB + text.partition(":/")[2].lstrip("/") if is_hub(text) else text
+
+
 def fetch(location: str, kind: Kind = "dataset", *, files: Sequence[str] = ()) -> Path:
     """Download a dataset or an agent of the Hugging Face Hub into the Hub's own cache.
 
@@ -47,8 +53,7 @@ def fetch(location: str, kind: Kind = "dataset", *, files: Sequence[str] = ()) -
         RevisionNotFoundError,
     )
 
-    if is_hub(location):
-        location = HUB + location.partition(":/")[2].lstrip("/")
+    location = shown(location)
     match = _LOCATION.fullmatch(location)
     if match is None or ".." in (match["inside"] or "").split("/"):
         raise UserError(
