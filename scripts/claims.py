@@ -304,6 +304,7 @@ written from the archived stages of the studies, and a test holds it to them.
 - **A verdict** is [one of four words](index.md#the-words-of-a-verdict). Most are "not told apart":
   our runs are much smaller than the papers', and have few seeds.
 - **Core hours** are those of the whole study, with all its methods.
+- **A figure with a link** is of one run or another page, and is written by hand.
 - **The paper's figure** is left out where we know of none. Some are read off plots.
 """
 _NUMBERS = {3: "Three", 5: "Five", 8: "Eight"}

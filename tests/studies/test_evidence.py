@@ -380,14 +380,11 @@ def test_claims_page_is_written_from_the_archives(of_archive: Gather) -> None:
     assert claims.PAGE.read_text(encoding="utf-8") == claims.page(results, claims.spent)
 
 
-def test_every_claim_of_a_papers_study_is_on_the_claims_page() -> None:
-    asked = {
-        (claim.regime.study, claim.better, claim.worse)
-        for paper in claims.PAPERS
-        for claim in paper.claims
-        if isinstance(claim, claims.Asked)
-    }
-    for study, better, worse in asked:
-        assert (better, worse) in {
-            (each.better, each.worse) for each in find_study(study).claims
-        }, (study, better, worse)
+def test_the_claims_page_asks_what_the_studies_declare() -> None:
+    for paper in claims.PAPERS:
+        for asked in (each for each in paper.claims if isinstance(each, claims.Asked)):
+            declared = {
+                (claim.better, claim.worse, claim.margin)
+                for claim in find_study(asked.regime.study).claims
+            }
+            assert (asked.better, asked.worse, asked.margin) in declared, asked

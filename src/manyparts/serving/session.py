@@ -223,9 +223,9 @@ class Conversation:
                 action, carry = begun.agent.act(carry, None, prompt, explore=False)
                 actions.append(action)
                 carries.append(carry)
-            state = begun.situation.observation
-            shown = None if state is None else state["state"]
-            checked = self._guard.checked(np.stack(actions), memory.last, shown)
+            seen = begun.situation.observation
+            state = None if seen is None else seen["state"]
+            checked = self._guard.checked(np.stack(actions), memory.last, state)
         except UserError as error:
             return error
         after = replace(

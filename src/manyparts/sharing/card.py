@@ -104,7 +104,7 @@ def _table(results: Result | None, info: CheckpointInfo) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     provenance, said = results.provenance, conditions(results, info)
-    unusual = f" It was {first_of(said, len(said), separator='; ')}." if said else ""
+    unusual = f" It was {'; '.join(said)}." if said else ""
     return f"""{table}
 
 Success is the fraction of solved episodes with a 95 % interval. Goals are of the split \
