@@ -23,7 +23,7 @@ from manyparts.agents.reactive import ReactiveAgent
 from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
 from manyparts.embodiment.codec import Codec, padded
-from manyparts.exporting.exportable import attending, exportable, width_of_prompts
+from manyparts.exporting.exportable import as_read, exportable, of_state, width_of_prompts
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.prompt_encoder import PromptTokens
@@ -43,6 +43,7 @@ class Units(nn.Module):
     high: Tensor
     state_low: Tensor
     state_high: Tensor
+    half_range: Tensor
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -53,6 +54,7 @@ class Units(nn.Module):
             "scale": normaliser.scale if normaliser.mean else (),
             "low": contract.low,
             "high": contract.high,
+            "half_range": contract.half_range,
         }
         if normaliser.low:
             values |= {"state_low": normaliser.low, "state_high": normaliser.high}
@@ -71,7 +73,7 @@ class Units(nn.Module):
     def action(self, action: Tensor) -> Tensor:
         """Return actions (b, k, a) within [-1, 1] in the contract's units."""
         action = action.double().clamp(-1, 1)
-        action = self.low + (action + 1) / 2 * (self.high - self.low)
+        action = self.low + (action + 1) * self.half_range
         if self.choices:
             return action.round().clamp(0, self.choices - 1).float()
         return torch.minimum(torch.maximum(action, self.low), self.high).float()
@@ -163,6 +165,7 @@ class PolicyGraph(Graph):
         self.head = own
         several = isinstance(embedding, ActionEmbeddings)
         self.embedding = embedding.of[number] if several else embedding
+        self.state = of_state(agent.model, self.spec.state_dimension)
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """See `Graph`."""
@@ -221,8 +224,7 @@ class PolicyGraph(Graph):
 
     def _embedded(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The visual tokens (b, v, d) and the state token (b, d) of observations."""
-        embedding, dimension = self.model.embedding, self.model.embodiments.state_dimension
-        images = _images(given, self.spec)
+        images, embedding = _images(given, self.spec), self.model.embedding
         visual = torch.cat(
             [
                 embedding.visual(rearrange(images[name], "b h w c -> b c h w"), slot)
@@ -236,9 +238,7 @@ class PolicyGraph(Graph):
             own = self.units.state(given["state"])
         else:
             own = visual.new_zeros(visual.shape[0], 0)
-        real = torch.arange(dimension) < self.spec.state_dimension
-        real = real[None].expand(own.shape[0], -1)
-        return visual, embedding.embed_state(padded(own[:, None], dimension), real)[:, 0]
+        return visual, self.state(own)
 
     def _acted(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """A chunk in the contract's units, and within [-1, 1], of outputs (b, 1, o, d)."""
@@ -342,11 +342,8 @@ class PromptGraph(Graph):
         return self._read(encoder.with_images(text, ~given["has_instruction"], tokens))
 
     def _read(self, prompt: PromptTokens) -> tuple[Tensor, ...]:
-        layers = attending(self.model)
-        if not layers:
-            return prompt.tokens, prompt.mask
-        read = [layer.attention.key_value(prompt.tokens) for layer in layers]
-        return torch.cat(read, dim=-1), prompt.mask
+        read = as_read(self.model, prompt)
+        return read.tokens, read.mask
 
 
 def _observation(spec: Spec, rows: int) -> dict[str, Tensor]:

@@ -14,12 +14,14 @@ import torch
 
 from manyparts.core.errors import UserError
 from manyparts.core.extras import in_a_line, install_command, load_package
+from manyparts.exporting.exportable import Attended
 from manyparts.exporting.graphs import Graph
 
 Exporter = Literal["auto", "torch.export", "tracing"]
 """Which of torch's exporters writes a graph: the newer one, or the older one, which is faster."""
 
 _OPSET = 20  # the first with an operator for GELU: ten per cent of a decision
+_ATTENTION_OPSET = 23  # the first with an operator for attention: five per cent
 _OLD_OPSET = 17  # the newest that the exporter by tracing knows whole
 LENGTHS = ("prompt", "prompt_mask", "words", "word_mask")  # dimension 1 is open
 
@@ -69,19 +71,21 @@ def open_dimensions(
 
 
 def _by_export(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
+    opset = _ATTENTION_OPSET if _attend(graph, by_operator=True) else _OPSET
     program: Any = torch.onnx.export(
         graph,
         tuple(example.values()),
         input_names=list(example),
         output_names=list(graph.outputs),
         dynamic_shapes=(open_dimensions(graph, example),),
-        opset_version=_OPSET,
+        opset_version=opset,
         dynamo=True,
     )
     program.save(str(path), external_data=False)
 
 
 def _by_tracing(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> None:
+    _attend(graph, by_operator=False)
     axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in (*example, *graph.outputs)}
     for name in LENGTHS:
         if name in axes:
@@ -96,6 +100,14 @@ def _by_tracing(graph: Graph, example: dict[str, torch.Tensor], path: Path) -> N
         opset_version=_OLD_OPSET,
         dynamo=False,
     )
+
+
+def _attend(graph: Graph, *, by_operator: bool) -> bool:
+    """Choose how a graph attends. Returns whether it attends at all."""
+    attended = [module for module in graph.modules() if isinstance(module, Attended)]
+    for module in attended:
+        module.is_operator = by_operator
+    return bool(attended)
 
 
 @contextlib.contextmanager
