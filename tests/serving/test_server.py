@@ -26,6 +26,18 @@ from manyparts.core.messages import pack, unpack
 from manyparts.data.dataset import EpisodeDataset
 
 KEY = "a-key-of-ours"
+DEFECT = """
+import sys
+from manyparts.cli import main
+from manyparts.serving import server
+
+async def broken(link):
+    raise IndexError("not in the list")
+
+server.PATHS["/vla-eval"] = broken
+sys.argv = sys.argv[3:]  # without the program and its flag
+sys.exit(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +181,18 @@ def _talk_as_vla_eval(open_server: Served, socket: Any) -> None:
     strange: Any = np.array([1, 2])
     error = asked(strange, {}, 6)
     assert error["type"] == "error" and "choices" in error["payload"]["error"]
+
+
+def test_a_defect_of_ours_costs_one_client_alone(run: Path, tmp_path: Path) -> None:
+    with serving(run, tmp_path, within=(sys.executable, "-c", DEFECT)) as served:
+        other = Client(served.url)
+        proxy: Any = {"proxy": None}
+        with connect(f"{served.url}/vla-eval", compression=None, **proxy) as socket:
+            assert "the server failed: IndexError" in str(socket.recv(timeout=30))
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=30)
+        assert np.isfinite(other.infer(request(0))["actions"]).all()
+        other.close()
 
 
 def test_web_pages_are_refused(open_server: Served) -> None:
