@@ -59,9 +59,9 @@ class Attended(nn.Module):
         if mask is not None:
             # onnxruntime refuses masks that it would have to broadcast over queries.
             mask = mask & torch.ones(query.shape[1], 1, dtype=torch.bool)
-        number = self.heads
+        heads = self.heads
         attended, *_ = torch.onnx.ops.attention(
-            query, key, value, mask, q_num_heads=number, kv_num_heads=number, scale=1.0
+            query, key, value, mask, q_num_heads=heads, kv_num_heads=heads, scale=1.0
         )
         return attended
 
