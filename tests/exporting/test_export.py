@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -198,6 +199,17 @@ def test_an_exported_policy_is_exported_once(folder: Path, tmp_path: Path) -> No
         export_policy(folder, tmp_path / "again")
 
 
+def test_files_that_are_not_of_one_policy_are_one_line(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "part")
+    shutil.copyfile(folder / "policy.onnx", tmp_path / "part" / "prompt.onnx")
+    with pytest.raises(UserError, match=r"contract\.json is incomplete or damaged") as raised:
+        load_exported(tmp_path / "part")
+    assert "\n" not in str(raised.value)
+    (tmp_path / "part" / "prompt.onnx").unlink()
+    with pytest.raises(UserError, match=r"prompt\.onnx is missing"):
+        load_exported(tmp_path / "part")
+
+
 @pytest.mark.parametrize("file", ["contract.json", "policy.onnx"])
 def test_a_file_that_is_missing_is_named(folder: Path, tmp_path: Path, file: str) -> None:
     shutil.copytree(folder, tmp_path / "part", ignore=shutil.ignore_patterns(file))
@@ -213,8 +225,16 @@ def test_a_file_that_is_missing_is_named(folder: Path, tmp_path: Path, file: str
         ("chunk", "x", "contract.json"),
         ("tokeniser", None, "KeyError: 'tokeniser'"),
         ("tokeniser", {"vocabulary_size": 0, "max_words": 3}, "knows no words"),
-        ("carry", {"carry_in_x": {"shape": [10**6, 10**6], "dtype": "float32"}}, "more than"),
+        ("carry", {"carry_in_x": {"shape": [10**6, 10**6], "dtype": "float32"}}, "numbers may be"),
+        ("carry", {"carry_in_x": {"shape": [-1], "dtype": "float32"}}, "numbers may be"),
+        ("carry", {"carry_in_x": {"shape": [2], "dtype": "U100000"}}, "is of type 'U100000'"),
+        ("carry", {"carry_in_x": {"shape": [2], "dtype": "float32"}}, "contract.json"),
         ("carry", 3, "contract.json"),
+        ("chunk", math.inf, "OverflowError"),
+        ("chunk", 9, "prompt.onnx cannot be run by onnxruntime"),
+        ("demonstration_frames", 10**9, "numbers may be"),
+        ("demonstration_frames", 3, "prompt.onnx cannot be run by onnxruntime"),
+        ("prompted", False, "contract.json"),
     ],
 )
 def test_an_incomplete_contract_is_one_line(

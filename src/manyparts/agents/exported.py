@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,30 +12,31 @@ import numpy as np
 
 from manyparts.agents.base import Described, Situation, refuse_prompt
 from manyparts.agents.checks import image_of, pixels_of, require_actions, require_carry, state_of
+from manyparts.agents.exported_files import (
+    CARRIED,
+    CARRY_IN,
+    CARRY_OUT,
+    CHUNK,
+    CONTRACT,
+    POLICY,
+    PROMPT,
+    Computation,
+    computation_of,
+    read_contract,
+    require_bounded,
+    understood,
+)
 from manyparts.core.errors import UserError
-from manyparts.core.extras import in_a_line, install_command, load_package
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Observation, Prompt
 from manyparts.data.instructions import words
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.prompt_layout import DEMONSTRATION
-from manyparts.models.run_files import CONTRACT, EXPORTED
 
 if TYPE_CHECKING:
     from manyparts.agents.origin import Origin
     from manyparts.agents.viewed import ViewedAgent
-
-POLICY, PROMPT = EXPORTED, "prompt.onnx"
-FORMAT, VERSION = "manyparts-policy", 1
-CARRY_IN, CARRY_OUT, CHUNK, COUNT = "carry_in_", "carry_out_", "chunk", "count"
-_MAX_CONTRACT = 16 * 2**20  # bytes
-_MAX_CARRY = 2**26  # numbers of a part of the memory
-
-
-def is_exported(path: str | Path) -> bool:
-    """Return whether a folder holds an exported policy."""
-    return (Path(path) / CONTRACT).is_file() and (Path(path) / POLICY).is_file()
 
 
 def load_exported(path: str | Path, *, threads: int = 1) -> ExportedAgent | ViewedAgent:
@@ -80,25 +78,6 @@ class Carry:
     """Actions of the current chunk that are still to come, (a,) each."""
 
 
-@dataclass(frozen=True)
-class Computation:
-    """An exported graph that can be run."""
-
-    inputs: tuple[str, ...]
-    """Names of its inputs."""
-
-    outputs: tuple[str, ...]
-    """Names of its outputs, in their order."""
-
-    run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
-    """Computes the outputs from inputs by name."""
-
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs by name; other arrays than its inputs are left out."""
-        chosen = {name: inputs[name] for name in self.inputs}
-        return dict(zip(self.outputs, self.run(chosen), strict=True))
-
-
 class ExportedAgent(Described):
     """Acts with the graphs of an exported policy; see `load_exported`.
 
@@ -122,14 +101,16 @@ class ExportedAgent(Described):
     ) -> None:
         self.path = Path(path)
         self.contract = read_contract(self.path / CONTRACT)
-        with _understood(self.path / CONTRACT):
+        with understood(self.path / CONTRACT):
             self._read(self.contract)
         self.spec, self.environment = self.embodiment.spec, self.embodiment.environment
         self._codec, self._layout = self.embodiment.codec, self.window.prompt_layout
         if computations is None:
             names = (POLICY, PROMPT) if self.prompted else (POLICY,)
-            computations = {name: _computation(self.path / name, threads) for name in names}
+            computations = {name: computation_of(self.path / name, threads) for name in names}
         self._policy, self._prompt = computations[POLICY], computations.get(PROMPT)
+        with understood(self.path / CONTRACT):
+            self._rehearse()
 
     def _read(self, contract: Mapping[str, Any]) -> None:
         """Take what acting needs from a contract, which a stranger may have written."""
@@ -147,9 +128,32 @@ class ExportedAgent(Described):
             raise ValueError("its tokeniser knows no words")
         self._memory: dict[str, np.ndarray] = {}
         for name, item in contract["carry"].items():
-            if math.prod(item["shape"]) > _MAX_CARRY:
-                raise ValueError(f"{name} has more than {_MAX_CARRY} numbers")
+            if item["dtype"] not in CARRIED:
+                raise ValueError(f"{name} is of type {str(item['dtype'])[:20]!r}")
+            require_bounded(name, item["shape"])
             self._memory[name] = np.zeros((1, *item["shape"]), item["dtype"])
+        for name, size in self.embodiment.spec.cameras.items():
+            require_bounded(name, (*size, 3 * (1 + self.window.demonstration_frames)))
+
+    def _rehearse(self) -> None:
+        """Decide once, on zeros, so that graphs and a contract that differ are found at loading."""
+        spec, asked = self.spec, Prompt("") if self.prompted else None
+        observation: Observation = {
+            "images": {name: np.zeros((*size, 3), np.uint8) for name, size in spec.cameras.items()},
+            "state": np.asarray(self._codec.normaliser.mean, np.float32),
+        }
+        ready = self._ready(None, asked)
+        (planned,) = self._plan([ready], [observation])
+        if len(planned.planned) != self.window.chunk:
+            given = len(planned.planned)
+            raise ValueError(f"its chunk is {self.window.chunk}, and that of {POLICY} is {given}")
+        for name, before in ready.memory.items():
+            after = planned.memory[name]
+            if (after.shape, after.dtype) != (before.shape, before.dtype):
+                raise ValueError(
+                    f"{name} is {before.dtype} {before.shape}, and comes back "
+                    f"as {after.dtype} {after.shape}"
+                )
 
     def needs_observation(self, carry: Carry | None) -> bool:
         """Return whether the last chunk is used up."""
@@ -303,64 +307,6 @@ class ExportedAgent(Described):
             "prompt_image_mask": mask,
             "prompt_action_mask": action_mask,
         }
-
-
-def read_contract(path: Path) -> dict[str, Any]:
-    """Read the contract of an exported policy.
-
-    Raises:
-        UserError: It is missing, torn, or of another version.
-    """
-    try:
-        if path.stat().st_size > _MAX_CONTRACT:
-            raise UserError(f"{path} has more than {_MAX_CONTRACT} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is torn: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{path} is not the contract of an exported policy")
-    if values.get("version") != VERSION:
-        raise UserError(
-            f"{path} is of version {values.get('version')!r}; this manyparts reads {VERSION}"
-        )
-    return values
-
-
-@contextlib.contextmanager
-def _understood(path: Path) -> Iterator[None]:
-    """Errors of a contract that lacks something as one line."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is incomplete or damaged ({in_a_line(error)})") from error
-
-
-def _computation(path: Path, threads: int) -> Computation:
-    """A graph that onnxruntime runs."""
-    runtime = load_package("onnxruntime", "an exported policy", install_command("export"))
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # of onnxruntime, which has a class for each kind of fault
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be read by onnxruntime: {reason}") from error
-    outputs = [item.name for item in session.get_outputs()]
-    return Computation(
-        tuple(item.name for item in session.get_inputs()),
-        tuple(outputs),
-        # Without their names onnxruntime asks for them at each call: two per cent of a decision.
-        lambda inputs: session.run(outputs, dict(inputs)),
-    )
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

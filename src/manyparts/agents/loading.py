@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from manyparts.agents.cloning import embodiment_index
-from manyparts.agents.exported import ExportedAgent, is_exported, load_exported
+from manyparts.agents.exported import ExportedAgent, load_exported
+from manyparts.agents.exported_files import is_exported
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent

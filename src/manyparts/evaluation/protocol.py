@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.agents.base import Agent
-from manyparts.agents.exported import is_exported
+from manyparts.agents.exported_files import is_exported
 from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
 from manyparts.core.arguments import explained, names_of, path_of, whole
 from manyparts.core.devices import choose_device

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from manyparts.agents.exported import (
+from manyparts.agents.exported import ExportedAgent
+from manyparts.agents.exported_files import (
     CONTRACT,
     FORMAT,
     POLICY,
     PROMPT,
     VERSION,
     Computation,
-    ExportedAgent,
 )
 from manyparts.agents.loading import load
 from manyparts.agents.policy import PolicyAgent
@@ -33,7 +33,14 @@ from manyparts.core.storage.atomic import new_folder
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.exporting.graphs import Graph, PolicyGraph, PromptGraph, ReactiveGraph
 from manyparts.exporting.onnx import LENGTHS, Exporter, write_graph
-from manyparts.exporting.parity import ROWS, TOLERANCE, Parity, compared, random_episodes
+from manyparts.exporting.parity import (
+    ROWS,
+    TOLERANCE,
+    Parity,
+    compared,
+    random_episodes,
+    random_prompts,
+)
 from manyparts.exporting.policies import require_policy
 from manyparts.exporting.program import write_program
 from manyparts.models.checkpoint import CheckpointInfo, load_info
@@ -101,7 +108,7 @@ def export_policy(
                 for name, graph in graphs.items()
             }
         shutil.copyfile(origin.checkpoint / CONFIG, folder / CONFIG)
-        contract = _contract(learned, info, graphs[POLICY], exporters)
+        contract = _contract(learned, info, graphs, exporters)
         _write(folder / CONTRACT, contract)
         exported = ExportedAgent(folder, computations=computations)
         parities = _parities(learned, exported, recorded)
@@ -137,10 +144,10 @@ def _graphs(learned: Any, run: str | Path) -> dict[str, Graph]:
 
 
 def _contract(
-    learned: Any, info: CheckpointInfo, policy: Graph, exporters: dict[str, str]
+    learned: Any, info: CheckpointInfo, graphs: dict[str, Graph], exporters: dict[str, str]
 ) -> dict[str, Any]:
     """What other programs have to know of the graphs."""
-    spec, window = learned.spec, learned.window
+    spec, window, policy = learned.spec, learned.window, graphs[POLICY]
     contract: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -151,7 +158,7 @@ def _contract(
         "prompted": learned.prompted,
         "goal_image": bool(learned.prompted and window.goal_image),
         "demonstration_frames": window.demonstration_frames if learned.prompted else 0,
-        "inputs": {name: _shape(name, tensor) for name, tensor in policy.example(1).items()},
+        "inputs": _inputs(policy),
         "outputs": list(policy.outputs),
         "carry": {
             name: {"shape": list(tensor.shape[1:]), "dtype": str(tensor.numpy().dtype)}
@@ -162,6 +169,7 @@ def _contract(
         "provenance": dict(info.provenance),
     }
     if learned.prompted:
+        contract["prompt_inputs"] = _inputs(graphs[PROMPT])
         text = learned.model.config.prompt.text
         contract["tokeniser"] = {
             "kind": "crc32 of each word, modulo vocabulary_size",
@@ -171,11 +179,15 @@ def _contract(
     return contract
 
 
-def _shape(name: str, tensor: Any) -> dict[str, Any]:
-    shape = ["batch", *tensor.shape[1:]]
-    if name in LENGTHS:
-        shape[1] = "length"
-    return {"shape": shape, "dtype": str(tensor.numpy().dtype)}
+def _inputs(graph: Graph) -> dict[str, dict[str, Any]]:
+    """Type and shape of each input of a graph by name."""
+    inputs: dict[str, dict[str, Any]] = {}
+    for name, tensor in graph.example(1).items():
+        shape = ["batch", *tensor.shape[1:]]
+        if name in LENGTHS:
+            shape[1] = "length"
+        inputs[name] = {"shape": shape, "dtype": str(tensor.numpy().dtype)}
+    return inputs
 
 
 _Recorded = tuple[str, list[list[Observation]], Sequence[Prompt | None]]
@@ -189,18 +201,15 @@ def _parities(learned: Any, exported: ExportedAgent, recorded: _Recorded | None)
     parities = []
     for rows in ROWS:
         episodes = random_episodes(learned.spec, mean, std, count=rows, steps=_STEPS, seed=rows)
-        prompts = [_prompt(learned, number) for number in range(rows)]
+        prompts = (
+            random_prompts(learned, count=rows, seed=rows) if learned.prompted else [None] * rows
+        )
         what = f"random observations, {counted(rows, 'episode')} together"
         parities.append(compared(learned, exported, what, episodes, prompts))
     if recorded is not None:
         data, episodes, prompts = recorded
         parities.append(compared(learned, exported, f"observations of {data}", episodes, prompts))
     return parities
-
-
-def _prompt(learned: Any, number: int) -> Prompt | None:
-    words = ("push", "the", "red", "puck", "to", "its", "goal")
-    return Prompt(" ".join(words[: 1 + number % len(words)])) if learned.prompted else None
 
 
 def _recorded(
@@ -249,11 +258,12 @@ def _readme(
 ) -> str:
     """A page that says what the folder is, and how to run it."""
     rows = "\n".join(f"| {each.what} | {each.decisions} | {each.worst:.1e} |" for each in parities)
-    inputs = "\n".join(
-        f"| `{name}` | {item['dtype']} | {', '.join(map(str, item['shape']))} |"
-        for name, item in contract["inputs"].items()
-    )
     ending = ".onnx" if format == "onnx" else PROGRAM
+    inputs = "\n".join(
+        f"| `{graph}{ending}` | `{name}` | {item['dtype']} | {', '.join(map(str, item['shape']))} |"
+        for graph, key in (("policy", "inputs"), ("prompt", "prompt_inputs"))
+        for name, item in contract.get(key, {}).items()
+    )
     prompts = f" `prompt{ending}` encodes a prompt once." if contract["prompted"] else ""
     return f"""# An exported policy
 
@@ -264,8 +274,8 @@ def _readme(
 {_CODE[format]}
 ```
 
-| input | type | shape |
-|---|---|---|
+| of | input | type | shape |
+|---|---|---|---|
 {inputs}
 
 `actions` are in the units of the action contract. Zeros in `carry_in_*` are the memory of a new

@@ -17,16 +17,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.agents.exported import CARRY_IN, CARRY_OUT, CHUNK, COUNT
+from manyparts.agents.exported_files import CARRY_IN, CARRY_OUT, CHUNK, COUNT
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.reactive import ReactiveAgent
-from manyparts.core.records import PromptImages
 from manyparts.core.spec import Spec
-from manyparts.embodiment.codec import Codec, padded
+from manyparts.embodiment.codec import Codec
 from manyparts.exporting.exportable import as_read, exportable, of_state, width_of_prompts
 from manyparts.models.actions import ActionEmbeddings, ActionHead, ActionHeads
-from manyparts.models.control_transformer import Tokens
-from manyparts.models.prompt_encoder import PromptTokens
+from manyparts.models.control_transformer import ControlTransformer, Tokens
+from manyparts.models.prompt_encoder import ImageTokens, PromptTokens
 from manyparts.objectives.behaviour_cloning import features_of
 
 
@@ -148,8 +147,6 @@ class PolicyGraph(Graph):
         agent: The agent.
     """
 
-    embedding: nn.Module
-
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
         self.model, self.policy = exportable(agent.model), agent.policy
@@ -158,13 +155,10 @@ class PolicyGraph(Graph):
         self.units, self.history = Units(agent.codec), agent.policy.history
         self.prompted, self.index = agent.prompted, agent.index
         self.several = agent.embodiment is not None
-        head, embedding = agent.policy.head, agent.model.action_embedding
-        number = str(agent.index)
-        own = head.of[number] if isinstance(head, ActionHeads) else head
+        head = agent.policy.head
+        own = head.of[str(agent.index)] if isinstance(head, ActionHeads) else head
         assert isinstance(own, ActionHead), type(own)
-        self.head = own
-        several = isinstance(embedding, ActionEmbeddings)
-        self.embedding = embedding.of[number] if several else embedding
+        self.head, self.embedding = own, _action_embedding(agent)
         self.state = of_state(agent.model, self.spec.state_dimension)
 
     def example(self, rows: int) -> dict[str, Tensor]:
@@ -224,16 +218,8 @@ class PolicyGraph(Graph):
 
     def _embedded(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The visual tokens (b, v, d) and the state token (b, d) of observations."""
-        images, embedding = _images(given, self.spec), self.model.embedding
-        visual = torch.cat(
-            [
-                embedding.visual(rearrange(images[name], "b h w c -> b c h w"), slot)
-                for name, slot in self.slots.items()
-            ],
-            dim=1,
-        )
-        if missing := self.model.visual_tokens - visual.shape[1]:
-            visual = F.pad(visual, (0, 0, 0, missing))
+        images = _images(given, self.spec)
+        visual = _visual(self.model, {slot: images[name] for name, slot in self.slots.items()})
         if self.spec.state_dimension:
             own = self.units.state(given["state"])
         else:
@@ -285,13 +271,16 @@ class PromptGraph(Graph):
         agent: The agent.
     """
 
+    present: Tensor
+
     def __init__(self, agent: PolicyAgent) -> None:
         super().__init__()
         self.model, self.spec, self.slots = agent.model, agent.spec, dict(agent.slots)
-        self.layout, self.index = agent.window.prompt_layout, agent.index
-        self.several = agent.embodiment is not None
+        self.layout, self.embedding = agent.window.prompt_layout, _action_embedding(agent)
         assert self.model.prompt_encoder is not None
         self.longest = getattr(self.model.prompt_encoder.text, "max_words", None)
+        # Of an image's tokens, which the robot's cameras give: bool (v,).
+        self.register_buffer("present", self.model.embedding.tokens[agent.index, :-1])
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """See `Graph`."""
@@ -325,25 +314,44 @@ class PromptGraph(Graph):
         text = encoder.of_words(given["words"], given["word_mask"])
         if not self.layout.count:
             return self._read(text)
-        images = PromptImages(
-            images={
-                slot: rearrange(given[f"prompt_image_{name}"], "b f h w c -> b f c h w")
-                for name, slot in self.slots.items()
-            },
-            features={},
-            action=padded(given["prompt_action"], self.model.embodiments.action_dimension),
-            mask=given["prompt_image_mask"],
-            action_mask=given["prompt_action_mask"],
+        images = {
+            slot: rearrange(given[f"prompt_image_{name}"], "b f h w c -> (b f) h w c")
+            for name, slot in self.slots.items()
+        }
+        action, mask = given["prompt_action"], given["prompt_action_mask"]
+        tokens = ImageTokens(
+            visual=rearrange(
+                _visual(self.model, images), "(b f) v d -> b f v d", f=self.layout.count
+            ),
+            action=self.embedding(action, mask[..., None, None].expand(action.shape)),
+            mask=given["prompt_image_mask"][..., None] & self.present,
+            action_mask=mask,
         )
-        embodiment = None
-        if self.several:
-            embodiment = torch.full_like(given["words"][:, 0], self.index)
-        tokens = self.model.embed_prompt_images(images, embodiment)
         return self._read(encoder.with_images(text, ~given["has_instruction"], tokens))
 
     def _read(self, prompt: PromptTokens) -> tuple[Tensor, ...]:
         read = as_read(self.model, prompt)
         return read.tokens, read.mask
+
+
+def _action_embedding(agent: PolicyAgent) -> nn.Module:
+    """The embedding of the agent's own actions."""
+    embedding = agent.model.action_embedding
+    return embedding.of[str(agent.index)] if isinstance(embedding, ActionEmbeddings) else embedding
+
+
+def _visual(model: ControlTransformer, images: Mapping[str, Tensor]) -> Tensor:
+    """The visual tokens (n, v, d) of images (n, h, w, 3) by slot; zeros for slots that are not
+    there, which are the last ones."""
+    visual = torch.cat(
+        [
+            model.embedding.visual(rearrange(image, "n h w c -> n c h w"), slot)
+            for slot, image in images.items()
+        ],
+        dim=1,
+    )
+    missing = model.visual_tokens - visual.shape[1]
+    return F.pad(visual, (0, 0, 0, missing)) if missing else visual
 
 
 def _observation(spec: Spec, rows: int) -> dict[str, Tensor]:

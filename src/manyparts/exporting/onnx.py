@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from manyparts.exporting.exportable import Attended
 from manyparts.exporting.graphs import Graph
 
 Exporter = Literal["auto", "torch.export", "tracing"]
-"""Which of torch's exporters writes a graph: the newer one, or the older one, which is faster."""
+"""Which of torch's exporters writes a graph: the newer one, or the older one, whose graphs older
+runtimes read."""
 
 _OPSET = 20  # the first with an operator for GELU: ten per cent of a decision
 _ATTENTION_OPSET = 23  # the first with an operator for attention: five per cent
@@ -48,7 +49,7 @@ def write_graph(graph: Graph, path: Path, exporter: Exporter = "auto") -> str:
         if exporter not in ("auto", name):
             continue
         try:
-            with _quiet():
+            with quiet():
                 write(graph, example, path)
             return name
         except Exception as error:  # exporters raise whatever goes wrong in their depths
@@ -111,14 +112,17 @@ def _attend(graph: Graph, *, by_operator: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Keep exporters from printing what they do."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    disabled, nowhere = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

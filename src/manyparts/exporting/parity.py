@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from manyparts.agents.base import ActingTogether, Agent, Situation
-from manyparts.core.records import Observation, Prompt
+from manyparts.core.records import Demonstration, Observation, Prompt
 from manyparts.core.spec import Spec
 
 TOLERANCE = 1e-4
 """The largest difference of an action, as a fraction of half of its range."""
 
 ROWS = (1, 3, 5)
+
+_WORDS = ("push", "the", "red", "puck", "to", "its", "goal")
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,36 @@ def random_episodes(
         ]
         for _ in range(count)
     ]
+
+
+def random_prompts(agent: Any, *, count: int, seed: int = 0) -> list[Prompt]:
+    """Return prompts of words, and of random images where the agent reads them.
+
+    Kinds take turns: words; a goal image; words and a demonstration; all three; a demonstration
+    without its actions. What the agent does not read is left out.
+
+    Args:
+        agent: A `PolicyAgent` that reads prompts.
+        count: How many.
+        seed: Of what is drawn.
+    """
+    generator, window, spec = np.random.default_rng(seed), agent.window, agent.spec
+
+    def images(*frames: int) -> dict[str, np.ndarray]:
+        return {
+            name: generator.integers(0, 256, (*frames, *size, 3), dtype=np.uint8)
+            for name, size in spec.cameras.items()
+        }
+
+    prompts = []
+    for number in range(count):
+        goal = images() if window.goal_image and number % 5 in (1, 3) else None
+        shown = None
+        if (frames := window.demonstration_frames) and number % 5 in (2, 3, 4):
+            drawn = generator.uniform(-1, 1, (frames, window.chunk, spec.action.dimension))
+            action = spec.action.denormalise(drawn)
+            shown = Demonstration(images(frames), None if number % 5 == 4 else action)
+        wordless = (goal or shown) is not None and number % 5 in (1, 4)
+        said = " ".join(_WORDS[: 1 + number % len(_WORDS)])
+        prompts.append(Prompt(None if wordless else said, goal, shown))
+    return prompts

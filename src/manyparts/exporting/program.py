@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from manyparts.agents.exported import Computation
+from manyparts.agents.exported_files import Computation
 from manyparts.core.errors import UserError
 from manyparts.core.extras import in_a_line
 from manyparts.exporting.graphs import Graph
-from manyparts.exporting.onnx import open_dimensions
+from manyparts.exporting.onnx import open_dimensions, quiet
 
 
 def write_program(graph: Graph, path: Path) -> Computation:
@@ -31,8 +30,7 @@ def write_program(graph: Graph, path: Path) -> Computation:
     """
     example = graph.example(2)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.export.export(
                 graph, tuple(example.values()), dynamic_shapes=(open_dimensions(graph, example),)
             )

@@ -172,7 +172,7 @@ class ViT(nn.Module):
         patches = self._embed_patches(pixels(images))
         x = (
             # The class token is first, as in the weights of `transformers`.
-            torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+            torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
             + self.position_embedding
         )
         for block in self.blocks:

@@ -16,6 +16,13 @@ class Linear(nn.Linear):
     long (docs/log/speed-and-scale.md, 2026-11-21).
     """
 
+    def reset_parameters(self) -> None:
+        """Draw weights as `nn.Linear` does, without its warning where there are none to draw."""
+        if self.in_features:
+            super().reset_parameters()
+        else:
+            nn.init.uniform_(self.bias, 0, 0)
+
     def forward(self, input: Tensor) -> Tensor:
         """Map the last dimension of `input`."""
         # Small layers take hardly longer than these questions, so the cheapest comes first, and

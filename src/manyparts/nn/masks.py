@@ -59,8 +59,9 @@ def without_absent(
         real: Tokens that are present. No other token attends to an absent one.
     """
     # Each token sees itself: softmax over no key at all would be nan, also in the gradient.
-    itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
-    return (allowed & real[:, None, None, :]) | itself
+    # Not `eye` of truths, which runtimes of exported models lack.
+    number = torch.arange(real.shape[1], device=real.device)
+    return (allowed & real[:, None, None, :]) | (number[:, None] == number)
 
 
 def with_prefix(allowed: Bool[Tensor, "..."], real: Bool[Tensor, "b p"]) -> Bool[Tensor, "b 1 n n"]:

@@ -313,10 +313,12 @@ def _encryption(access: Access) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(access.certificate, access.private_key, password=_refuse_password)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
+        is_torn = isinstance(error, ssl.SSLError)
+        reason = "they are no certificate and its key in PEM" if is_torn else error.strerror
         raise UserError(
             f"--certificate {access.certificate} and --private-key {access.private_key} cannot be "
-            f"used: {error.strerror or error}"
+            f"used: {reason}"
         ) from error
     return context
 

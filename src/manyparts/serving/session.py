@@ -269,8 +269,10 @@ class Conversation:
         if request.seed is not None and memory.sent is None:
             memory = replace(memory, seed=request.seed)
         count = request.executed
-        if count is None or memory.sent is None:
+        if count is None or (memory.sent is None and count >= 0):
             return memory
+        if memory.sent is None:
+            raise UserError(f"executed is {count}, which is no number of actions")
         if not 0 <= count <= len(memory.sent):
             raise UserError(f"executed is {count}; the last answer had {len(memory.sent)} actions")
         if count == len(memory.sent):

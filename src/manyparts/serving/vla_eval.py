@@ -101,7 +101,9 @@ def parts_of(message: Any) -> tuple[str, Mapping[Any, Any], int]:
         raise MessageError(f"the message is a {type(message).__name__}; expected a mapping")
     kind, sequence = message.get("type"), message.get("seq")
     if not isinstance(kind, str) or kind not in _TYPES:
-        raise MessageError(f"the message's type is {str(kind)[:40]!r}; choices: {_TYPES}")
+        raise MessageError(
+            f"the message's type is {str(kind)[:40]!r}; choices: {', '.join(_TYPES)}"
+        )
     if isinstance(sequence, bool) or not isinstance(sequence, int):
         raise MessageError("the message has no number `seq`")
     payload = message.get("payload")
