@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,20 @@ def test_an_agent_sees_its_robot_through_the_view(run: Path) -> None:
     small: Observation = agent.seen(observation)
     decided, _ = agent.agent.act(None, small, "push the block", explore=False)
     assert np.allclose(first_action, decided / 2, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_exported_agent_sees_its_robot_through_the_view(run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "manyparts", "export", str(run)]
+    subprocess.run([*command, "--output", str(tmp_path / "exported")], check=True)
+    agent, exported = load(run), load(tmp_path / "exported")
+    assert isinstance(exported, ViewedAgent) and exported.spec == agent.spec
+    carry = other = None
+    for step in range(6):
+        seen = observed(48, step)
+        action, carry = agent.act(carry, seen, "push the block", explore=False)
+        same, other = exported.act(other, seen, "push the block", explore=False)
+        np.testing.assert_allclose(same, action, atol=1e-5)
 
 
 def test_images_may_have_the_size_that_the_model_sees(run: Path) -> None:
