@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from factories import SIZE, make_model_config, make_prompt_config, make_spec
 
 from manyparts.embodiment.codec import padded
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -14,7 +15,6 @@ from manyparts.exporting.exportable import Attended, as_read, exportable, of_sta
 from manyparts.models.configs import KeypointEncoderConfig, ViTConfig
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
-from tests.factories import SIZE, make_model_config, make_prompt_config, make_spec
 
 ROWS, STEPS, WORDS = 3, 2, 4
 ONE = EmbodimentSet((make_spec(),))

@@ -109,7 +109,7 @@ class _PromptAttention(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A `Block` or a `CrossBlock` over rows of one matrix, to whose products biases belong."""
+    """A `Block` or a `CrossBlock` over rows of one matrix, so that biases belong to products."""
 
     def __init__(self, layer: Block | CrossBlock, attention: _SelfAttention | _PromptAttention):
         super().__init__()

@@ -18,8 +18,8 @@ from manyparts.exporting.exportable import Attended
 from manyparts.exporting.graphs import Graph
 
 Exporter = Literal["auto", "torch.export", "tracing"]
-"""Which of torch's exporters writes a graph: the newer one, or the older one, whose graphs older
-runtimes read."""
+"""Which of torch's exporters writes a graph: the newer one, or the older one, which writes for
+older runtimes."""
 
 _OPSET = 20  # the first with an operator for GELU: ten per cent of a decision
 _ATTENTION_OPSET = 23  # the first with an operator for attention: five per cent

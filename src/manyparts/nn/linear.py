@@ -20,7 +20,7 @@ class Linear(nn.Linear):
         """Draw weights as `nn.Linear` does, without its warning where there are none to draw."""
         if self.in_features:
             super().reset_parameters()
-        else:
+        elif self.bias is not None:
             nn.init.uniform_(self.bias, 0, 0)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -269,11 +269,11 @@ class Conversation:
         if request.seed is not None and memory.sent is None:
             memory = replace(memory, seed=request.seed)
         count = request.executed
-        if count is None or (memory.sent is None and count >= 0):
+        if count is not None and count < 0:
+            raise UserError(f"executed is {count}; it counts actions")
+        if count is None or memory.sent is None:
             return memory
-        if memory.sent is None:
-            raise UserError(f"executed is {count}, which is no number of actions")
-        if not 0 <= count <= len(memory.sent):
+        if count > len(memory.sent):
             raise UserError(f"executed is {count}; the last answer had {len(memory.sent)} actions")
         if count == len(memory.sent):
             return memory
