@@ -236,3 +236,20 @@ def test_states_of_other_bodies_are_refused() -> None:
     two = replace(SOURCES[0], cameras={"front": (SIZE, SIZE), "wrist": (SIZE, SIZE)})
     with pytest.raises(UserError, match=r"numbers of cameras \(twelve 1, four 2\)"):
         System.build(IMAGES, {"world": WorldConfig()}, EmbodimentSet((TARGET, two)), WINDOW)
+
+
+def test_a_shared_teacher_reads_what_its_source_has() -> None:
+    """The fifth number of an action is none of the four that the first body has."""
+    teachers = (replace(SHARED[0], actions=(4, 6)),)
+    model = make_student(teachers).model
+    images, state = {"front": torch.randint(0, 255, (2, 3, SIZE, SIZE)).byte()}, torch.zeros(2, 0)
+    before = model.teachers.observe(None, None, images, state)
+
+    def after(number: int) -> torch.Tensor:
+        action = torch.zeros(2, 12)
+        action[:, number] = 1
+        return model.teachers.observe(before, action, images, state).features
+
+    still = model.teachers.observe(before, torch.zeros(2, 12), images, state).features
+    for number, moved in ((3, [True, True]), (4, [False, True]), (6, [False, False])):
+        assert (after(number) != still).flatten(2).any(-1).tolist() == [moved, moved]

@@ -109,6 +109,8 @@ def test_failing_environments_name_their_step(tmp_path: Path, monkeypatch: Any) 
 class Pushing:
     """Pushes to the right, whatever it sees."""
 
+    prompted = False
+
     def act(self, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
         return np.array([1, 0], np.float32), None
 
@@ -131,3 +133,38 @@ def test_falls_end_episodes_for_good(tmp_path: Path, action_repeat: int) -> None
             rewards.append(reward)
         assert ends[0] == episode.terminated and -(-len(rewards) // action_repeat) == entry.length
         np.testing.assert_allclose(episode.reward.sum(), sum(rewards), rtol=1e-5)
+
+
+def test_all_environments_act(tmp_path: Path) -> None:
+    """The turn goes on where it was, however few decisions are owed at once, and after a resume."""
+    collector, other = make_collector(tmp_path / "a", 3), make_collector(tmp_path / "a", 3)
+    for steps in range(2, 9, 2):
+        collector.until(steps, random_agents(collector))
+    other.restore(collector.state(), lambda values: RandomCarry(**values))
+    other.until(11, random_agents(other))
+    assert [len(running.action) for running in other.running if running] == [4, 4, 3]
+
+
+def test_notes_that_nobody_keeps_are_left_out(tmp_path: Path) -> None:
+    class Noting(RandomAgent):
+        def notes(self, carry: object) -> dict[str, np.ndarray]:
+            return {"taught": np.zeros(3)}
+
+    collector = make_collector(tmp_path)
+    spec = collector.replay.spec
+    collector.until(7, lambda seed: Noting(spec, seed=seed))
+    assert len(collector.replay.episodes) == 1
+
+
+def test_prompted_agents_hear_the_task(tmp_path: Path) -> None:
+    class Prompted(RandomAgent):
+        prompted = True
+
+        def act(self, carry: Any, observation: Any, prompt: Any, *, explore: bool) -> Any:
+            assert prompt.instruction == "move to the target"
+            return super().act(carry, observation, None, explore=explore)
+
+    collector = make_collector(tmp_path)
+    spec = collector.replay.spec
+    collector.until(7, lambda seed: Prompted(spec, seed=seed))
+    assert len(collector.replay.episodes) == 1

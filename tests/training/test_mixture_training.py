@@ -85,7 +85,7 @@ def test_a_mixture_resumes_to_the_bit(first_phase, both, tmp_path):
     )
     with pytest.raises(UserError, match=r"weights was \[2.0, 1.0\], is \[1.0, 1.0\]"):
         train(config, data=both, output=tmp_path / "run", resume=True, device="cpu")
-    with pytest.raises(UserError, match="the dataset's content is no longer that of"):
+    with pytest.raises(UserError, match=r"data was .*, is "):
         train(config, data=both[:1], output=tmp_path / "run", resume=True, device="cpu")
 
 

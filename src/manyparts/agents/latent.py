@@ -18,6 +18,7 @@ from manyparts.agents.noted import Reader, notes_of
 from manyparts.agents.origin import Origin
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
+from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Prompt
 from manyparts.embodiment.codec import Codec, padded
 from manyparts.models.dynamics.latent_context import LatentContext
@@ -227,10 +228,18 @@ class LatentAgent(Described):
             assert isinstance(self.model, TaughtWorld), type(self.model)
             relevance = self.model.relevance(features, taught.features, taught.surprise)
             advice = Advice.of(relevance)
-            noise = behaviour.guide_noise(self.model, 1, generator) if explore else None
+            noise = self._guide_noise(behaviour, generator) if explore else None
         guide = None if advice is None else behaviour.guide(self.model, features, advice, noise)
         distribution = behaviour.policy(features, guide)
         return behaviour.as_input(distribution.draw(generator) if explore else distribution.mode)
+
+    def _guide_noise(self, behaviour: ActorCritic, generator: torch.Generator) -> Tensor | None:
+        """Return the noise that a guide is decoded from. generator: of the decision."""
+        if behaviour.config.guide_redraw == "start":
+            # The same at every decision of an episode, which has a seed of its own.
+            seed = derive_seed("guide", self.seed)
+            generator = torch.Generator(self._device).manual_seed(seed)
+        return behaviour.guide_noise(self.model, 1, generator)
 
     def _planned(
         self, carry: Carry | None, state: WorldState, generator: torch.Generator

@@ -87,10 +87,9 @@ class NotedAgent(Described):
         reader: Of observations.
     """
 
-    prompted = False
-
     def __init__(self, agent: Agent, model: TaughtWorld, reader: Reader) -> None:
         self.agent, self.model, self.reader, self.spec = agent, model, reader, agent.spec
+        self.prompted = agent.prompted
 
     def needs_observation(self, carry: NotedCarry | None) -> bool:
         """Return True: teachers see every step."""

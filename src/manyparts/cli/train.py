@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from manyparts.cli.kinds import with_kinds
 from manyparts.cli.parsing import parse
 from manyparts.cli.trackers import track_field
 from manyparts.cli.views import views_of
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     name, rest = _preset_of(arguments)
     if not is_preset(name):
         _require_methods(rest, {name.partition("/")[0]})
-    config = preset(name)
+    config, rest = with_kinds(preset(name), rest, "model")
     if config.online is not None:
         from manyparts.cli.train_online import run as train_online
 

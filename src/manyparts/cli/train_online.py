@@ -44,12 +44,12 @@ class OnlineOptions:
     """Runs of vid2act/teachers-laptop. Their datasets in their order are the sources."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A run or checkpoint that gives the initial weights of the world model, and the scales of
-    states."""
+    """A run or checkpoint that gives the world model to start from, and the scales of states. One
+    that learned to act gives its actor and critic, too, but to a student of teachers."""
 
     prefill: str = "random"
     """What the replay holds before anything is learned: random (actions), a run with an agent that
-    explores, or a dataset."""
+    explores, or a dataset of the task, of which all goes in."""
 
     image_size: int | None = None
     """Height and width of the images, in pixels, from 8 to 2048; if left out, 64."""

@@ -161,6 +161,7 @@ def load_weights(
     *,
     may_miss: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> set[str]:
     """Copy the weights of a checkpoint folder into `module`, whatever device it is on.
 
@@ -169,6 +170,7 @@ def load_weights(
         folder: The checkpoint.
         may_miss: Patterns of names that the checkpoint may lack; the module's values stay.
         ignore: Patterns of names that only the checkpoint has.
+        keep: Patterns of names of which the module keeps its values.
 
     Returns:
         Names of the weights that were copied.
@@ -178,6 +180,7 @@ def load_weights(
     """
     path, own = Path(folder) / WEIGHTS, module.state_dict()
     saved = read_weights(path)
+    saved = {name: tensor for name, tensor in saved.items() if not matches(name, keep)}
     missing = [name for name in own if name not in saved and not matches(name, may_miss)]
     unexpected = [name for name in sorted(saved) if name not in own and not matches(name, ignore)]
     common = {name: saved[name] for name in own if name in saved}

@@ -289,7 +289,8 @@ class ActorCriticConfig(ObjectiveConfig):
     """Bound of the normal noise from which a guide is decoded; 0: none."""
 
     guide_redraw: Literal["step", "start"] = "step"
-    """How often that noise is drawn in imagination: at each step, as in Vid2Act, or once."""
+    """How often that noise is drawn: at each step, as in Vid2Act, or at the start of an episode and
+    of each imagination."""
 
     prior: float = 1.0
     """Weight of the squared distance from the prior's action, of returns of a range of 1."""

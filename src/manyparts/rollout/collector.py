@@ -12,8 +12,8 @@ import torch
 from manyparts.agents.base import Agent
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
-from manyparts.core.records import Episode
-from manyparts.data.sampling.replay import Replay
+from manyparts.core.records import Episode, Prompt
+from manyparts.data.sampling.replay import Replay, require_finite
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions
 
@@ -42,6 +42,9 @@ class RunningEpisode:
 
     noting: Noting | None = None
     """The same agent, if it notes anything."""
+
+    prompt: Prompt | None = None
+    """The task's instruction, for an agent that reads prompts."""
 
     carry: Any = None
     """The agent's memory."""
@@ -103,11 +106,12 @@ class Collector:
         environment_steps: Steps of all environments so far.
         running: The episode of each environment.
         began: How many episodes have begun.
+        turn: The number of the environment that acts next.
     """
 
     def __init__(self, environments: Sequence[Environment], replay: Replay, *, seed: int) -> None:
         self.environments, self.replay, self.seed = tuple(environments), replay, seed
-        self.environment_steps = self.began = 0
+        self.environment_steps = self.began = self.turn = 0
         self.running: list[RunningEpisode | None] = [None] * len(self.environments)
 
     def until(self, environment_steps: int, agent_of: Callable[[int], Agent]) -> None:
@@ -121,10 +125,8 @@ class Collector:
             UserError: An environment fails; the message names the step. Finished episodes stay.
         """
         while self.environment_steps < environment_steps:
-            for number in range(len(self.environments)):
-                self._decide(number, agent_of)
-                if self.environment_steps >= environment_steps:
-                    break
+            self._decide(self.turn, agent_of)
+            self.turn = (self.turn + 1) % len(self.environments)
 
     def whole_episodes(self, environment_steps: int, agent_of: Callable[[int], Agent]) -> None:
         """As `until`, and then let every episode end that has begun."""
@@ -138,6 +140,7 @@ class Collector:
         return {
             "environment_steps": self.environment_steps,
             "began": self.began,
+            "turn": self.turn,
             "episodes": self.replay.num_added,
             "running": [running and _plain(running) for running in self.running],
         }
@@ -157,6 +160,7 @@ class Collector:
         """
         self.replay.truncate(state["episodes"])
         self.environment_steps, self.began = state["environment_steps"], state["began"]
+        self.turn = state.get("turn", 0)  # earlier versions did not save it
         self.running = [values and _running(values, carry_of) for values in state["running"]]
         for number, env in enumerate(self.environments):
             if not env.reproduces:  # nothing leads back to where its episode was
@@ -180,12 +184,19 @@ class Collector:
             if running.agent is None:
                 running.agent = agent_of(running.seed)
                 # Asked once per episode: to check a protocol takes as long as a small layer.
-                running.noting = running.agent if isinstance(running.agent, Noting) else None
+                keeps = bool(self.replay.recorded)
+                running.noting = (
+                    running.agent if keeps and isinstance(running.agent, Noting) else None
+                )
+                if running.agent.prompted:
+                    running.prompt = Prompt(instructions(env.task).instruction)
             agent, noting = running.agent, running.noting
             observation = env.observe()
-            action, carry = agent.act(running.carry, observation, None, explore=True)
+            _require_finite(env, running, "state", observation["state"])
+            action, carry = agent.act(running.carry, observation, running.prompt, explore=True)
             before = env.elapsed
             reward, ended, cut, info = env.advance(action)
+            _require_finite(env, running, "reward", np.float32(reward))
         except UserError:
             raise
         except Exception as error:  # whatever a simulator raises
@@ -206,6 +217,14 @@ class Collector:
                 running.finished(env.task, terminated=ended), recorded=_stacked(running.notes)
             )
             self.running[number] = None
+
+
+def _require_finite(env: Environment, running: RunningEpisode, kind: str, values: Any) -> None:
+    """Raise UserError for a number of this step that is not finite. The episode is as it was before
+    the step, from where a run can go on."""
+    names = (kind,) if kind == "reward" else env.embodiment_spec.state_names
+    step = len(running.action)
+    require_finite(env.task, running.seed, kind, np.reshape(values, (1, -1)), names, first=step)
 
 
 def _plain(running: RunningEpisode) -> dict[str, Any]:

@@ -131,17 +131,18 @@ class AugmentationConfig:
 @set_by_replace
 @dataclass(frozen=True)
 class OnlineConfig:
-    """How a run acts and learns at once. All counts are environment steps."""
+    """How a run acts and learns at once. Steps are environment steps."""
 
     environment_steps: int = 30_000
     """Steps of all environments together, with those of the prefill."""
 
     prefill_steps: int = 1000
-    """Steps that are acted before anything is learned; whole episodes, at least one."""
+    """Steps that are acted before anything is learned; whole episodes, at least one. Of a dataset
+    all its episodes are taken, and none is acted."""
 
     train_ratio: float = 128.0
     """Steps that are replayed in training per collected environment step. A held action is replayed
-    as one step."""
+    as one step. Windows count whole, also where they run past an episode's end."""
 
     action_repeat: int | None = None
     """Environment steps for which an action is held; none for as many as in the sources or the
@@ -154,7 +155,8 @@ class OnlineConfig:
     """Windows of the sources that are added to each batch, of each source in turn."""
 
     replay_frames: int = 1_000_000
-    """Decisions that are kept to draw from; the oldest whole episodes go first."""
+    """Decisions, not environment steps, that are kept to draw from; the oldest whole episodes go
+    first."""
 
     evaluate_every_steps: int = 2000
     """Steps between evaluations on validation starts."""
@@ -324,6 +326,17 @@ class TrainConfig:
         keeps_encoders = not (self.cache_features and self.new_embodiment)
         expected = "False with new_embodiment, which trains encoders: --no-cache-features"
         _require("cache_features", self.cache_features, keeps_encoders, expected)
+        if self.online is not None:
+            for name, usual in (
+                ("buffer_frames", 0),
+                ("cache_features", False),
+                ("curation", CurationConfig()),
+                ("new_embodiment", False),
+                ("validation_fraction", 0.0),
+            ):
+                value = getattr(self, name)
+                expected = f"{usual!r} for a run that acts, since it is for learning from datasets"
+                _require(name, value, value == usual, expected)
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require(
             "validation_fraction",

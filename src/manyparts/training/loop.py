@@ -64,8 +64,9 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
     Raises:
         KeyboardInterrupt: one of `STOP_SIGNALS` came. The current step was finished, and a
             checkpoint written.
-        UserError: a loss is not finite; the message names the step, the loss and the windows. The
-            state before the step is saved.
+        UserError: a loss is not finite, and the message names the step, the loss and the windows;
+            or there is no batch, such as from an environment that fails. The state before the step
+            is saved.
     """
     if not context.run.ranks.first:
         _follow(context, start)
@@ -76,7 +77,7 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
         interruption() as is_interrupted,
         progress_bar(f"training {config.phase} of {config.method}", config.steps) as bar,
     ):
-        for step, parts in drawn_ahead(context, start):
+        for step, parts in _drawn_or_saved(context, start, meter):
             report = _step_or_explain(context, step, parts, stop=is_interrupted(), meter=meter)
             done = step + 1
             meter.add(_numbers_of(context, step, report))
@@ -91,6 +92,29 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
                 raise _interrupted(context, done)
             pace.resume()
         bar.summary = _summary(context, start, pace)
+
+
+def _drawn_or_saved(
+    context: TrainContext, start: int, meter: Meter
+) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """As `drawn_ahead`. If there is no batch, what was learned until then is saved."""
+    done = start
+    try:
+        for step, parts in drawn_ahead(context, start):
+            yield step, parts
+            done = step + 1
+    except UserError as error:
+        # Several processes save together, and the others do not know of the error.
+        if done == start or context.run.ranks.world > 1:
+            raise
+        try:
+            _save(context, done, meter)
+        except UserError:  # such as of a full disk, which may be what `error` says, too
+            raise error from None
+        raise UserError(
+            f"{error}; {counted(done, 'optimiser step')} are saved, and --resume continues from "
+            f"{context.run.output}"
+        ) from error
 
 
 def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:

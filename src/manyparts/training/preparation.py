@@ -140,6 +140,7 @@ def provenance(
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
         "data": sources.locations,
+        "data_embodiments": [dataset.spec.embodiment for dataset in sources.datasets],
         "dataset_fingerprints": [dataset.content for dataset in sources.datasets],
         "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,
@@ -167,11 +168,18 @@ def load_origin(
     """
     earlier, now = load_info(origin), dict(info.model)
     gains_teachers = isinstance(config.model, TaughtWorldConfig) and "teachers" not in earlier.model
+    is_world = isinstance(config.model, LatentWorldConfig)
     if gains_teachers:
         # What a student has besides its world is new.
         now = {name: value for name, value in now.items() if name in earlier.model}
         now["type"] = earlier.model["type"]
     differences = _model_differences(dict(earlier.model), now)
+    robots = [each.spec.embodiment for each in earlier.embodiments]
+    if is_world and len(robots) > 1 and len(info.embodiments) == 1:
+        raise UserError(
+            f"{origin} is a world of {', '.join(robots)}, and this run has one robot; name the "
+            "others' datasets with --sources, or start from a world of one robot"
+        )
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
     if config.new_embodiment:
@@ -185,7 +193,9 @@ def load_origin(
     dropped = [
         f"objectives.{name}.*" for name in earlier.objectives if name not in config.objectives
     ]
-    return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
+    # A student takes the world alone: an actor without teachers does not read what its own does.
+    own = ["objectives.actor_critic.*"] if gains_teachers else []
+    return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped, keep=own)
 
 
 def _load_trunk(origin: Path, system: System) -> set[str]:

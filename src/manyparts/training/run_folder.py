@@ -116,9 +116,8 @@ def facts_of(
         JSON values: data, weights (of a mixture), embodiment (if the user named any), views (if
         data are seen through any), start_from and provenance.
     """
-    paths = sources.locations
-    facts: dict[str, Any] = {"data": paths[0] if len(paths) == 1 else paths}
-    if len(paths) > 1:
+    facts: dict[str, Any] = {"data": _shown(sources.locations)}
+    if len(sources.locations) > 1:
         facts["weights"] = list(sources.weights)
     if sources.embodiment:
         facts["embodiment"] = list(sources.embodiment)
@@ -196,7 +195,10 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
     if views != (now_seen := [view and view.to_dict() for view in sources.views]):
         different.append(f"views was {views}, is {now_seen}")
     elif facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
-        different.append(f"the dataset's content is no longer that of {facts['data']}")
+        if facts["data"] == _shown(sources.locations):
+            different.append(f"the dataset's content is no longer that of {facts['data']}")
+        else:
+            different.append(f"data was {facts['data']!r}, is {_shown(sources.locations)!r}")
     if keys == ["steps"] and len(different) == 1 and config.steps > earlier.steps:
         raise UserError(_how_to_train_on(run, earlier.steps, config.steps, sources.locations))
     if different:
@@ -205,6 +207,11 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
             f"{run} was begun with other settings: {shown}; resume it with its own settings"
         )
     return facts
+
+
+def _shown(locations: list[str]) -> str | list[str]:
+    """Locations as config.json has them: a single one is no list."""
+    return locations[0] if len(locations) == 1 else locations
 
 
 def _how_to_train_on(run: Path, steps: int, wanted: int, data: list[str]) -> str:

@@ -131,7 +131,31 @@ def test_notes_of_the_agent_are_kept(tmp_path: Path) -> None:
     replay = Replay(tmp_path, make_spec(), max_frames=100, recorded={"teachers": (2, 3)})
     noted = np.arange(30, dtype=np.float16).reshape(5, 2, 3)
     replay.add(make_episode(0), recorded={"teachers": noted})
-    assert np.array_equal(replay.rows(0, "teachers").read(1, 4), noted[1:4])
+    assert np.array_equal(replay.columns(0, ["teachers"])["teachers"], noted)
+    part = np.zeros((3, 2, 3), np.float16)
+    replay.read_into(0, 1, {"teachers": part})
+    assert np.array_equal(part, noted[1:4])
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system does not list open files")
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    """A long run has more episodes than a process may have open files."""
+    windows = windows_of(filled(tmp_path, 30))
+    before = len(list(Path("/dev/fd").iterdir()))
+    for step in range(20):
+        windows.batch(step, 8)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_lost_and_short_files_are_named(tmp_path: Path) -> None:
+    replay = filled(tmp_path, 2)
+    first, second = sorted((tmp_path / "episodes").iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    second.unlink()
+    with pytest.raises(UserError, match=r"000000.rows is shorter than its 4 steps"):
+        replay.columns(0)
+    with pytest.raises(UserError, match=r"cannot read .*000001.rows: No such file"):
+        replay.columns(1)
 
 
 def test_rewards_must_be_finite(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from manyparts.envs.registry import make
 from manyparts.evaluation.prediction.own_episodes import record
 from manyparts.methods import preset
 from manyparts.models.run_files import resolve
+from manyparts.objectives.actor_critic import ActorCritic
 from manyparts.objectives.system import System
 from manyparts.rollout.collect import collect
 from manyparts.training.online.train import train_online
@@ -127,7 +128,7 @@ def test_recorded_features_are_the_teachers(student: Path) -> None:
     )
     for entry, episode in replay.read():
         notes = noted(episode, system.model, Reader(system.model, codec, torch.device("cpu")))
-        recorded = replay.rows(entry.number, TAUGHT).read(0, entry.length)
+        recorded = replay.columns(entry.number, [TAUGHT])[TAUGHT]
         # Half precision holds about three digits.
         assert np.allclose(recorded, notes[TAUGHT], atol=2e-3), entry
 
@@ -186,6 +187,48 @@ def test_a_student_starts_from_a_world(tmp_path: Path, datasets: list[Path]) -> 
     run = learn(tmp_path / "run", "dreamer/debug", start_from=world, environment_config=STATES)
     first, other = (load_system(each)[1].embodiments[0] for each in (run, world))
     assert first.statistics == other.statistics
+
+
+def test_a_student_takes_the_world_of_an_agent(
+    tmp_path: Path, datasets: list[Path], teachers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own actor reads a guide, which that of the agent does not."""
+    config = tiny("dreamer/debug", action_repeat=2)
+    agent = learn(tmp_path / "agent", "", config=config, environment_config=SEEN)
+    both = {"sources": datasets, "teachers": teachers}
+    run = learn(tmp_path / "run", "vid2act/debug", start_from=agent, **both)
+    assert "its world model; actor and critic are new" in capsys.readouterr().err
+    first, other = (load_system(each)[1].embodiments[0] for each in (run, agent))
+    assert first.statistics == other.statistics
+    again = learn(tmp_path / "again", "", config=config, start_from=agent)
+    assert "its world model, actor and critic" in capsys.readouterr().err and again.exists()
+
+
+def test_a_guide_may_be_drawn_once_per_episode(student: Path) -> None:
+    agent = load(student)
+    (behaviour,) = [
+        each for each in agent.system.objectives.values() if isinstance(each, ActorCritic)
+    ]
+    env = make("pointmass/reach", agent.environment, split="evaluation")
+    observation, _ = env.reset(seed=0)
+
+    def noises(redraw: str, seed: int) -> list[torch.Tensor]:
+        behaviour.config = replace(behaviour.config, guide_redraw=redraw)
+        drawn, guide, carry = [], behaviour.guide, None
+
+        def noted(model: Any, features: Any, advice: Any, noise: torch.Tensor) -> torch.Tensor:
+            drawn.append(noise)
+            return guide(model, features, advice, noise)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(behaviour, "guide", noted)
+            for _ in range(3):
+                _, carry = agent.with_seed(seed).act(carry, observation, None, explore=True)
+        return drawn
+
+    once, other, each = noises("start", 1), noises("start", 2), noises("step", 1)
+    assert torch.equal(once[0], once[1]) and torch.equal(once[0], once[2])
+    assert not torch.equal(once[0], other[0]) and not torch.equal(each[0], each[1])
 
 
 def gradients(system: System, batch: Batch, name: str) -> set[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import atomic_file, make_folder, write_atomically
-from manyparts.data.sampling.rows import RowFile
+from manyparts.data.sampling.rows import read_at
 
 INDEX, EPISODES, DESCRIPTION = "index.jsonl", "episodes", "replay.json"
 REPLAY, SOURCES = "replay", "sources"  # folders of a run: its own replay, and a copy per source
@@ -99,7 +100,9 @@ class Replay:
             write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
         self.episodes: list[ReplayedEpisode] = []
         self.num_added = 0
-        self._files: dict[tuple[int, str], RowFile] = {}
+        self._described = _columns_of(spec, self.recorded)
+        self._bytes = _bytes_of(self._described)
+        self._folder_of_episodes = f"{folder / EPISODES}{os.sep}"
         for line in self._lines():
             self._count(ReplayedEpisode(**json.loads(line)))
 
@@ -123,8 +126,9 @@ class Replay:
         Raises:
             UserError: The disk refuses, or a reward or a state is not finite.
         """
-        _require_finite(episode, "reward", episode.reward[:, None], ("reward",))
-        _require_finite(episode, "state", episode.state, self.spec.state_names)
+        where = (episode.task, episode.seed)
+        require_finite(*where, "reward", episode.reward[:, None], ("reward",))
+        require_finite(*where, "state", episode.state, self.spec.state_names)
         entry = ReplayedEpisode(
             number=self.num_added,
             task=episode.task,
@@ -138,7 +142,7 @@ class Replay:
         noted = dict(recorded or {})
         assert noted.keys() == self.recorded.keys(), (noted.keys(), self.recorded.keys())
         with atomic_file(self._path(entry.number)) as temporary, temporary.open("wb") as file:
-            for name, (shape, dtype) in self._columns().items():
+            for name, (shape, dtype) in self._described.items():
                 values = noted[name] if name in noted else _column(episode, name)
                 assert values.shape == (len(episode), *shape), (name, values.shape, shape)
                 file.write(np.ascontiguousarray(values, dtype).data.cast("B"))
@@ -159,7 +163,6 @@ class Replay:
             if not path.stem.isdigit() or int(path.stem) >= count:
                 path.unlink()
         self.episodes, self.num_added = [], 0
-        self._files.clear()
         for line in lines[:count]:
             self._count(ReplayedEpisode(**json.loads(line)))
 
@@ -171,28 +174,60 @@ class Replay:
             if path.stem.isdigit() and int(path.stem) not in used:
                 path.unlink()
 
-    def rows(self, number: int, name: str) -> RowFile:
-        """The rows of a column of an episode.
+    def row(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """The shape and the dtype of a row of a column.
+
+        Args:
+            name: "state", "action", "reward", "success", a camera after "images/", or what was
+                recorded.
+        """
+        shape, dtype = self._described[name]
+        return shape, np.dtype(dtype)
+
+    def read_into(self, number: int, start: int, out: Mapping[str, np.ndarray]) -> None:
+        """Read rows of an episode that follow each other.
+
+        Its file is open no longer than that: a long run has more episodes than a process may have
+        open files.
 
         Args:
             number: Of the episode.
-            name: "state", "action", "reward", a camera after "images/", or what was recorded.
+            start: The first row.
+            out: Column to a C-contiguous array (rows, ...), see `row`.
+
+        Raises:
+            UserError: The file is gone or too short.
         """
-        if (number, name) not in self._files:
-            length, offset = self._length(number), 0
-            for column, (shape, dtype) in self._columns().items():
-                rows = RowFile(self._path(number), shape, dtype, length, offset)
-                offset += length * rows.row_bytes
-                self._files[number, column] = rows
-        return self._files[number, name]
+        length = self._length(number)
+        # Joining paths takes as long as opening one.
+        path = f"{self._folder_of_episodes}{number:06d}.rows"
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        try:
+            for name, values in out.items():
+                before, size = self._bytes[name]
+                assert start + len(values) <= length, (number, start, len(values))
+                if not read_at(file, values, before * length + start * size):
+                    raise UserError(f"{path} is shorter than its {length} steps")
+        finally:
+            os.close(file)
+
+    def columns(self, number: int, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Whole columns of an episode, by name. names: see `row`; None: all."""
+        length = self._length(number)
+        out = {}
+        for name in self._described if names is None else names:
+            shape, dtype = self.row(name)
+            out[name] = np.empty((length, *shape), dtype)
+        self.read_into(number, 0, out)
+        return out
 
     def read(self) -> Iterator[tuple[ReplayedEpisode, Episode]]:
         """Every episode that can be drawn, oldest first, without what was recorded."""
         for entry in self.episodes:
-            columns = {
-                name: self.rows(entry.number, name).read(0, entry.length)
-                for name in self._columns()
-            }
+            columns = self.columns(entry.number)
             yield (
                 entry,
                 Episode(
@@ -223,9 +258,7 @@ class Replay:
         self.episodes.append(entry)
         self.num_added += 1
         while self.num_frames > self.max_frames and len(self.episodes) > 1:
-            old = self.episodes.pop(0)
-            for name in self._columns():
-                self._files.pop((old.number, name), None)
+            self.episodes.pop(0)
 
     def _length(self, number: int) -> int:
         return self.episodes[number - self.episodes[0].number].length
@@ -233,14 +266,10 @@ class Replay:
     def _path(self, number: int) -> Path:
         return self.folder / EPISODES / f"{number:06d}.rows"
 
-    def _columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return _columns_of(self.spec, self.recorded)
-
 
 def row_bytes(spec: Spec, recorded: Mapping[str, tuple[int, ...]]) -> int:
     """How many bytes a step takes in a replay. spec, recorded: see `Replay`."""
-    columns = _columns_of(spec, recorded).values()
-    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in columns)
+    return sum(size for _, size in _bytes_of(_columns_of(spec, recorded)).values())
 
 
 def open_replay(folder: Path) -> tuple[Replay, dict[str, Any]]:
@@ -283,15 +312,42 @@ def _columns_of(
     return columns
 
 
-def _require_finite(episode: Episode, kind: str, values: np.ndarray, names: Sequence[str]) -> None:
-    """Raise UserError naming the first number of an episode (T, n) that is not finite."""
-    if np.isfinite(values).all():
+def _bytes_of(
+    columns: Mapping[str, tuple[tuple[int, ...], str]],
+) -> dict[str, tuple[int, int]]:
+    """Name to the bytes of a step in all columns before this one, and in this one."""
+    sizes, before = {}, 0
+    for name, (shape, dtype) in columns.items():
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        sizes[name] = before, size
+        before += size
+    return sizes
+
+
+def require_finite(
+    task: str, seed: int, kind: str, values: np.ndarray, names: Sequence[str], *, first: int = 0
+) -> None:
+    """Require that all numbers of steps are finite.
+
+    Args:
+        task: "suite/task".
+        seed: The environment's reset seed.
+        kind: What the numbers are, "reward" or "state".
+        values: (T, n).
+        names: Of the n numbers.
+        first: The number of the first of these steps.
+
+    Raises:
+        UserError: One is not, and the message names it.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
         return
-    step, number = np.argwhere(~np.isfinite(values))[0].tolist()
+    step, number = np.argwhere(~finite)[0].tolist()
     what = kind if kind == names[number] else f"{kind} {names[number]}"
     raise UserError(
-        f"{episode.task}: the {what} of step {step} is {values[step, number]}, in the episode of "
-        f"seed {episode.seed}; expected finite numbers"
+        f"{task}: the {what} of step {first + step} is {values[step, number]}, in the episode of "
+        f"seed {seed}; expected finite numbers"
     )
 
 

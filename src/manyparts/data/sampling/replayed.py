@@ -70,27 +70,28 @@ class ReplayWindows:
         mask = np.arange(steps) < real[:, None]
         numbers = [episodes[each].number for each in index.tolist()]
 
-        def column(name: str) -> np.ndarray:
-            """(b, t, ...), zero beyond an episode's end."""
-            rows = self.replay.rows(numbers[0], name)
-            out = np.zeros((len(windows), steps, *rows.shape), rows.dtype)
-            for row, (number, start, count) in enumerate(
-                zip(numbers, first.tolist(), real.tolist(), strict=True)
-            ):
-                self.replay.rows(number, name).read_into(out[row, :count], start)
-            return out
+        cameras = [f"images/{name}" for name in self.cameras]
+        columns = {
+            name: self._zeros(name, len(windows))
+            for name in ("state", "action", "reward", *self.replay.recorded, *cameras)
+        }
+        spans = zip(numbers, first.tolist(), real.tolist(), strict=True)
+        for row, (number, start, count) in enumerate(spans):
+            # Steps beyond an episode's end stay zero.
+            out = {name: values[row, :count] for name, values in columns.items()}
+            self.replay.read_into(number, start, out)
 
         codec, spec = self.codec, self.codec.spec
-        action = _tensor(codec.encode_action(column("action")) * mask[..., None])[:, :, None]
+        action = _tensor(codec.encode_action(columns["action"]) * mask[..., None])[:, :, None]
         terminated = np.array([episodes[each].terminated for each in index.tolist()])
         at_end = first[:, None] + np.arange(steps) == (lengths[index] - 1)[:, None]
         return Batch(
-            images={name: _tensor(column(f"images/{name}")) for name in self.cameras},
+            images={name: _tensor(columns[f"images/{name}"]) for name in self.cameras},
             features={},
-            state=_tensor(codec.encode_state(column("state")) * mask[..., None]),
+            state=_tensor(codec.encode_state(columns["state"]) * mask[..., None]),
             action=action,
             expert_action=action,
-            reward=_tensor(column("reward")),
+            reward=_tensor(columns["reward"]),
             timestep=_tensor(np.where(mask, first[:, None] + np.arange(steps), 0)),
             mask=_tensor(mask),
             chunk_mask=_tensor(mask)[..., None],
@@ -100,8 +101,13 @@ class ReplayWindows:
             window=_tensor(windows),
             terminated=_tensor(at_end & terminated[:, None]),
             source=torch.full((len(windows),), self.source),
-            recorded={name: _tensor(column(name)).float() for name in self.replay.recorded},
+            recorded={name: _tensor(columns[name]).float() for name in self.replay.recorded},
         )
+
+    def _zeros(self, name: str, count: int) -> np.ndarray:
+        """(b, t, ...) for a column of so many windows."""
+        shape, dtype = self.replay.row(name)
+        return np.zeros((count, self.config.steps, *shape), dtype)
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:
         """Empty, since there is one replay."""
@@ -121,7 +127,7 @@ class ReplayWindows:
         return "an episode that is gone"
 
     def close(self) -> None:
-        """Do nothing: files are closed with their `RowFile`."""
+        """Do nothing: no file stays open."""
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -111,10 +111,7 @@ class RowFile:
         """
         assert 0 <= start <= start + len(out) <= self.count, (start, len(out), self.count)
         assert out.flags.c_contiguous and out.dtype == self.dtype, (out.dtype, self.dtype)
-        if not out.size:
-            return
-        offset, preadv = self.offset + start * self.row_bytes, getattr(os, "preadv", _preadv)
-        if preadv(self._open(), (out.data.cast("B"),), offset) != out.nbytes:
+        if not read_at(self._open(), out, self.offset + start * self.row_bytes):
             raise self._too_short()
 
     def write(self, start: int, values: np.ndarray) -> None:
@@ -169,6 +166,23 @@ class RowFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def read_at(file: int, out: np.ndarray, offset: int) -> bool:
+    """Fill an array from an open file.
+
+    Args:
+        file: Its descriptor.
+        out: C-contiguous.
+        offset: Of the first byte.
+
+    Returns:
+        Whether the file is long enough.
+    """
+    if not out.size:
+        return True
+    preadv = getattr(os, "preadv", _preadv)
+    return preadv(file, (out.data.cast("B"),), offset) == out.nbytes
 
 
 def _preadv(file: int, views: Sequence[memoryview], offset: int) -> int:

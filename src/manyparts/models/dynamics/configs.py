@@ -185,7 +185,7 @@ class RecurrentDynamicsConfig:
 
 @dataclass(frozen=True)
 class GaussianLatentConfig:
-    """Independent normal variables."""
+    """Independent normal variables; `--model.latent categorical` chooses categorical ones."""
 
     variables: int = 30
     """Number of variables of a state; at least 1."""
@@ -202,7 +202,7 @@ class GaussianLatentConfig:
 
 @dataclass(frozen=True)
 class CategoricalLatentConfig:
-    """Independent categorical variables."""
+    """Independent categorical variables; `--model.latent gaussian` chooses normal ones."""
 
     variables: int = 16
     """Number of variables of a state; at least 1."""
@@ -297,6 +297,10 @@ class TeacherConfig:
 
     shift: tuple[float, ...] = ()
     """What is added after that; empty: 0."""
+
+    actions: tuple[int, ...] = ()
+    """Numbers of each source's own actions, of which a shared teacher's are the largest; empty:
+    as many."""
 
 
 @dataclass(frozen=True)

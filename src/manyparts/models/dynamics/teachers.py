@@ -76,6 +76,11 @@ class Teachers(nn.Module):
         for number, config in enumerate(configs):
             marks = torch.eye(len(config.names)) if config.world.sources else torch.zeros(1, 0)
             self.register_buffer(f"marks_{number}", marks, persistent=False)
+            if config.actions:
+                # Of each source, its own actions, and the marks behind them.
+                own = torch.arange(config.action) < torch.tensor(config.actions)[:, None]
+                kept = torch.cat([own.float(), torch.ones_like(marks)], dim=1)
+                self.register_buffer(f"kept_{number}", kept, persistent=False)
             for name in ("scale", "shift"):
                 values = torch.tensor(getattr(config, name))
                 self.register_buffer(f"{name}_{number}", values, persistent=False)
@@ -115,6 +120,9 @@ class Teachers(nn.Module):
                 recurrent = model.initial(embedding).recurrent
             else:
                 taken = self._of_all(number, self._taken(config, action))
+                if config.actions:
+                    # What the source's own body lacks was never anything but zero in training.
+                    taken = taken * self._fixed("kept", number).repeat_interleave(rows, 0)
                 recurrent = model.advance(last.recurrent, last.drawn, taken)
             if self.surprised:
                 posterior = model.posterior(recurrent, embedding)
@@ -163,8 +171,8 @@ class Teachers(nn.Module):
     def _taken(self, config: TeacherConfig, action: Float[Tensor, "n a"]) -> Float[Tensor, "n b"]:
         """Return actions as a teacher takes them: cut or padded with zeros to its own size.
 
-        A teacher of another body takes the first actions of the student for its own. What it
-        predicts is then wrong, while what it makes of images is not.
+        A teacher of another body takes the first actions of the student for its own, as many as
+        that body has. What it predicts is then wrong, while what it makes of images is not.
         """
         if self.actions == "none":
             return action.new_zeros(len(action), config.action)

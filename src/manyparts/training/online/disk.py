@@ -13,10 +13,7 @@ from manyparts.core.spec import Spec
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import REPLAY, SOURCES, row_bytes
 from manyparts.training.online.job import Job
-from manyparts.training.online.prefill import is_dataset
 from manyparts.training.run import Run
-
-_GIGABYTE = 1e9
 
 
 def require_room(run: Run, job: Job, spec: Spec, recorded: Mapping[str, tuple[int, ...]]) -> None:
@@ -33,7 +30,7 @@ def require_room(run: Run, job: Job, spec: Spec, recorded: Mapping[str, tuple[in
     """
     online = job.online
     rows = math.ceil(online.environment_steps / job.seen.action_repeat)
-    if is_dataset(job.prefill):
+    if job.copies and run.last_checkpoint() is None:
         rows += EpisodeDataset.open(job.prefill).num_frames
     rows = min(rows, online.replay_frames)
     needed = rows * row_bytes(spec, recorded)
@@ -44,11 +41,15 @@ def require_room(run: Run, job: Job, spec: Spec, recorded: Mapping[str, tuple[in
     free = shutil.disk_usage(run.output).free
     if missing > free:
         raise UserError(
-            f"{counted(rows, 'replayed step')} and their sources need "
-            f"{needed / _GIGABYTE:.1f} GB, and the disk of {run.output} has "
-            f"{free / _GIGABYTE:.1f} GB left; free some, choose another --output, or keep fewer "
-            "steps with --replay-frames"
+            f"{counted(rows, 'replayed step')} and their sources need {_shown(needed)}, and the "
+            f"disk of {run.output} has {_shown(free)} left; free some, choose another --output, or "
+            "keep fewer steps with --replay-frames"
         )
+
+
+def _shown(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def _size(folder: Path) -> int:

@@ -16,7 +16,7 @@ from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
 from manyparts.models.checkpoint import load_info
 from manyparts.models.configs import sees_images
 from manyparts.models.dynamics.configs import TaughtWorldConfig
-from manyparts.objectives.configs import ActionReplayConfig
+from manyparts.objectives.configs import ActionReplayConfig, WorldConfig
 from manyparts.training import run_folder
 from manyparts.training.config import OnlineConfig, TrainConfig
 from manyparts.training.inputs import Sources
@@ -41,6 +41,9 @@ class Job:
     prefill: str
     """What the replay holds before anything is learned."""
 
+    copies: bool
+    """Whether that is a dataset, which is copied."""
+
     teachers: tuple[TeacherRun, ...]
     """World models of other tasks."""
 
@@ -54,6 +57,7 @@ class Job:
         sources: Sources,
         teachers: Sequence[TeacherRun],
         origin: Path | None,
+        earlier: TrainConfig | None = None,
     ) -> Job:
         """The job that a user describes.
 
@@ -66,10 +70,12 @@ class Job:
             sources: Datasets of other tasks.
             teachers: World models of other tasks.
             origin: The checkpoint that training starts from; None: it starts from nothing.
+            earlier: The config of the run that is resumed; None: it begins.
 
         Raises:
             UserError: The config does not act, asks for several processes, gives no optimiser step,
-                or holds actions for another time than `seen` or the sources.
+                holds actions for another time than `seen` or the sources, learns rewards of other
+                tasks, or shows images to a model of states.
         """
         if config.online is None:
             raise UserError(
@@ -80,7 +86,9 @@ class Job:
             raise UserError(
                 f"processes is {config.processes}; a run that acts has one process, so set it to 1"
             )
-        if is_dataset(prefill):
+        # A run that goes on does not need what it was filled from, which may be gone.
+        copies = is_dataset(prefill) if earlier is None else _online(earlier).prefill_steps == 0
+        if copies:
             # A dataset is there before the first step is taken.
             config = replace(config, online=replace(config.online, prefill_steps=0))
         config = _scheduled(config, _online(config))
@@ -91,7 +99,8 @@ class Job:
         shown += [each.environment for info in infos for each in info.embodiments]
         chosen = _seen(config, seen, shown)
         _require_same_repeat(chosen, sources, teachers)
-        return cls(config, environment, chosen, prefill, tuple(teachers))
+        _require_own_rewards(config, environment, sources)
+        return cls(config, environment, chosen, prefill, copies, tuple(teachers))
 
     @property
     def online(self) -> OnlineConfig:
@@ -107,6 +116,17 @@ class Job:
     def make(self, split: Split) -> Environment:
         """An environment of the task. split: That of its goals."""
         return registry.make(self.environment, self.seen, split=split)
+
+    def require_budget(self, environment_steps: int) -> None:
+        """Raise UserError if a prefill of whole episodes took all environment steps of the run."""
+        budget = self.online.environment_steps
+        if environment_steps > budget:
+            environments = counted(self.online.environments, "environment")
+            raise UserError(
+                f"the prefill's whole episodes in {environments} took {environment_steps} of "
+                f"{budget} environment steps; raise online.environment_steps, or lower "
+                "online.prefill_steps or online.environments"
+            )
 
     def facts(self) -> dict[str, Any]:
         """What config.json holds of it next to the config."""
@@ -188,6 +208,14 @@ def _seen(
         )
     if isinstance(chosen, EnvConfig):
         return chosen
+    images = {name: named[name] for name in ("cameras", "image_size") if name in named}
+    if tuple(images.get("cameras", ())) == (NO_CAMERA,):
+        del images["cameras"]
+    if images and not sees_images(config.model):
+        raise UserError(
+            f"a model of states sees no images, and {' and '.join(images)} would do nothing; set "
+            "model.sees to images or both"
+        )
     usual = EnvConfig(state="full")
     if elsewhere := next(filter(None, shown), None):
         usual = from_jsonable(EnvConfig, dict(elsewhere))
@@ -196,6 +224,20 @@ def _seen(
     if held is not None:
         usual = replace(usual, action_repeat=held)
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(named))
+
+
+def _require_own_rewards(config: TrainConfig, environment: str, sources: Sources) -> None:
+    """Raise UserError if windows of sources are learned with the rewards of other tasks."""
+    world = config.objectives.get("world")
+    learns = isinstance(world, WorldConfig) and world.source_rewards
+    if not learns or not _online(config).source_windows:
+        return
+    tasks = {each.environment for dataset in sources.datasets for each in dataset.tasks}
+    if others := sorted(tasks - {environment}):
+        raise UserError(
+            f"the sources are of {', '.join(others)}, whose rewards are not those of "
+            f"{environment}; set objectives.world.source_rewards to False"
+        )
 
 
 def _require_same_repeat(seen: EnvConfig, sources: Sources, teachers: Sequence[TeacherRun]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from manyparts.agents.base import Agent
 from manyparts.agents.for_environment import seeded
 from manyparts.agents.loading import load
@@ -14,7 +16,6 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, first_of, say
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.sampling.replay import Replay
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.run_files import CHECKPOINTS, WEIGHTS, shipped
 from manyparts.rollout.collector import Collector
@@ -48,7 +49,7 @@ def prefill(
         UserError: The agent or the dataset is of another embodiment, or the dataset has no rewards.
     """
     if is_dataset(source):
-        _copy(EpisodeDataset.open(source), collector.replay, watched)
+        _copy(EpisodeDataset.open(source), collector, watched)
         return
     agent_of = _agent_of(source, collector.replay.spec)
 
@@ -69,16 +70,33 @@ def _agent_of(source: str, spec: Spec) -> Callable[[int], Agent]:
 
 
 def _copy(
-    dataset: EpisodeDataset, replay: Replay, watched: tuple[TaughtWorld, Reader] | None
+    dataset: EpisodeDataset, collector: Collector, watched: tuple[TaughtWorld, Reader] | None
 ) -> None:
-    """Add every episode of a dataset."""
+    """Add every episode of a dataset. Those of other tasks have other rewards, and are left out."""
+    replay, task = collector.replay, collector.environments[0].task
     _require_same(dataset.bounded_as(replay.spec).spec, replay.spec, f"{dataset.location} is of")
     if not dataset.has_rewards:
         raise UserError(f"{dataset.location} has no rewards, which a world model is to predict")
-    for episode in dataset:
+    # Of data that no suite of the library made, nobody knows whether it is the same task.
+    same = [not dataset.environment or each.environment == task for each in dataset.tasks]
+    chosen = np.flatnonzero(np.array(same)[dataset.episode_task]).tolist()
+    others = [each.name for each, is_same in zip(dataset.tasks, same, strict=True) if not is_same]
+    if not chosen:
+        raise UserError(
+            f"{dataset.location} has episodes of {', '.join(others)}, whose rewards are not those "
+            f"of {task}; name it with --sources, or prefill with episodes of {task}"
+        )
+    for index in chosen:
+        episode = dataset.episode(index)
         replay.add(episode, recorded=None if watched is None else noted(episode, *watched))
-    episodes = counted(dataset.num_episodes, "episode")
-    say(f"prefilled with {episodes} of {dataset.location}", error=True)
+    kept = len(replay.episodes)
+    notes = f"prefilled with {counted(len(chosen), 'episode')} of {dataset.location}"
+    if kept < len(chosen):
+        notes += f", of which the last {kept} fit into online.replay_frames"
+    if others:
+        left_out = counted(dataset.num_episodes - len(chosen), "episode")
+        notes += f"; left out: {left_out} of {', '.join(others)}"
+    say(notes, error=True)
 
 
 def _require_same(own: Spec, spec: Spec, subject: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from manyparts.agents.noted import Reader, noted, shapes_of
 from manyparts.core.errors import UserError
+from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import from_jsonable
 from manyparts.core.spec import Spec
@@ -104,6 +105,8 @@ class TeacherRun:
                 f"{environment} shows images of {_sizes(own)}, the teacher {self.folder} sees "
                 f"{_sizes(list(seen.values()))}; choose --cameras and --image-size accordingly"
             )
+        if seen:
+            self._require_order(spec, environment)
         scale: tuple[float, ...] = ()
         shift: tuple[float, ...] = ()
         state = 0 if self.world.sees == "images" else embodiments.state_dimension
@@ -115,8 +118,45 @@ class TeacherRun:
                 offset = (np.asarray(seen_as.mean) - np.asarray(taught_as.mean)) / taught_as.scale
                 scale, shift = tuple(factor.tolist()), tuple(offset.tolist())
         return TeacherConfig(
-            self.world, self.names, seen, state, embodiments.action_dimension, scale, shift
+            world=self.world,
+            names=self.names,
+            cameras=seen,
+            state=state,
+            action=embodiments.action_dimension,
+            scale=scale,
+            shift=shift,
+            actions=self._own_actions(),
         )
+
+    def _own_actions(self) -> tuple[int, ...]:
+        """Numbers of the actions of each source; empty where they are equal or not recorded."""
+        sizes = {each.spec.embodiment: each.spec.action.dimension for each in self.info.embodiments}
+        named = self.info.provenance.get("data_embodiments", ())
+        own = tuple(sizes.get(name, 0) for name in named)
+        return own if len(own) == len(self.names) and all(own) and len(set(own)) > 1 else ()
+
+    def _require_order(self, spec: Spec, environment: str) -> None:
+        """Compare the names of cameras with those that the teacher saw. It reads them by position.
+
+        Raises:
+            UserError: The environment shows the same cameras, in other places.
+        """
+        for each in self.info.embodiments:
+            seen, own = tuple(each.spec.cameras), tuple(spec.cameras)
+            if own[: len(seen)] == seen:
+                continue
+            if set(seen) <= set(own):
+                raise UserError(
+                    f"{environment} shows the cameras {', '.join(own)}, and the teacher "
+                    f"{self.folder} reads {', '.join(seen)} in this order; choose --cameras "
+                    f"{' '.join([*seen, *(name for name in own if name not in seen)])}"
+                )
+            say(
+                f"the teacher {self.folder} learned from the cameras {', '.join(seen)} of "
+                f"{each.spec.embodiment}, and now reads {', '.join(own[: len(seen)])} of "
+                f"{environment}",
+                error=True,
+            )
 
 
 def with_teachers(
@@ -198,7 +238,11 @@ def open_sources(
 
 
 def require_matching(
-    teachers: Sequence[TeacherRun], datasets: Sequence[EpisodeDataset], *, replays: bool
+    teachers: Sequence[TeacherRun],
+    datasets: Sequence[EpisodeDataset],
+    *,
+    replays: bool,
+    windows: int,
 ) -> None:
     """Require that the i-th source is what the i-th teacher learned from.
 
@@ -206,6 +250,7 @@ def require_matching(
         teachers: In the order in which they were named.
         datasets: The sources, likewise.
         replays: Whether sources' actions are learned, which needs sources.
+        windows: How many windows of sources each batch has, which needs sources, too.
 
     Raises:
         UserError: They do not match.
@@ -214,6 +259,11 @@ def require_matching(
     if replays and not datasets:
         raise UserError(
             f"missing --sources, the datasets of the teachers in their order: {', '.join(names)}"
+        )
+    if windows and not datasets:
+        raise UserError(
+            f"missing --sources, datasets of other tasks: {counted(windows, 'window')} of each "
+            "batch are theirs; name some, or set online.source_windows to 0"
         )
     if not teachers or not datasets:
         return

@@ -18,7 +18,7 @@ from manyparts.agents.noted import Reader, shapes_of
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
-from manyparts.core.printing import first_of
+from manyparts.core.printing import first_of, say
 from manyparts.core.randomness import derive_seed
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
@@ -92,7 +92,8 @@ def train_online(
             that a guide is learned from, or windows to rehearse.
         teachers: runs of world models, see `vid2act/teachers-laptop`; their datasets in their order
             are the sources.
-        start_from: a run or checkpoint that gives the world model to start from, and its scales.
+        start_from: a run or checkpoint that gives the world model to start from, and its scales;
+            one that learned to act gives its actor and critic, too, but to a student of teachers.
         prefill: what the replay holds before anything is learned: "random" actions, a run with
             an agent that explores, or a dataset.
         resume: continue the run in `output` from its last checkpoint, on a CPU to the bit.
@@ -116,18 +117,30 @@ def train_online(
     paths = [teachers] if isinstance(teachers, str | os.PathLike) else teachers
     runs = [TeacherRun.open(resolve(path)) for path in paths]
     origin = None if start_from is None else resolve(start_from)
-    job = Job.of(config, environment, environment_config, str(prefill), opened, runs, origin)
-    require_matching(runs, opened.datasets, replays=job.replays_actions)
+    earlier = _earlier(output) if resume else None
+    job = Job.of(
+        config, environment, environment_config, str(prefill), opened, runs, origin, earlier
+    )
+    if earlier is None:
+        windows = job.online.source_windows
+        require_matching(runs, opened.datasets, replays=job.replays_actions, windows=windows)
     run_folder.require_free(output, resume=resume)
     preflight([environment])
     with reproducible(chosen), run_folder.hold(output):
         run = Run(job.config, opened, output, origin, chosen, Ranks(), track)
         if (output / run_folder.CONFIG).exists():
             require_same(run, job)
+            if run.last_checkpoint() is None:
+                say(f"no checkpoint in {output} yet: it begins again with its prefill", error=True)
         _train(run, job)
         if job.online.final_episodes:
             evaluate(output, episodes=job.online.final_episodes, device=str(chosen), overwrite=True)
     return output
+
+
+def _earlier(output: Path) -> TrainConfig | None:
+    """The config of the run in a folder; None if it has no checkpoint to go on from."""
+    return run_folder.read_config(output)[0] if checkpoint.last(output) else None
 
 
 def _train(run: Run, job: Job) -> None:
@@ -184,6 +197,9 @@ def _begun(
     system = _built(run, info)
     load_teachers(system.model, job.teachers)
     _start(run, system, info)
+    facts = run_folder.facts_of(run.sources, run.origin, info, run.track) | job.facts()
+    # First: a run that is killed in its prefill is one that can be resumed.
+    run_folder.write_config(run.output, run.config, facts)
     shutil.rmtree(run.output / REPLAY, ignore_errors=True)
     collector = _collector(run, job, environments, system)
     watched = None
@@ -193,6 +209,7 @@ def _begun(
     system.to(run.device)
     try:
         prefill(collector, job.prefill, job.online.prefill_steps, watched=watched)
+        job.require_budget(collector.environment_steps)
     except BaseException:
         # Nothing was learned yet, and a next call prefills from the start.
         shutil.rmtree(run.output / REPLAY)
@@ -200,11 +217,6 @@ def _begun(
     if scales is None and spec.state_dimension:
         states = [episode.state for _, episode in collector.replay.read()]
         info = _described(run, job, spec, scales_of(states))
-    facts = {
-        **run_folder.facts_of(run.sources, run.origin, info, run.track),
-        **job.facts(),
-    }
-    run_folder.write_config(run.output, run.config, facts)
     return run, system, collector, info
 
 
@@ -214,6 +226,9 @@ def _start(run: Run, system: System, info: CheckpointInfo) -> None:
     learnable, has_values = sorted(trained(system)), set()
     if run.origin is not None:
         has_values = load_origin(run.origin, system, run.config, info)
+        acts = any(name.startswith("objectives.actor_critic.") for name in has_values)
+        parts = "world model, actor and critic" if acts else "world model; actor and critic are new"
+        say(f"starts from {run.origin}: its {parts}", error=True)
     train_only(system, run.config.train_only)
     if not run.config.freeze_untrained:
         require_nothing_left_random(system, learnable, has_values, run.origin)

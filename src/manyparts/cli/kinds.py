@@ -1,0 +1,81 @@
+"""Flags that choose one of several kinds of a nested config, such as `--model.latent categorical`.
+
+The fields of the chosen kind are flags then, such as `--model.latent.categories 32`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from manyparts.core.errors import UserError, closest
+
+T = TypeVar("T")
+
+
+def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[str]]:
+    """Apply the flags that choose a kind.
+
+    Args:
+        config: A preset.
+        arguments: What the user typed.
+        part: The field of the preset that has such fields.
+
+    Returns:
+        The preset, with the chosen kinds' own values, and the other arguments.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    nested, rest = getattr(config, part), list(arguments)
+    for field, kinds in _kinds_of(type(nested)).items():
+        flag = f"--{part}.{field}"
+        for position, word in enumerate(rest):
+            name, equals, value = word.partition("=")
+            if name.replace("_", "-") != flag:
+                continue
+            taken = 1 if equals else 2
+            chosen = value if equals else "".join(rest[position + 1 : position + 2])
+            if chosen not in kinds:
+                raise UserError(f"{flag} is {chosen!r}; {closest(chosen, kinds)}")
+            rest[position : position + taken] = []
+            if type(getattr(nested, field)) is not kinds[chosen]:
+                nested = dataclasses.replace(nested, **{field: kinds[chosen]()})
+            break
+    return dataclasses.replace(typing.cast(Any, config), **{part: nested}), rest
+
+
+def _kinds_of(nested: type[Any]) -> dict[str, Mapping[str, type[Any]]]:
+    """Field to its kinds by name, for fields that hold one of several dataclasses."""
+    if not dataclasses.is_dataclass(nested):
+        return {}
+    found: dict[str, Mapping[str, type[Any]]] = {}
+    for field, hint in typing.get_type_hints(nested).items():
+        if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+            continue
+        kinds = [each for each in typing.get_args(hint) if _has_usual_values(each)]
+        if len(kinds) < 2:
+            continue
+        # GaussianLatentConfig and CategoricalLatentConfig are gaussian and categorical.
+        names = [getattr(each, "__name__", "") for each in kinds]
+        ending = next(n for n in itertools.count() if len({each[-n - 1 :] for each in names}) > 1)
+        short = [_hyphened(name[: len(name) - ending]) for name in names]
+        found[field] = dict(zip(short, kinds, strict=True))
+    return found
+
+
+def _has_usual_values(kind: Any) -> bool:
+    """Whether it is a dataclass that can be made without arguments."""
+    return dataclasses.is_dataclass(kind) and not any(
+        field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _hyphened(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "-", name).lower()
