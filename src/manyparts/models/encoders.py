@@ -21,6 +21,7 @@ from manyparts.models.configs import (
     ViTConfig,
 )
 from manyparts.models.frozen_images import FrozenImages
+from manyparts.nn.linear import Linear
 from manyparts.nn.spatial_softmax import SpatialSoftmax
 from manyparts.nn.transformer import Block
 
@@ -106,7 +107,7 @@ class ConvEncoder(nn.Module):
             raise _too_small(size)
         self.size, self.width = size, width
         self.convolutions = nn.Sequential(*stack)
-        self.project = nn.Linear(channels, width)
+        self.project = Linear(channels, width)
         self.grid = (height, breadth)
         self.position_embedding = nn.Parameter(coordinates(height, breadth, width))
 

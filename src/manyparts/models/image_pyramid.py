@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
+from manyparts.nn.linear import Linear
 
 _SMALLEST = 4  # sides are halved while they stay at least this long, in pixels
 
@@ -80,7 +81,7 @@ class ImageDecoder(nn.Module):
         self.sizes = sizes_of(size)[::-1]
         count = len(self.sizes) - 1
         self.channels = depth * 2 ** (count - 1)
-        self.enter = nn.Linear(features, self.channels * self.sizes[0][0] * self.sizes[0][1])
+        self.enter = Linear(features, self.channels * self.sizes[0][0] * self.sizes[0][1])
         channels = [depth * 2**number for number in reversed(range(count))]
         channels = [self.channels, *channels[1:], 3]
         layers = []

@@ -16,6 +16,7 @@ from manyparts.core.records import Batch, PromptImages
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.configs import EncoderConfig
 from manyparts.models.encoders import ConvEncoder, ViT, build_encoder
+from manyparts.nn.linear import Linear
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 from manyparts.nn.token_learner import TokenLearner
@@ -61,7 +62,7 @@ class ObservationEmbedding(nn.Module):
             }
         )
         self.projections = NamedModules(
-            {name: nn.Linear(each.width, width) for name, each in encoders.items()}
+            {name: Linear(each.width, width) for name, each in encoders.items()}
         )
         self.state = mlp([2 * embodiments.state_dimension, width, width])
         # From (embodiments, slots + 1) to tokens: a camera counts for its visual tokens.

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.nn.linear import Linear
 from manyparts.nn.mlp import mlp
 
 _MIN_CAPACITY = 32  # tokens
@@ -108,8 +109,8 @@ class CachedBlock(nn.Module):
             raise ValueError(f"width {width} is not a multiple of twice the heads, {heads}")
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
+        self.query_key_value = Linear(width, 3 * width)
+        self.output = Linear(width, width)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = mlp([width, 4 * width, width])
         self.dropout = nn.Dropout(dropout)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.nn.linear import Linear
+
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.default
 _tanh_backward = torch.ops.aten.tanh_backward.default
 
@@ -25,7 +27,7 @@ class NormGRUCell(nn.Module):
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
-        self.gates = nn.Linear(inputs + width, 3 * width, bias=False)
+        self.gates = Linear(inputs + width, 3 * width, bias=False)
         self.norm = nn.LayerNorm(3 * width)
 
     def forward(

@@ -1,19 +1,25 @@
-"""A linear layer that is fast to train on a CPU in bfloat16."""
+"""A linear layer that is fast on a CPU: in bfloat16, and in float32 on processors of AMD."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.core.host.processor import has_avx512, is_of_amd
+
+# Fewer multiplications take hardly longer than a call from Python, about 0.03 ms.
+_LARGE = 3_000_000
+
 
 class Linear(nn.Linear):
-    """An `nn.Linear` with a faster weight gradient under a CPU's autocast to bfloat16.
+    """An `nn.Linear` that is faster on a CPU, see `linear`.
 
-    There the gradient is a product of contiguous matrices; of transposed views it takes twice as
-    long (docs/log/speed-and-scale.md, 2026-11-21).
+    Under autocast to bfloat16 its weight gradient is a product of contiguous matrices; of
+    transposed views it takes twice as long (docs/log/speed-and-scale.md, 2026-11-21).
     """
 
     def reset_parameters(self) -> None:
@@ -32,7 +38,77 @@ class Linear(nn.Linear):
         rounded = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
         if rounded and input.device.type == "cpu" and weight.requires_grad:
             return _ContiguousLinear.apply(input, weight, bias)
-        return F.linear(input, weight, bias)
+        return linear(input, weight, bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As `F.linear`, but large products of float32 are oneDNN's where it is faster than MKL."""
+    # First: what is traced is for any machine, and sizes would bind it to those of now.
+    if _is_traced() or not prefers_onednn():
+        return F.linear(x, weight, bias)
+    is_large = x.numel() * weight.shape[0] >= _LARGE
+    if is_large and _is_plain(x, weight):
+        return _OneDnnLinear.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+@functools.cache
+def prefers_onednn() -> bool:
+    """Whether oneDNN multiplies matrices of float32 faster than MKL, which PyTorch asks.
+
+    MKL uses no AVX-512 on processors of AMD, which halves its speed on those that have it
+    (docs/log/speed-and-scale.md, 2026-12-01).
+    """
+    return torch.backends.mkldnn.is_available() and has_avx512() and is_of_amd()
+
+
+def _is_traced() -> bool:
+    """Whether operations are recorded for an export or a compiler."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product is of float32, on a CPU."""
+    is_float = x.dtype == weight.dtype == torch.float32
+    return is_float and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """A linear map of which all products are oneDNN's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        x, weight = ctx.saved_tensors
+        to_x = to_weight = to_bias = None
+        rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
+        if ctx.needs_input_grad[0]:
+            to_x = _product(gradients, weight.t()).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            # Either may be the transposed result. It is faster to go through the narrower one.
+            if rows.shape[1] < gradients.shape[1]:
+                to_weight = _product(rows.t(), gradients.t()).t()
+            else:
+                to_weight = _product(gradients.t(), rows.t())
+        if ctx.needs_input_grad[2]:
+            to_bias = gradients.sum(dim=0)
+        return to_x, to_weight, to_bias
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x weight^T + bias by oneDNN. The operator is the one that compiled models use."""
+    return torch.ops.mkldnn._linear_pointwise(_whole(x), _whole(weight), bias, "none", [], "")
+
+
+def _whole(matrix: Tensor) -> Tensor:
+    """Return a matrix that is contiguous, itself or transposed. For a part of another one oneDNN
+    takes its slowest way, a thousand times as long."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
 class _ContiguousLinear(torch.autograd.Function):
@@ -40,13 +116,13 @@ class _ContiguousLinear(torch.autograd.Function):
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return F.linear(x, weight, bias)
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         x, weight = ctx.saved_tensors
         rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
         # Either factor can be the transposed one; copying the narrower one is cheaper.
@@ -54,4 +130,5 @@ class _ContiguousLinear(torch.autograd.Function):
             to_weight = (rows.t().contiguous() @ gradients).t()
         else:
             to_weight = gradients.t().contiguous() @ rows
-        return gradient @ weight, to_weight, gradients.sum(dim=0)
+        to_bias = gradients.sum(dim=0) if ctx.needs_input_grad[2] else None
+        return gradient @ weight, to_weight, to_bias

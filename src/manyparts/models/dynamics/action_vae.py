@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.nn.linear import Linear
 from manyparts.nn.mlp import mlp
 
 _LOG_STD_RANGE = (-4.0, 15.0)  # as in the released code
@@ -50,7 +51,7 @@ class ActionVae(nn.Module):
         self.sources, self.latent = sources, 2 * action
         self.encoder = mlp([features + action + sources, width, width, 2 * self.latent])
         self.decoder = mlp([features + self.latent + sources, width, guide])
-        self.action_head = nn.Linear(guide, action)
+        self.action_head = Linear(guide, action)
         self.register_buffer("marks", torch.eye(sources), persistent=False)
 
     def encode(

@@ -29,6 +29,7 @@ from manyparts.models.dynamics.state_space import Filtered, StateSpace
 from manyparts.models.image_pyramid import ImageDecoder, ImageEncoder
 from manyparts.nn.gru import NormGRUCell
 from manyparts.nn.latents import CategoricalLatent, GaussianLatent, Latent
+from manyparts.nn.linear import linear
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 
@@ -137,8 +138,8 @@ class LatentFilter(StateSpace):
 
         # What does not depend on states is computed for all steps at once.
         taken = self._read(action[:, : embedding.shape[1] - 1])
-        taken = F.linear(taken, from_action, self.enter.bias).to(from_state.dtype)
-        seen = F.linear(embedding, from_embedding, read.bias).to(from_state.dtype)
+        taken = linear(taken, from_action, self.enter.bias).to(from_state.dtype)
+        seen = linear(embedding, from_embedding, read.bias).to(from_state.dtype)
         recurrent, outputs, drawn = Filtering.apply(taken, seen, self.latent, generator, *weights)
         posterior = self.latent.distribution(outputs)
         return Filtered(recurrent, self.prior(recurrent), posterior, drawn)

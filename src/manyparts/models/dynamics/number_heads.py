@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.nn.linear import Linear
+
 
 class NumberHeads(nn.Module):
     """Linear heads of m numbers that are predicted at once: their values, and distributions.
@@ -18,8 +20,8 @@ class NumberHeads(nn.Module):
 
     def __init__(self, width: int, count: int, bins: int):
         super().__init__()
-        self.expected = nn.Linear(width, count)
-        self.bins = nn.Linear(width, count * bins)
+        self.expected = Linear(width, count)
+        self.bins = Linear(width, count * bins)
 
     def forward(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... m"]:
         """Return the expected values."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from manyparts.nn.gru import NormGRUCell
 from manyparts.nn.latents import Latent, sample
+from manyparts.nn.linear import Linear
 from manyparts.nn.mlp import mlp
 
 CellKind = Literal["gru", "norm_gru"]
@@ -87,7 +88,7 @@ class StateSpace(nn.Module):
     ):
         super().__init__()
         self.latent, self.width = latent, width
-        self.enter = nn.Linear(latent.width + action, width)
+        self.enter = Linear(latent.width + action, width)
         kind = nn.GRUCell if cell == "gru" else NormGRUCell
         self.recurrent = kind(width, width)
         self.activation = activation()

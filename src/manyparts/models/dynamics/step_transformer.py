@@ -20,6 +20,7 @@ from manyparts.models.dynamics.number_heads import NumberHeads, bin_waves
 from manyparts.models.dynamics.single_embodiment import dimensions, require_finite
 from manyparts.nn.bins import Bins
 from manyparts.nn.cached_attention import CachedBlock, Past, Rotation, rotation_of
+from manyparts.nn.linear import Linear
 from manyparts.nn.masks import sliding_window, with_queries, without_absent
 from manyparts.nn.mlp import mlp
 
@@ -78,7 +79,7 @@ class StepTransformer(nn.Module, TrainableModel):
         inputs = self.state_dimension + self.action_dimension
         # Weights are drawn in the order of these lines: moving one changes every seed's model.
         if config.decoding == "parallel":
-            self.join = nn.Linear(inputs, config.width)
+            self.join = Linear(inputs, config.width)
         else:
             self.value_embedding = nn.Embedding(config.bins, config.width)
             self.place_embedding = nn.Embedding(inputs + 1, config.width)
@@ -97,11 +98,11 @@ class StepTransformer(nn.Module, TrainableModel):
             )
             self.reward = NumberHeads(config.width, 1, config.bins)
         else:
-            self.head = nn.Linear(config.width, config.bins)
+            self.head = Linear(config.width, config.bins)
         if config.policy:
             features = 1 if config.decoding == "parallel" else config.width  # per number
-            self.glance = nn.Linear(self.state_dimension * features, config.width)
-            self.action_head = nn.Linear(config.width, self.action_dimension)
+            self.glance = Linear(self.state_dimension * features, config.width)
+            self.action_head = Linear(config.width, self.action_dimension)
 
     @property
     def tokens_per_step(self) -> int:

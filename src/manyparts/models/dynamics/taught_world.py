@@ -17,6 +17,7 @@ from manyparts.models.dynamics.action_vae import ActionVae
 from manyparts.models.dynamics.configs import TaughtWorldConfig
 from manyparts.models.dynamics.latent_world import LatentWorld
 from manyparts.models.dynamics.teachers import Teachers
+from manyparts.nn.linear import Linear
 
 
 class TaughtWorld(LatentWorld):
@@ -52,7 +53,7 @@ class TaughtWorld(LatentWorld):
             surprised=config.relevance == "prediction",
         )
         count, taught = len(self.teachers), self.teachers.features
-        self.project = nn.Linear(taught + (count if config.source_input else 0), self.features)
+        self.project = Linear(taught + (count if config.source_input else 0), self.features)
         self.weigh = nn.Linear(taught + self.features, 1)
         self.action_vae = ActionVae(
             self.features,
