@@ -161,6 +161,8 @@ def test_every_documented_flag_exists() -> None:
         action = words[:1] if name in ("data", "train") else []
         if "--planner" in words:  # a planner's settings are flags, too
             action = words[words.index("--planner") :][:2]
+        if "--model.latent" in words:  # a kind's settings, too
+            action += words[words.index("--model.latent") :][:2]
         flags = {word for word in words if word.startswith("--")}
         unknown += [f"{flag} in {line}" for flag in flags - flags_of(name, *action)]
     assert not unknown, "\n".join(unknown)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from manyparts.cli import main
+from manyparts.cli.help_page import flags_on
 from manyparts.cli.kinds import with_kinds
 from manyparts.cli.parsing import flags
 from manyparts.cli.train_online import options_with
@@ -39,3 +41,11 @@ def test_encoders_are_kinds() -> None:
 def test_other_kinds_are_refused(words: list[str]) -> None:
     with pytest.raises(UserError, match=r"--model.latent is '.*choices: gaussian, categorical"):
         with_kinds(preset("dreamer/debug"), words, "model")
+
+
+def test_help_lists_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "dreamer/debug", "--model.latent", "categorical", "--help"])
+    page = capsys.readouterr().out
+    assert {"--model.latent", "--model.latent.categories"} <= set(flags_on(page))
+    assert "--model.latent {gaussian,categorical}" in page and "(default: categorical)" in page

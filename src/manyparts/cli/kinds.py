@@ -5,17 +5,19 @@ The fields of the chosen kind are flags then, such as `--model.latent.categories
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from manyparts.core.errors import UserError, closest
 
 T = TypeVar("T")
+_WIDTH = 80  # of a help page
 
 
 def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[str]]:
@@ -48,6 +50,31 @@ def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[
                 nested = dataclasses.replace(nested, **{field: kinds[chosen]()})
             break
     return dataclasses.replace(typing.cast(Any, config), **{part: nested}), rest
+
+
+@contextlib.contextmanager
+def kinds_on_help(config: object, part: str) -> Iterator[None]:
+    """Add the flags that choose a kind to the help page which the block may print.
+
+    Args:
+        config: See `with_kinds`, with the chosen kinds.
+        part: See `with_kinds`.
+    """
+    try:
+        yield
+    except SystemExit as stop:
+        nested = getattr(config, part)
+        if stop.code in (0, None) and (kinds := _kinds_of(type(nested))):
+            rule = "-" * (_WIDTH - 2)
+            print(f" kinds of {part}\n {rule}")
+            print("  Each has flags of its own, which this page lists once it is chosen.")
+            print(f"  {rule}")
+            for field, by_name in kinds.items():
+                own = type(getattr(nested, field))
+                usual = [name for name, kind in by_name.items() if kind is own]
+                print(f"  --{part}.{field} {{{','.join(by_name)}}}")
+                print(f"        What kind of {field} it is. (default: {', '.join(usual)})")
+        raise
 
 
 def _kinds_of(nested: type[Any]) -> dict[str, Mapping[str, type[Any]]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from manyparts.cli.kinds import with_kinds
+from manyparts.cli.kinds import kinds_on_help, with_kinds
 from manyparts.cli.parsing import parse
 from manyparts.cli.trackers import track_field
 from manyparts.cli.views import views_of
@@ -92,10 +92,12 @@ def main(arguments: Sequence[str]) -> int:
     if config.online is not None:
         from manyparts.cli.train_online import run as train_online
 
-        run = train_online(name, config, rest)
+        with kinds_on_help(config, "model"):
+            run = train_online(name, config, rest)
         say(f"trained: {run}")
         return 0
-    options: Any = parse(options_with(config), rest, command=f"train {name}")
+    with kinds_on_help(config, "model"):
+        options: Any = parse(options_with(config), rest, command=f"train {name}")
     from manyparts.training.distributed.ranks import first_process
     from manyparts.training.train import train
 
