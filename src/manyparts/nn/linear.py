@@ -64,7 +64,7 @@ def prefers_onednn() -> bool:
 
 def _is_traced() -> bool:
     """Whether operations are recorded for an export or a compiler."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
 
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
