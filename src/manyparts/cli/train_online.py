@@ -45,7 +45,8 @@ class OnlineOptions:
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A run or checkpoint that gives the world model to start from, and the scales of states. One
-    that learned to act gives its actor and critic, too, but to a student of teachers."""
+    that learned to act also gives its actor and critic; a student of teachers takes the world
+    alone."""
 
     prefill: str = "random"
     """What the replay holds before anything is learned: random (actions), a run with an agent that

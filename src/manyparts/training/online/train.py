@@ -93,7 +93,8 @@ def train_online(
         teachers: runs of world models, see `vid2act/teachers-laptop`; their datasets in their order
             are the sources.
         start_from: a run or checkpoint that gives the world model to start from, and its scales;
-            one that learned to act gives its actor and critic, too, but to a student of teachers.
+            one that learned to act also gives its actor and critic, and a student of teachers takes
+            the world alone.
         prefill: what the replay holds before anything is learned: "random" actions, a run with
             an agent that explores, or a dataset.
         resume: continue the run in `output` from its last checkpoint, on a CPU to the bit.
