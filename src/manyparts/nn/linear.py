@@ -79,14 +79,14 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
+        return _product(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         x, weight = ctx.saved_tensors
         to_x = to_weight = to_bias = None
-        rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
+        rows, gradients = _rows(x), _rows(gradient)
         if ctx.needs_input_grad[0]:
             to_x = _product(gradients, weight.t()).view(x.shape)
         if ctx.needs_input_grad[1]:
@@ -98,6 +98,11 @@ class _OneDnnLinear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = gradients.sum(dim=0)
         return to_x, to_weight, to_bias
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return a tensor as a matrix with the same last dimension."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
