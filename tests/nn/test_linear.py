@@ -88,6 +88,25 @@ def test_onednn_reads_parts_of_matrices() -> None:
 
 
 @pytest.mark.usefixtures("onednn")
+def test_outputs_and_inputs_may_be_changed_in_place() -> None:
+    layer, x = Linear(8, 8), torch.randn(2, 3, 8).requires_grad_()
+    y = layer(x).relu_()
+    y.sum().backward()
+    held = Linear(8, 8).requires_grad_(False)
+    z = torch.randn(2, 8).requires_grad_() * 1
+    out = held(z)
+    z.mul_(2)
+    out.sum().backward()
+
+
+@pytest.mark.usefixtures("onednn")
+@pytest.mark.parametrize("bias", [torch.randn(16)[::2], torch.randn(1).expand(8), torch.randn(1)])
+def test_any_bias_is_added(bias: torch.Tensor) -> None:
+    x, weight = torch.randn(4, 8), torch.randn(8, 8)
+    torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+@pytest.mark.usefixtures("onednn")
 def test_held_weights_cost_no_gradient() -> None:
     layer = Linear(8, 8).requires_grad_(False)
     x = torch.randn(4, 8).requires_grad_()

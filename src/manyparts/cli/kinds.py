@@ -37,10 +37,10 @@ def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[
     nested, rest = getattr(config, part), list(arguments)
     for field, kinds in _kinds_of(type(nested)).items():
         flag = f"--{part}.{field}"
-        for position, word in enumerate(rest):
-            name, equals, value = word.partition("=")
-            if name.replace("_", "-") != flag:
-                continue
+        # The last of them counts, as for other flags.
+        while positions := [place for place, word in enumerate(rest) if _flag_of(word) == flag]:
+            position = positions[0]
+            _, equals, value = rest[position].partition("=")
             taken = 1 if equals else 2
             chosen = value if equals else "".join(rest[position + 1 : position + 2])
             if chosen not in kinds:
@@ -48,7 +48,6 @@ def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[
             rest[position : position + taken] = []
             if type(getattr(nested, field)) is not kinds[chosen]:
                 nested = dataclasses.replace(nested, **{field: kinds[chosen]()})
-            break
     return dataclasses.replace(typing.cast(Any, config), **{part: nested}), rest
 
 
@@ -102,6 +101,10 @@ def _has_usual_values(kind: Any) -> bool:
         field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(kind)
     )
+
+
+def _flag_of(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
 
 
 def _hyphened(name: str) -> str:

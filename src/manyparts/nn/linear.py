@@ -48,7 +48,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     is_large = x.numel() * weight.shape[0] >= _LARGE
     if is_large and _is_plain(x, weight):
-        return _OneDnnLinear.apply(x, weight, bias)
+        # An output that is a view within the function could not be changed in place.
+        return _OneDnnLinear.apply(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
     return F.linear(x, weight, bias)
 
 
@@ -74,29 +75,28 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """A linear map of which all products are oneDNN's."""
+    """A linear map of rows of which all products are oneDNN's."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        return _product(x, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         x, weight = ctx.saved_tensors
         to_x = to_weight = to_bias = None
-        rows, gradients = _rows(x), _rows(gradient)
         if ctx.needs_input_grad[0]:
-            to_x = _product(gradients, weight.t()).view(x.shape)
+            to_x = _product(gradient, weight.t())
         if ctx.needs_input_grad[1]:
             # Either may be the transposed result. It is faster to go through the narrower one.
-            if rows.shape[1] < gradients.shape[1]:
-                to_weight = _product(rows.t(), gradients.t()).t()
+            if x.shape[1] < gradient.shape[1]:
+                to_weight = _product(x.t(), gradient.t()).t()
             else:
-                to_weight = _product(gradients.t(), rows.t())
+                to_weight = _product(gradient.t(), x.t())
         if ctx.needs_input_grad[2]:
-            to_bias = gradients.sum(dim=0)
+            to_bias = gradient.sum(dim=0)
         return to_x, to_weight, to_bias
 
 
@@ -107,13 +107,15 @@ def _rows(x: Tensor) -> Tensor:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x weight^T + bias by oneDNN. The operator is the one that compiled models use."""
+    if bias is not None:
+        bias = bias.expand(len(weight)).contiguous()
     return torch.ops.mkldnn._linear_pointwise(_whole(x), _whole(weight), bias, "none", [], "")
 
 
 def _whole(matrix: Tensor) -> Tensor:
     """Return a matrix that is contiguous, itself or transposed. For a part of another one oneDNN
     takes its slowest way, a thousand times as long."""
-    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
+    return matrix if matrix.t().is_contiguous() else matrix.contiguous()
 
 
 class _ContiguousLinear(torch.autograd.Function):
@@ -129,7 +131,7 @@ class _ContiguousLinear(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         x, weight = ctx.saved_tensors
-        rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
+        rows, gradients = _rows(x), _rows(gradient)
         # Either factor can be the transposed one; copying the narrower one is cheaper.
         if rows.shape[1] < gradients.shape[1]:
             to_weight = (rows.t().contiguous() @ gradients).t()

@@ -169,8 +169,11 @@ class Collector:
             if running is None:
                 continue
             env.begin(running.seed)
+            ended = cut = False
             for action in running.action:
-                env.advance(action)
+                _, ended, cut, _ = env.advance(action)
+            if ended or cut:  # and could not be written, such as to a full disk
+                self._finish(number, running, terminated=ended)
 
     def _decide(self, number: int, agent_of: Callable[[int], Agent]) -> None:
         """Take one decision in an environment."""
@@ -213,10 +216,13 @@ class Collector:
         running.notes.append({} if noting is None else noting.notes(carry))
         self.environment_steps += env.elapsed - before
         if ended or cut:
-            self.replay.add(
-                running.finished(env.task, terminated=ended), recorded=_stacked(running.notes)
-            )
-            self.running[number] = None
+            self._finish(number, running, terminated=ended)
+
+    def _finish(self, number: int, running: RunningEpisode, *, terminated: bool) -> None:
+        """Add the episode of an environment to the replay."""
+        episode = running.finished(self.environments[number].task, terminated=terminated)
+        self.replay.add(episode, recorded=_stacked(running.notes))
+        self.running[number] = None
 
 
 def _require_finite(env: Environment, running: RunningEpisode, kind: str, values: Any) -> None:

@@ -65,8 +65,8 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
         KeyboardInterrupt: one of `STOP_SIGNALS` came. The current step was finished, and a
             checkpoint written.
         UserError: a loss is not finite, and the message names the step, the loss and the windows;
-            or there is no batch, such as from an environment that fails. The state before the step
-            is saved.
+            or there is no batch, or no validation, such as from an environment that fails. What was
+            learned until then is saved.
     """
     if not context.run.ranks.first:
         _follow(context, start)
@@ -83,7 +83,10 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
             meter.add(_numbers_of(context, step, report))
             pace.tick()
             bar.show(done, _note(context, report, pace))
-            row = _row(context, report, parts, done, meter, pace)
+            try:
+                row = _row(context, report, parts, done, meter, pace)
+            except UserError as error:  # of a validation, which is then left out
+                raise _kept(context, done, meter, error) from error
             if row:
                 metrics.write({"step": done} | row)
             if _is_saved(context, done, report):
@@ -104,17 +107,22 @@ def _drawn_or_saved(
             yield step, parts
             done = step + 1
     except UserError as error:
-        # Several processes save together, and the others do not know of the error.
-        if done == start or context.run.ranks.world > 1:
-            raise
-        try:
-            _save(context, done, meter)
-        except UserError:  # such as of a full disk, which may be what `error` says, too
-            raise error from None
-        raise UserError(
-            f"{error}; {counted(done, 'optimiser step')} are saved, and --resume continues from "
-            f"{context.run.output}"
-        ) from error
+        raise error if done == start else _kept(context, done, meter, error) from error
+
+
+def _kept(context: TrainContext, done: int, meter: Meter, error: UserError) -> UserError:
+    """Save what was learned when an error stops a run. Return the error that says so."""
+    # Several processes save together, and the others do not know of the error.
+    if context.run.ranks.world > 1:
+        return error
+    try:
+        _save(context, done, meter)
+    except UserError:  # such as of a full disk, which may be what `error` says, too
+        return error
+    return UserError(
+        f"{error}; {counted(done, 'optimiser step')} are saved, and --resume continues from "
+        f"{context.run.output}"
+    )
 
 
 def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:

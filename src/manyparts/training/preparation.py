@@ -15,7 +15,7 @@ from manyparts.core.plugins import used as plugins_used
 from manyparts.core.printing import say
 from manyparts.core.provenance import code_commit, command_line, package_versions
 from manyparts.core.randomness import derive_seed
-from manyparts.core.serialisation import content_hash, to_jsonable
+from manyparts.core.serialisation import content_hash, from_jsonable, to_jsonable
 from manyparts.envs.registry import suite_of
 from manyparts.models.checkpoint import (
     CheckpointInfo,
@@ -24,6 +24,7 @@ from manyparts.models.checkpoint import (
     load_weights,
     matches,
 )
+from manyparts.models.configs import ModelConfig
 from manyparts.models.dynamics.configs import (
     ALL_SOURCES,
     LatentWorldConfig,
@@ -173,7 +174,9 @@ def load_origin(
         # What a student has besides its world is new.
         now = {name: value for name, value in now.items() if name in earlier.model}
         now["type"] = earlier.model["type"]
-    differences = _model_differences(dict(earlier.model), now)
+    # With the values of fields that an earlier version did not have.
+    before = to_jsonable(from_jsonable(ModelConfig, dict(earlier.model)))
+    differences = _model_differences(before, now)
     robots = [each.spec.embodiment for each in earlier.embodiments]
     if is_world and len(robots) > 1 and len(info.embodiments) == 1:
         raise UserError(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from training.online.test_train_online import run_tiny
 from training.online.tiny import rows, tiny
 
 from manyparts.core.errors import UserError
+from manyparts.data.sampling.replay import Replay
 from manyparts.envs.suites.pointmass import PointMass
 from manyparts.models.run_files import resolve
 
@@ -47,6 +49,40 @@ def test_a_failing_environment_loses_nothing(
     monkeypatch.undo()
     assert resolve(tmp_path / "run").name.endswith("16")
     assert rows(run_tiny(tmp_path / "run", resume=True)) == rows(whole)
+
+
+def test_an_episode_that_could_not_be_written_is_added_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is at its end then, and must not be moved beyond it."""
+    whole, add, count = run_tiny(tmp_path / "whole"), Replay.add, [0]
+
+    def full(replay: Replay, *arguments: Any, **changes: Any) -> Any:
+        count[0] += 1
+        if count[0] == 5:
+            raise UserError("no space left")
+        return add(replay, *arguments, **changes)
+
+    monkeypatch.setattr(Replay, "add", full)
+    with pytest.raises(UserError, match=r"no space left; \d+ optimiser steps are saved"):
+        run_tiny(tmp_path / "run")
+    monkeypatch.undo()
+    assert rows(run_tiny(tmp_path / "run", resume=True)) == rows(whole)
+    first, second = (tmp_path / name / "replay/index.jsonl" for name in ("whole", "run"))
+    assert first.read_text() == second.read_text()
+
+
+@pytest.mark.slow
+def test_a_failing_validation_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_tiny(tmp_path / "whole")
+    monkeypatch.setattr(PointMass, "_advance", failing("validation", 7))
+    with pytest.raises(UserError, match=r"the simulator broke; 15 optimiser steps are saved"):
+        run_tiny(tmp_path / "run")
+    monkeypatch.undo()
+    run = run_tiny(tmp_path / "run", resume=True)
+    assert rows(run)[-1]["validation/return"] == rows(whole)[-1]["validation/return"]
+    validated = [row["step"] for row in rows(run) if "validation/return" in row]
+    assert validated == [21], "that of step 15 is missing"
 
 
 def test_rewards_must_be_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

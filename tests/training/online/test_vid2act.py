@@ -204,6 +204,22 @@ def test_a_student_takes_the_world_of_an_agent(
     assert "its world model, actor and critic" in capsys.readouterr().err and again.exists()
 
 
+def test_named_teachers_replace_those_of_a_student(
+    tmp_path: Path, student: Path, datasets: list[Path]
+) -> None:
+    other = train(
+        small("vid2act/teachers-debug", seed=5), data=datasets, output=tmp_path / "t", device="cpu"
+    )
+    both = {"sources": datasets, "teachers": other}
+    run = learn(tmp_path / "run", "vid2act/debug", start_from=student, **both)
+    weights = load_file(resolve(other) / "model.safetensors")
+    found = load_file(resolve(run) / "model.safetensors")
+    for name, tensor in found.items():
+        if name.startswith("model.teachers.filters.0."):
+            own = name.replace("model.teachers.filters.0.", "model.")
+            assert torch.equal(tensor, weights[own]), name
+
+
 def test_a_guide_may_be_drawn_once_per_episode(student: Path) -> None:
     agent = load(student)
     (behaviour,) = [

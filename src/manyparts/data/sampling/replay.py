@@ -209,6 +209,7 @@ class Replay:
             for name, values in out.items():
                 before, size = self._bytes[name]
                 assert start + len(values) <= length, (number, start, len(values))
+                assert values.nbytes == len(values) * size, (name, values.shape, values.dtype)
                 if not read_at(file, values, before * length + start * size):
                     raise UserError(f"{path} is shorter than its {length} steps")
         finally:
@@ -261,7 +262,9 @@ class Replay:
             self.episodes.pop(0)
 
     def _length(self, number: int) -> int:
-        return self.episodes[number - self.episodes[0].number].length
+        place = number - self.episodes[0].number
+        assert 0 <= place < len(self.episodes), f"episode {number} cannot be drawn"
+        return self.episodes[place].length
 
     def _path(self, number: int) -> Path:
         return self.folder / EPISODES / f"{number:06d}.rows"

@@ -130,9 +130,10 @@ def train_online(
     with reproducible(chosen), run_folder.hold(output):
         run = Run(job.config, opened, output, origin, chosen, Ranks(), track)
         if (output / run_folder.CONFIG).exists():
-            require_same(run, job)
             if run.last_checkpoint() is None:
                 say(f"no checkpoint in {output} yet: it begins again with its prefill", error=True)
+            else:
+                require_same(run, job)
         _train(run, job)
         if job.online.final_episodes:
             evaluate(output, episodes=job.online.final_episodes, device=str(chosen), overwrite=True)
@@ -196,8 +197,9 @@ def _begun(
     run = replace(run, config=replace(run.config, model=model))
     info = _described(run, job, spec, known)
     system = _built(run, info)
-    load_teachers(system.model, job.teachers)
     _start(run, system, info)
+    # Last: a student to start from has teachers of its own.
+    load_teachers(system.model, job.teachers)
     facts = run_folder.facts_of(run.sources, run.origin, info, run.track) | job.facts()
     # First: a run that is killed in its prefill is one that can be resumed.
     run_folder.write_config(run.output, run.config, facts)
