@@ -10,7 +10,7 @@ _RULE = re.compile(r" +-{10,}")
 _FLAG = re.compile(r"--[a-zA-Z][\w.-]*")
 _NO_DEFAULT = re.compile(r" *\(default:( None)?\s*\)")
 _COLUMN = 26  # where descriptions begin if the page has none that says so
-_WIDTH = 80
+WIDTH = 80
 
 
 def tidy(page: str) -> str:
@@ -21,7 +21,7 @@ def tidy(page: str) -> str:
     """
     lines = [line.rstrip() for line in _without_none(page).splitlines()]
     rules = [len(line) for line in lines if _RULE.fullmatch(line)]
-    width = max(rules, default=_WIDTH)
+    width = max(rules, default=WIDTH)
     indents = [_indent(line) for line in lines if _indent(line) > 4]
     layout = _Layout(width, min(indents, default=_COLUMN))
     for line in lines:

@@ -14,10 +14,10 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from manyparts.cli.help_page import WIDTH
 from manyparts.core.errors import UserError, closest
 
 T = TypeVar("T")
-_WIDTH = 80  # of a help page
 
 
 def with_kinds(config: T, arguments: Sequence[str], part: str) -> tuple[T, list[str]]:
@@ -64,7 +64,7 @@ def kinds_on_help(config: object, part: str) -> Iterator[None]:
     except SystemExit as stop:
         nested = getattr(config, part)
         if stop.code in (0, None) and (kinds := _kinds_of(type(nested))):
-            rule = "-" * (_WIDTH - 2)
+            rule = "-" * (WIDTH - 2)
             print(f" kinds of {part}\n {rule}")
             print("  Each has flags of its own, which this page lists once it is chosen.")
             print(f"  {rule}")

@@ -43,14 +43,12 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As `F.linear`, but large products of float32 are oneDNN's where it is faster than MKL."""
-    # First: what is traced is for any machine, and sizes would bind it to those of now.
-    if _is_traced() or not prefers_onednn():
+    # What is traced is for any machine, and sizes would bind it to those of now: they come last.
+    is_here = not _is_traced() and prefers_onednn()
+    if not (is_here and x.numel() * len(weight) >= _LARGE and _is_plain(x, weight)):
         return F.linear(x, weight, bias)
-    is_large = x.numel() * weight.shape[0] >= _LARGE
-    if is_large and _is_plain(x, weight):
-        # An output that is a view within the function could not be changed in place.
-        return _OneDnnLinear.apply(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
-    return F.linear(x, weight, bias)
+    # An output that is a view within the function could not be changed in place.
+    return _OneDnnLinear.apply(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
 
 
 @functools.cache

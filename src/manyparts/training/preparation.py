@@ -169,7 +169,6 @@ def load_origin(
     """
     earlier, now = load_info(origin), dict(info.model)
     gains_teachers = isinstance(config.model, TaughtWorldConfig) and "teachers" not in earlier.model
-    is_world = isinstance(config.model, LatentWorldConfig)
     if gains_teachers:
         # What a student has besides its world is new.
         now = {name: value for name, value in now.items() if name in earlier.model}
@@ -178,6 +177,7 @@ def load_origin(
     before = to_jsonable(from_jsonable(ModelConfig, dict(earlier.model)))
     differences = _model_differences(before, now)
     robots = [each.spec.embodiment for each in earlier.embodiments]
+    is_world = isinstance(config.model, LatentWorldConfig)
     if is_world and len(robots) > 1 and len(info.embodiments) == 1:
         raise UserError(
             f"{origin} is a world of {', '.join(robots)}, and this run has one robot; name the "

@@ -141,7 +141,7 @@ class Replay:
         )
         noted = dict(recorded or {})
         assert noted.keys() == self.recorded.keys(), (noted.keys(), self.recorded.keys())
-        with atomic_file(self._path(entry.number)) as temporary, temporary.open("wb") as file:
+        with atomic_file(Path(self._name(entry.number))) as temporary, temporary.open("wb") as file:
             for name, (shape, dtype) in self._described.items():
                 values = noted[name] if name in noted else _column(episode, name)
                 assert values.shape == (len(episode), *shape), (name, values.shape, shape)
@@ -198,9 +198,7 @@ class Replay:
         Raises:
             UserError: The file is gone or too short.
         """
-        length = self._length(number)
-        # Joining paths takes as long as opening one.
-        path = f"{self._folder_of_episodes}{number:06d}.rows"
+        length, path = self._length(number), self._name(number)
         try:
             file = os.open(path, os.O_RDONLY)
         except OSError as error:
@@ -266,8 +264,9 @@ class Replay:
         assert 0 <= place < len(self.episodes), f"episode {number} cannot be drawn"
         return self.episodes[place].length
 
-    def _path(self, number: int) -> Path:
-        return self.folder / EPISODES / f"{number:06d}.rows"
+    def _name(self, number: int) -> str:
+        """The path of an episode's file. To join paths would take as long as to open it."""
+        return f"{self._folder_of_episodes}{number:06d}.rows"
 
 
 def row_bytes(spec: Spec, recorded: Mapping[str, tuple[int, ...]]) -> int:

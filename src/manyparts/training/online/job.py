@@ -235,7 +235,7 @@ def _require_own_rewards(config: TrainConfig, environment: str, sources: Sources
     tasks = {each.environment for dataset in sources.datasets for each in dataset.tasks}
     if others := sorted(tasks - {environment}):
         raise UserError(
-            f"the sources are of {', '.join(others)}, whose rewards are not those of "
+            f"the sources are of {', '.join(others)}, and their rewards are not those of "
             f"{environment}; set objectives.world.source_rewards to False"
         )
 

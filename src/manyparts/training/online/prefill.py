@@ -83,8 +83,8 @@ def _copy(
     others = [each.name for each, is_same in zip(dataset.tasks, same, strict=True) if not is_same]
     if not chosen:
         raise UserError(
-            f"{dataset.location} has episodes of {', '.join(others)}, whose rewards are not those "
-            f"of {task}; name it with --sources, or prefill with episodes of {task}"
+            f"{dataset.location} has episodes of {', '.join(others)}, and their rewards are not "
+            f"those of {task}; name it with --sources, or prefill with episodes of {task}"
         )
     for index in chosen:
         episode = dataset.episode(index)
