@@ -17,6 +17,7 @@ from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.dataset import DatasetWriter
 from manyparts.methods import preset
+from manyparts.models.configs import KeypointEncoderConfig, RepresentationConfig
 from manyparts.training.train import train
 
 CAMERAS = {
@@ -114,6 +115,37 @@ def test_random_parts_freeze_on_request_only(data, tmp_path, name):
         output=tmp_path / "all",
         device="cpu",
     )
+
+
+KEYPOINTS = KeypointEncoderConfig(maps=4, layers=((4, 3, 2),))
+
+
+@pytest.mark.parametrize(
+    ("model", "difference"),
+    [
+        # Parameters of the same shapes.
+        (replace(second().model, heads=2), "model.heads was 4, is 2"),
+        (
+            replace(second().model, encoder=KEYPOINTS),
+            "model.encoder was ConvEncoderConfig, is KeypointEncoderConfig",
+        ),
+    ],
+)
+def test_other_models_are_named_by_what_differs(first_run, data, tmp_path, model, difference):
+    run = tmp_path / "run"
+    config = second(model=model)
+    with pytest.raises(UserError, match=f"differs from that of .*: {difference}$"):
+        train(config, data=data, output=run, start_from=first_run, device="cpu")
+    assert not run.exists()
+
+
+def test_another_kind_of_model_is_named_alone(first_run, data, tmp_path):
+    model = RepresentationConfig(encoder=KEYPOINTS)
+    config = replace(preset("inverse_dynamics/inverse-dynamics-laptop"), model=model, steps=1)
+    with pytest.raises(
+        UserError, match=r"model was ControlTransformerConfig, is RepresentationConfig$"
+    ):
+        train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
 
 
 def test_parts_new_to_a_run_train(first_run, data, tmp_path):

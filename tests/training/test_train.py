@@ -315,13 +315,6 @@ def test_unfit_configs_are_refused_without_writing(first_run, data, tmp_path, ch
     assert not (tmp_path / "run").exists()
 
 
-def test_trap_same_shapes_of_other_models(first_run, data, tmp_path):
-    config = second(model=replace(second().model, heads=2))
-    with pytest.raises(UserError, match=r"differs from that of .*: model\.heads was 4, is 2"):
-        train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
-    assert not (tmp_path / "run").exists()
-
-
 def test_data_of_another_embodiment_is_refused(first_run, tmp_path):
     spec = make_spec(cameras=("wrist",))
     data = write(tmp_path / "data", [make_episode(0, 10, spec)], spec)

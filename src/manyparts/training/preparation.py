@@ -168,13 +168,14 @@ def load_origin(
         UserError: the models differ.
     """
     earlier, now = load_info(origin), dict(info.model)
-    gains_teachers = isinstance(config.model, TaughtWorldConfig) and "teachers" not in earlier.model
-    if gains_teachers:
-        # What a student has besides its world is new.
-        now = {name: value for name, value in now.items() if name in earlier.model}
-        now["type"] = earlier.model["type"]
     # With the values of fields that an earlier version did not have.
     before = to_jsonable(from_jsonable(ModelConfig, dict(earlier.model)))
+    was_world = before["type"] == LatentWorldConfig.__name__
+    gains_teachers = was_world and isinstance(config.model, TaughtWorldConfig)
+    if gains_teachers:
+        # What a student has besides its world is new.
+        now = {name: value for name, value in now.items() if name in before}
+        now["type"] = before["type"]
     differences = _model_differences(before, now)
     robots = [each.spec.embodiment for each in earlier.embodiments]
     is_world = isinstance(config.model, LatentWorldConfig)
@@ -238,9 +239,17 @@ def _trunk_of(system: System) -> list[str]:
 def _model_differences(earlier: Any, now: Any, name: str = "model") -> list[str]:
     """A text for each setting that two models' configs disagree in, except those that weights do
     not depend on. name: of the setting, with dots."""
-    if not (isinstance(earlier, dict) and isinstance(now, dict)):
-        return [] if earlier == now else [f"{name} was {earlier!r}, is {now!r}"]
+    both = isinstance(earlier, dict) and isinstance(now, dict)
+    if not both or earlier.get("type") != now.get("type"):
+        # Of another type, one name says more than every setting that the other lacks.
+        same = earlier == now
+        return [] if same else [f"{name} was {_short(earlier)}, is {_short(now)}"]
     different = []
     for key in sorted((earlier.keys() | now.keys()) - _MAY_DIFFER):
         different += _model_differences(earlier.get(key), now.get(key), f"{name}.{key}")
     return different
+
+
+def _short(setting: Any) -> str:
+    """A setting's value, and of a part of a config its type alone."""
+    return str(setting.get("type")) if isinstance(setting, dict) else repr(setting)
