@@ -13,7 +13,8 @@ import pytest
 
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.envs.rendering import cluster_meshes, cluster_metres
+from manyparts.envs.cameras import CameraImages
+from manyparts.envs.rendering import cluster_meshes, cluster_metres, load_mujoco
 from manyparts.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
 
@@ -62,6 +63,31 @@ def test_images_are_not_flipped() -> None:
         east = seen["east"][1] - column
         assert east < -3 if camera in ("workspace", "workspace_front") else east > 3, camera
     env.close()
+
+
+def test_only_cameras_that_stand_are_turned() -> None:
+    """A wrist that looks down, to either side of straight down, sees the block where it is; a
+    camera that stands on its head is turned."""
+    mujoco = load_mujoco()
+    model = mujoco.MjModel.from_xml_string("""<mujoco><worldbody><light pos="0 0 3"/>
+        <geom type="box" size=".1 .1 .1" pos="0 .3 0" rgba="1 0 0 1"/>
+        <camera name="head" pos="0 -2 0" xyaxes="-1 0 0 0 0 -1"/>
+        <body pos="0 0 2"><joint name="tilt" axis="1 0 0"/>
+          <geom size=".01" mass="1"/><camera name="wrist"/></body>
+        <geom type="box" size=".1 .1 .1" pos="0 .3 .3" rgba="0 0 1 1"/>
+        </worldbody></mujoco>""")
+    data, cameras = mujoco.MjData(model), CameraImages(model, EnvConfig(image_size=64), {})
+    for degrees in (-1, 1):
+        data.qpos[:] = np.radians(degrees)
+        mujoco.mj_forward(model, data)
+        blue = cameras.image(data, "wrist", 64).astype(int)[..., 2]
+        assert np.nonzero(blue > 60)[0].mean() < 28, degrees
+        _, across, up = cameras.body_at(data, "wrist", (0.5, 0.5))
+        assert across[0] > 0.9 and up[1] > 0.9, degrees
+    head = cameras.image(data, "head", 64).astype(int)
+    blue, red = (np.nonzero(head[..., channel] > 60)[0].mean() for channel in (2, 0))
+    assert blue < red
+    cameras.close()
 
 
 @pytest.mark.slow

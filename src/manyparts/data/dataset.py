@@ -22,6 +22,7 @@ from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
+from manyparts.data.formats.lerobot.layout import Known
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.plugins import plugins_of
 from manyparts.data.formats.reader import Reader, Remote, TextReader
@@ -279,6 +280,15 @@ class EpisodeDataset:
     def knows_success(self) -> bool:
         """Whether steps of the first episode that can be read say if the task is solved."""
         return self._has(SUCCESS)
+
+    @property
+    def known(self) -> Known:
+        """What a copy has to know, too: `DatasetWriter(..., **dataset.known)`."""
+        return Known(
+            terminates=self.terminated is not None,
+            knows_success=self.knows_success,
+            knows_reward=self.has_rewards,
+        )
 
     def _has(self, column: str) -> bool:
         """Whether the first episode that can be read has a column."""

@@ -24,6 +24,7 @@ from manyparts.core.host.renderer import BACKENDS, NoRendererError, choose_backe
 
 CLUSTER_ABOVE_FACES = 2000
 ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along
+_TILTED = 0.1  # how far `up` points down where a camera stands on its head
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 _one_at_a_time = threading.RLock()
@@ -151,9 +152,8 @@ class Renderer:
                     self._size = size
                 mujoco.mjr_render(rectangle, self._scene, self._context)
                 mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
-            # OpenGL's first row is the lowest. The image of a camera that is mounted upside down is
-            # rotated by half a turn, not mirrored.
-            upside_down = self._scene.camera[0].up[2] < 0
+            upside_down = self._is_upside_down(camera)
+        # OpenGL's first row is the lowest. An image is rotated by half a turn, not mirrored.
         return np.ascontiguousarray(pixels[:, ::-1] if upside_down else pixels[::-1])
 
     def body_at(
@@ -187,7 +187,7 @@ class Renderer:
             seen = self._scene.camera[0]
             up, forward = np.array(seen.up), np.array(seen.forward)
             across, above = at[0], 1 - at[1]
-            if up[2] < 0:  # such images are shown rotated by half a turn
+            if self._is_upside_down(camera):
                 across, above, up = 1 - across, 1 - above, -up
             found = [np.full((1, 1), -1, np.int32) for _ in range(3)]  # geom, flex, skin
             point = np.zeros(3)
@@ -195,6 +195,16 @@ class Renderer:
                 self._model, data, self._option, 1.0, across, above, self._scene, point, *found
             )
         return int(body), np.cross(forward, up), up
+
+    def _is_upside_down(self, camera: Any) -> bool:
+        """Whether a camera stands on its head, so that its images are shown turned. Only one that
+        nothing moves: `up` of a wrist that looks down changes its sign from frame to frame."""
+        mujoco = load_mujoco()
+        if camera.type != mujoco.mjtCamera.mjCAMERA_FIXED.value:
+            return False
+        body = self._model.cam_bodyid[camera.fixedcamid]
+        stands = self._model.body_weldid[body] == 0
+        return bool(stands and self._scene.camera[0].up[2] < -_TILTED)
 
     def close(self) -> None:
         """Free what the driver holds; closing twice does no harm."""

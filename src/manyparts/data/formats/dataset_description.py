@@ -27,6 +27,8 @@ class DatasetDescription:
     """The EnvConfig as JSON."""
     terminates: bool = False
     """Whether the file says which episodes ended for good."""
+    knows_reward: bool = True
+    """Whether its rewards are any; the format has them, so that they are zeros otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON values."""
@@ -36,7 +38,8 @@ class DatasetDescription:
             "tasks": tasks_to_json(self.tasks),
             "environment": json.loads(json.dumps(dict(self.environment))),
         }
-        return values | ({"terminates": True} if self.terminates else {})
+        values |= {"terminates": True} if self.terminates else {}
+        return values | ({} if self.knows_reward else {"knows_reward": False})
 
     def task_numbers(self) -> dict[str, int]:
         """The index of each task by its name."""
@@ -65,6 +68,7 @@ class DatasetDescription:
                 read_tasks(values["tasks"]),
                 dict(values["environment"]),
                 bool(values.get("terminates", False)),
+                bool(values.get("knows_reward", True)),
             )
 
 

@@ -250,9 +250,10 @@ class MinariReader:
             columns = {
                 STATE: self._plan.state_of(state, length),
                 ACTION: np.concatenate(parts, axis=1),
-                REWARD: rewards,
                 DONE: terminated.astype(bool) | truncated.astype(bool),
             }
+            if self._description is None or self._description.knows_reward:
+                columns[REWARD] = rewards
             # Our terminations may only mean success, see `MinariWriter`; then they are no column.
             if self._description is None or self._description.terminates:
                 columns[TERMINATED] = terminated.astype(bool)

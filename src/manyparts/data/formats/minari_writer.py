@@ -44,6 +44,7 @@ class MinariWriter:
         expert: bool = True,
         terminates: bool = False,
         knows_success: bool = True,
+        knows_reward: bool = True,
     ) -> None:
         """Create the folder.
 
@@ -57,6 +58,8 @@ class MinariWriter:
             terminates: whether the episodes say if they ended for good.
             knows_success: whether the episodes say if the task is solved; if not, there are no
                 `infos/success`.
+            knows_reward: whether steps have rewards; if not, they are zeros, and the description
+                of the dataset says so.
         """
         import h5py
 
@@ -68,7 +71,7 @@ class MinariWriter:
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
         self._name, self._expert, self._terminates = path.name, expert, terminates
-        self._knows_success = knows_success
+        self._knows_success, self._knows_reward = knows_success, knows_reward
 
     def add(self, episode: Episode) -> None:
         """Write an episode."""
@@ -119,7 +122,12 @@ class MinariWriter:
         self._file.close()
         spec = self._spec
         description = DatasetDescription(
-            spec, self._fps, self._tasks, self._environment, self._terminates
+            spec,
+            self._fps,
+            self._tasks,
+            self._environment,
+            self._terminates,
+            self._knows_reward,
         )
         observed: dict[str, Any] = {
             name: _box(np.zeros((*size, 3)), np.full((*size, 3), 255), "uint8")

@@ -36,9 +36,11 @@ from manyparts.data.formats.robomimic_demos import (
     Demo,
     Layout,
     difference,
+    ended_for_good,
     first_names,
     notes_of_counts,
     open_demo,
+    per_step_of,
 )
 from manyparts.data.formats.robomimic_survey import DemoLabels, Survey
 from manyparts.data.formats.texts import changing_note
@@ -77,6 +79,7 @@ class RobomimicReader:
         if self._description:
             self._action_names = (ACTIONS, EXPERT_ACTIONS, *RECORDED.values())
             self._task_numbers = self._description.task_numbers()
+        self._per_step = per_step_of(self._description)
         self._environment = json_object(file.attribute(data, "env_args"))
         names = self._demo_names(data)
         survey = self._survey(names)
@@ -106,7 +109,7 @@ class RobomimicReader:
         observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
         steps = {key: self._file.array(key, group) for key in self._action_names if key in members}
         columns = {STATE: self._state(self._plan, observed, length), **self._actions(steps, name)}
-        for column, key in PER_STEP.items():
+        for column, key in self._per_step.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
                 columns[column] = arrays.one_per_step(
@@ -275,6 +278,7 @@ class RobomimicReader:
                 ),
                 environment=self._description.environment,
                 seeds=np.asarray([each.seed for each in labels], dtype=np.int64),
+                terminated=ended_for_good(self._file, self._demos, self._description),
                 left_out={},
                 notes=self._notes_of_rows,
             )

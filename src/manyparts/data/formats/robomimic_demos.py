@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manyparts.core.columns import DONE, REWARD, SUCCESS
+from manyparts.core.columns import DONE, REWARD, SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.core.printing import first_of
 from manyparts.data.formats.arrays import Plan
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.hdf5 import Hdf5File
 from manyparts.data.formats.hdf5_nodes import Array, Group
 from manyparts.data.formats.hdf5_rows import row_info
@@ -21,6 +22,7 @@ from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 
 # Arrays with one number per step, by the column that they are read as.
 PER_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
+ENDED = "terminated"  # of files that manyparts wrote
 _MAX_SHOWN = 5
 
 
@@ -178,3 +180,33 @@ def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
     """A number among a group's attributes; None if it has none."""
     value = file.attribute(group, name)
     return value.item() if isinstance(value, np.ndarray | np.number) and value.size == 1 else None
+
+
+def per_step_of(description: DatasetDescription | None) -> dict[str, str]:
+    """Column to the array of each step that it is read from.
+
+    Args:
+        description: Of a file that manyparts wrote; None for others.
+    """
+    columns = dict(PER_STEP)
+    if description is not None and not description.knows_reward:
+        del columns[REWARD]
+    if description is not None and description.terminates:
+        columns[TERMINATED] = ENDED
+    return columns
+
+
+def ended_for_good(
+    file: Hdf5File, demos: Sequence[str], description: DatasetDescription
+) -> np.ndarray | None:
+    """bool (n,), which demonstrations ended for good; None where the file does not say it.
+
+    Args:
+        file: One that manyparts wrote.
+        demos: The names of the demonstrations.
+        description: That of the file.
+    """
+    if not description.terminates:
+        return None
+    arrays = (file.array(ENDED, file.group(f"data/{name}")) for name in demos)
+    return np.asarray([bool(file.read(array).any()) for array in arrays])

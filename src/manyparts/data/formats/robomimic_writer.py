@@ -15,6 +15,7 @@ from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.locks import can_be_locked, knows_locks
 from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to_store
+from manyparts.data.formats.robomimic_demos import ENDED
 
 
 class RobomimicWriter:
@@ -22,7 +23,8 @@ class RobomimicWriter:
 
     The state is `obs/state`, cameras are `obs/<name>_image`. Our episodes have as many observations
     as actions, so the last `next_obs` repeats the last observation. robomimic ignores the arrays
-    that it does not know: `success`, `actions_expert` and the actions as they were recorded.
+    that it does not know: `success`, `terminated`, `actions_expert` and the actions as they were
+    recorded.
 
     Attributes:
         num_episodes: episodes written so far.
@@ -38,7 +40,9 @@ class RobomimicWriter:
         tasks: Sequence[TaskEntry],
         environment: Mapping[str, Any],
         expert: bool = True,
+        terminates: bool = False,
         knows_success: bool = True,
+        knows_reward: bool = True,
     ) -> None:
         """Create the file.
 
@@ -49,14 +53,19 @@ class RobomimicWriter:
             tasks: all tasks of the episodes.
             environment: the EnvConfig as JSON.
             expert: whether to write the expert's actions next to the executed ones.
+            terminates: whether the episodes say if they ended for good; if so, there is
+                `terminated`.
             knows_success: whether the episodes say if the task is solved; if not, there is no
                 `success`.
+            knows_reward: whether steps have rewards; if not, they are zeros, and the description
+                of the dataset says so.
         """
         import h5py
 
         self._file = h5py.File(path, "w", locking=knows_locks(path.parent))
         self._spec, self._fps, self._environment = spec, fps, environment
-        self._tasks, self._expert, self._knows_success = tuple(tasks), expert, knows_success
+        self._tasks, self._expert, self._terminates = tuple(tasks), expert, terminates
+        self._knows_success, self._knows_reward = knows_success, knows_reward
         self._data = self._file.create_group("data")
         self.num_episodes = self.num_frames = 0
 
@@ -75,6 +84,8 @@ class RobomimicWriter:
             "dones": done.astype(np.int64),
             "states": episode.state,
         }
+        if self._terminates:
+            values[ENDED] = done & episode.terminated
         if self._knows_success:
             values["success"] = episode.success
         if self._expert:
@@ -119,6 +130,13 @@ class RobomimicWriter:
         }
         self._data.attrs["env_args"] = json.dumps(env_args)
         self._data.attrs["total"] = self.num_frames
-        description = DatasetDescription(self._spec, self._fps, self._tasks, self._environment)
+        description = DatasetDescription(
+            self._spec,
+            self._fps,
+            self._tasks,
+            self._environment,
+            self._terminates,
+            self._knows_reward,
+        )
         self._data.attrs[NAME] = json.dumps(description.to_dict())
         self._file.close()

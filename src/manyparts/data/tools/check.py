@@ -86,8 +86,7 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
         tasks=dataset.tasks,
         environment=dataset.environment,
         images=images,
-        terminates=dataset.terminated is not None,
-        knows_success=dataset.knows_success,
+        **dataset.known,
     )
     with writer:
         for index in kept:

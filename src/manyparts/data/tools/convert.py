@@ -25,6 +25,7 @@ from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.bags.mapping import read_mapping
 from manyparts.data.formats.bags.reader import BagReader
 from manyparts.data.formats.hdf5 import require_h5py
+from manyparts.data.formats.lerobot.layout import Known
 from manyparts.data.formats.lerobot.writer import Images
 from manyparts.data.formats.minari_writer import MinariWriter
 from manyparts.data.formats.reader import FORMAT
@@ -103,7 +104,7 @@ def convert(
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
     manifest |= {} if actions == "executed" else {"actions": actions}
     manifest |= {} if mapping is None else {"mapping": mapping_values}
-    manifest |= {"terminates": True} if description.terminates else {}
+    manifest |= {"terminates": True} if description.known["terminates"] else {}
     manifest |= {"reading": FORMAT}
     try:
         with locked_folder(staging, manifest, resettable=_OUTDATED):
@@ -148,12 +149,8 @@ class _Description:
     """The EnvConfig as JSON."""
     expert: bool
     """Whether the expert's actions are written next to the executed ones."""
-    terminates: bool
-    """Whether episodes say if they ended for good."""
-    knows_success: bool
-    """Whether steps say if the task is solved."""
-    knows_reward: bool
-    """Whether steps have rewards."""
+    known: Known
+    """Which columns the source has that not every dataset has."""
 
     def convert(self, episode: Episode) -> Episode:
         """An episode of the source as the target stores it."""
@@ -168,9 +165,7 @@ def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
         dataset.tasks,
         dataset.environment,
         expert=actions == "executed",
-        terminates=dataset.terminated is not None,
-        knows_success=dataset.knows_success,
-        knows_reward=dataset.has_rewards,
+        known=dataset.known,
     )
 
 
@@ -244,9 +239,7 @@ class _LeRobotOutput:
             environment=description.environment,
             images=self._images,
             expert=description.expert,
-            terminates=description.terminates,
-            knows_success=description.knows_success,
-            knows_reward=description.knows_reward,
+            **description.known,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:
@@ -338,23 +331,13 @@ class _SegmentedOutput:
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         description = self._description
-        if self._format == "robomimic":
-            return RobomimicWriter(
-                path,
-                description.spec,
-                fps=description.fps,
-                tasks=description.tasks,
-                environment=description.environment,
-                expert=description.expert,
-                knows_success=description.knows_success,
-            )
-        return MinariWriter(
+        writer = RobomimicWriter if self._format == "robomimic" else MinariWriter
+        return writer(
             path,
             description.spec,
             fps=description.fps,
             tasks=description.tasks,
             environment=description.environment,
             expert=description.expert,
-            terminates=description.terminates,
-            knows_success=description.knows_success,
+            **description.known,
         )

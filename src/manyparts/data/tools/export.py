@@ -39,6 +39,8 @@ def export(replay: str | Path, target: str | Path, *, images: Images = "png") ->
             images=images,
             expert=False,
             terminates=bool(about.get("terminates", False)),
+            # Replays of before did not say it.
+            knows_success=bool(about.get("knows_success", True)),
         ) as writer,
     ):
         for number, (_, episode) in enumerate(source.read(), start=1):

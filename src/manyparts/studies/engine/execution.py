@@ -119,7 +119,7 @@ def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
             fps=source.fps,
             tasks=source.tasks,
             environment=source.environment,
-            terminates=source.terminated is not None,
+            **source.known,
         ) as writer:
             for index in stage.episodes:
                 writer.add(source.episode(index))

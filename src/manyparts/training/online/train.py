@@ -305,6 +305,7 @@ def _collector(
             "environment": to_jsonable(job.seen),
             "tasks": [to_jsonable(_task(job))],
             "terminates": environments[0].can_terminate,
+            "knows_success": environments[0].knows_success,
         },
     )
     return Collector(environments, replay, seed=run.config.seed)

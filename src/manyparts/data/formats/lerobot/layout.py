@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -39,6 +39,17 @@ STANDARD = {
     "index": "int64",
     "task_index": "int64",
 }
+
+
+class Known(TypedDict):
+    """Which columns a dataset has that not every one has, as keywords of `DatasetWriter`."""
+
+    terminates: bool
+    """Whether episodes say if they ended for good."""
+    knows_success: bool
+    """Whether steps say if the task is solved."""
+    knows_reward: bool
+    """Whether steps have rewards."""
 
 
 def next_file(
