@@ -61,6 +61,24 @@ def test_an_episode_that_cannot_be_written_costs_no_other(
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_answers_that_were_carried_out_in_part_are_said(
+    description: Description, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their rows would last shorter than the dataset says; the last of an episode may."""
+    recorder = Recorder(tmp_path / "set", description)
+    record = recorder.client()
+    show(record, 1)
+    show(record, 2, executed=1)
+    record.ended()
+    show(record, 1)
+    show(record, 1, executed=2)
+    record.ended()
+    recorder.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "carried out 1 of the 2 actions of an answer" in line and "--actions 1" in line
+    assert [len(episode) for episode in EpisodeDataset.open(tmp_path / "set")] == [2]
+
+
 def test_one_program_records_at_a_time(description: Description, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "set", description)
     with pytest.raises(UserError, match=r"--record .*set is in use by another process"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,13 @@ from evaluation.evaluating import make_run
 from serving.served import CAMERA, INSTRUCTION, SIZE
 
 from manyparts.agents.loading import load
+from manyparts.agents.viewed import ViewedAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.statistics import Statistics
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
 from manyparts.serving.description import Description
 from manyparts.serving.safety import Guard
 from manyparts.serving.service import Service
@@ -54,3 +60,19 @@ def test_who_stopped_waiting_costs_no_decision(tmp_path: Path) -> None:
     assert answer.actions.shape == (2, 2)
     # The first one was under way. Of the others, nobody waited for any when its turn came.
     assert conversation.asked < 20
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_answers_are_as_long_as_described(tmp_path: Path, every: int) -> None:
+    """Actions that start from the robot's state wait for it, whatever the agent plans at once."""
+    inside = load(make_run(tmp_path / "run"))
+    contract = replace(inside.spec.action, representation="position")
+    view = View(action="absolute_to_delta", every=every)
+    source = Source(replace(inside.spec, action=contract), view)
+    embodiment = Embodiment(inside.spec, {}, Statistics({}), (), (source,))
+    agent = ViewedAgent(inside, embodiment)
+    description = Description.of(agent, None)
+    conversation = Conversation(agent, Guard(agent.spec))
+    request = Request({CAMERA: np.zeros((*SIZE, 3), np.uint8)}, np.zeros(2, np.float32))
+    (answer,) = conversation.answers([(replace(request, prompt=Prompt(INSTRUCTION)), Memory())])
+    assert isinstance(answer, Answer) and len(answer.actions) == description.actions == every

@@ -59,7 +59,9 @@ class Description:
         window = learned.window if isinstance(learned, Windowed) else None
         planned = 1 if window is None else window.chunk
         if isinstance(agent, ViewedAgent):
-            planned *= agent.seen_as.source.view.every
+            source = agent.seen_as.source
+            # Where each action starts from the robot's state, it waits for the next observation.
+            planned = (1 if source.needs_state else planned) * source.view.every
         prompts: list[str] = []
         if agent.prompted and window is not None:
             shown = {GOAL_IMAGE: window.goal_image, DEMONSTRATION: window.demonstration_frames}

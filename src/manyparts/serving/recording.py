@@ -163,6 +163,7 @@ class Recorder:
         )
 
     def _episode(self, rows: list[Row], task: TaskEntry, seed: int) -> Episode:
+        self._require_whole_answers(rows[:-1])
         merged = [self._source.actions(row.actions, row.state[None]) for row in rows]
         action = np.concatenate(merged)
         return Episode(
@@ -179,6 +180,17 @@ class Recorder:
             reward=np.zeros(len(rows), np.float32),
             success=np.zeros(len(rows), bool),
         )
+
+    def _require_whole_answers(self, rows: list[Row]) -> None:
+        """Raise UserError unless every answer was carried out whole: all rows of a dataset last
+        equally long."""
+        every = self._source.view.every
+        for row in rows:
+            if len(row.actions) != every:
+                raise UserError(
+                    f"a client carried out {len(row.actions)} of the {every} actions of an answer, "
+                    f"and rows are of {every}; serve with --actions {len(row.actions)}, or 1"
+                )
 
     def _task_of(self, instruction: str) -> TaskEntry:
         if instruction not in self._tasks:
