@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from manyparts.core.errors import UserError
+from manyparts.envs.gym.environment import contract_of, raw_action
 from manyparts.envs.gym.spaces import outside
 from manyparts.envs.gym.values import (
     Moment,
@@ -142,3 +143,18 @@ def test_each_lie_of_a_space_is_named() -> None:
     assert "shape (3,) and not (2,)" in next(
         outside(space, {**good, "pose": np.zeros(3, np.float32)})
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int8])
+def test_actions_at_the_bounds_are_in_the_space(dtype: type) -> None:
+    """In float32 the bound 0.1 of a space in float64 is 0.10000000149, beyond it."""
+    scale = 10 if dtype is np.int8 else 1
+    low, high = np.array([-0.1, -0.7]) * scale, np.array([0.3, 0.1]) * scale
+    space = gymnasium.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
+    contract = contract_of(space, 10.0)
+    for action in (np.full(2, -9.0), np.full(2, 9.0), np.array([0.03, 0.05])):
+        raw = raw_action(space, contract.executed(action))
+        assert space.contains(raw), raw
+        assert np.allclose(
+            raw, np.clip(action, space.low, space.high), atol=0.6 if scale > 1 else 1e-3
+        )

@@ -279,6 +279,25 @@ def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
     assert len(set(prints)) == 2
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "data/{chunk_index:0300000000d}/file-{file_index:03d}.parquet",
+        "data/{chunk_index:>999999999}.parquet",
+        "data/{chunk_index.__class__}.parquet",
+        "data/{chunk_index!r:*^999999999}.parquet",
+        "data/" + "a" * 10**6,
+        "data/{{.parquet",
+    ],
+)
+def test_files_are_named_by_small_formats_alone(tmp_path: Path, template: str) -> None:
+    """A format from a stranger may ask for any width, and so for any memory."""
+    folder = write_v3(tmp_path / "set", info={"data_path": template})
+    with pytest.raises(UserError, match="names files by") as refused:
+        EpisodeDataset.open(folder)
+    assert len(str(refused.value)) < 1000
+
+
 def test_joined_splits_are_noted(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", info={"splits": {"train": "0:2", "val": "2:3"}})
     with pytest.warns(

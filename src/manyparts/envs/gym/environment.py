@@ -306,7 +306,11 @@ def raw_action(space: gymnasium.Space, action: np.ndarray) -> Any:
     assert isinstance(space, gymnasium.spaces.Box), space
     if space.dtype.kind in "iu":
         action = np.rint(action)
-    return np.asarray(action, space.dtype).reshape(space.shape)
+    taken = np.asarray(action, space.dtype).reshape(space.shape)
+    # A bound in float32 may lie beyond the space's own in float64, which environments refuse.
+    for bound in (space.low, space.high):
+        taken = np.where(taken == bound.astype(np.float32), bound, taken)
+    return taken
 
 
 def require_fitting(action: ActionContract, space: gymnasium.Space) -> None:

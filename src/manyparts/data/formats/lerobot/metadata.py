@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,9 @@ _FLAGS = tuple(f"stats/{name}/max" for name in (SUCCESS, TERMINATED))  # of each
 _KNOWN_COLUMNS = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
 _KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
 _MAX_SHOWN = 5
+_MAX_TEMPLATE = 500  # characters
+# A format may ask for a width of any size, which would take that much memory.
+_FIELD = re.compile(r"\{[a-z_]+(?::\d{1,2}d)?\}")
 _MAX_MISSING = 10**6
 
 
@@ -164,6 +168,18 @@ def inside(path: Path, name: str) -> Path:
     return path / parts
 
 
+def named_file(path: Path, template: str, **parts: Any) -> Path:
+    """The path of a file by the template of info.json, which a stranger may have written.
+
+    Raises:
+        UserError: it leads outside, is too long, or formats anything but names and short numbers.
+    """
+    if len(template) > _MAX_TEMPLATE or set(_FIELD.sub("", template)) & set("{}"):
+        shown = template[:_MAX_TEMPLATE]
+        raise UserError(f"{path / layout.INFO} names files by {shown!r}; expected {layout.DATA!r}")
+    return inside(path, template.format(**parts))
+
+
 def first_numbers(numbers: Sequence[int] | np.ndarray) -> str:
     """The first five episode numbers, and how many more there are."""
     return first_of(sorted(map(int, numbers)), _MAX_SHOWN)
@@ -243,13 +259,16 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
 
     def files(template: str, video_key: str = "") -> list[Path]:
         """The file of each episode."""
-        names = [
-            template.format(
-                episode_chunk=number // chunk, episode_index=number, video_key=video_key
+        return [
+            named_file(
+                path,
+                template,
+                episode_chunk=number // chunk,
+                episode_index=number,
+                video_key=video_key,
             )
             for number in numbers.tolist()
         ]
-        return [inside(path, name) for name in names]
 
     videos: dict[str, list[Video | None]] = {}
     for name in _video_features(info):
@@ -349,8 +368,7 @@ def _numbered_files(
     key = kind.removeprefix("videos/")
     paths: dict[tuple[int, int], Path] = {}  # episodes share files
     for chunk, file in dict.fromkeys(zip(chunks, files, strict=True)):
-        name = template.format(
-            chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key
+        paths[chunk, file] = named_file(
+            path, template, chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key
         )
-        paths[chunk, file] = inside(path, name)
     return [paths[pair] for pair in zip(chunks, files, strict=True)]
