@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from contextlib import closing
 from dataclasses import replace
@@ -24,8 +25,9 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
+from manyparts.rollout import recorded_tries
 from manyparts.rollout.collect import collect
-from manyparts.rollout.recorded_tries import RANDOM
+from manyparts.rollout.recorded_tries import RANDOM, CollectConfig, RecordedTry, record_episode
 from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 
@@ -120,6 +122,36 @@ def test_unknown_success_is_no_column(tmp_path: Path, capsys) -> None:
         copy(output, copied)
         assert not EpisodeDataset.open(copied).knows_success, "a copy knows no more"
     assert not dataset.knows_success
+
+
+def test_seeds_that_do_not_decide_all_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late success is played again for its images, and must be the same episode."""
+    monkeypatch.setattr(recorded_tries, "RENDERED_STEPS", -5)
+    env = registry.make(TASKS[0], SMALL)
+    config = CollectConfig(
+        tasks=(TASKS[0],),
+        episodes=1,
+        seed=0,
+        environment=SMALL,
+        noise=Noise(fraction=0.0),
+        images="png",
+        keep_failures=False,
+        steps_after_success=5,
+    )
+    job = RecordedTry(TASKS[0], 0, config, tmp_path)
+    episode, result = record_episode(env, job)
+    assert result.success_any and episode is not None and len(episode) == result.length
+    advance, drift = env._advance, itertools.count()
+
+    def unsteady(action: np.ndarray) -> tuple[float, bool]:
+        reward, success = advance(action)
+        return reward + 1e-3 * next(drift), success
+
+    monkeypatch.setattr(env, "_advance", unsteady)
+    with pytest.raises(UserError, match=r'another episode when seed .* seeding="none"'):
+        record_episode(env, job)
 
 
 def test_each_instruction_is_a_task_of_the_dataset(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from manyparts.agents.base import Agent
 from manyparts.agents.expert import ExpertAgent, ExpertCarry, Noise
 from manyparts.agents.random import RandomAgent
+from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Episode, Prompt
 from manyparts.core.serialisation import from_jsonable, to_jsonable
@@ -199,7 +200,14 @@ def record_episode(env: Environment, job: RecordedTry) -> tuple[Episode | None, 
     if result.success_any and len(steps) > rendered:
         # A late success: the same episode again, now with observations of the steps that lack them.
         later_steps, same_result = run(range(rendered, env.max_steps))
-        assert same_result == result, (same_result, result)
+        # Metrics may be NaN, which equals nothing.
+        if replace(same_result, metrics={}) != replace(result, metrics={}):
+            raise UserError(
+                f"{job.task} gave another episode when seed {seed} was played again: of "
+                f"{same_result.length} steps and return {same_result.return_:.6g}, not of "
+                f"{result.length} and {result.return_:.6g}; if its seeds do not decide all, "
+                'declare it with seeding="none"'
+            )
         steps[rendered:] = later_steps[rendered:]
     if not config.keeps(result.success_any):
         return None, result
