@@ -59,6 +59,7 @@ def test_dataset_is_sequence_of_episodes(dataset: EpisodeDataset) -> None:
     np.testing.assert_array_equal(
         dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3]
     )
+    assert dataset.frames(0, "front", []).shape == (0, 16, 16, 3)
 
 
 @pytest.mark.parametrize("index", [5, -6])

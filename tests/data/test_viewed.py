@@ -57,6 +57,7 @@ def test_every_third_frame_keeps_what_happened(recorded: EpisodeDataset) -> None
     assert np.allclose(seen.action[1], whole.action[3:6].sum(axis=0))
     assert seen.reward.sum() == pytest.approx(whole.reward.sum(), rel=1e-5)
     assert seen.success.tolist() == [False, False, True]
+    assert recorded.through({"every": 3}).columns(1)["next.done"].tolist() == [False, False, True]
 
 
 def test_a_view_reads_each_episode_once(

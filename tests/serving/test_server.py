@@ -237,6 +237,8 @@ def test_only_who_knows_the_key_gets_in(
     with pytest.raises(InvalidStatus) as refused:
         Client(locked_server.url, additional_headers=headers)
     assert refused.value.response.status_code == status
+    # What is no text is no key either.
+    assert fetched(locked_server, "/", Authorization="Api-Key \xff")[0] == 401
     # vla-eval's client reads them without a key.
     assert fetched(locked_server, "/config")[0] == fetched(locked_server, "/healthz")[0] == 200
 

@@ -75,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.answer({"error": "it is there"}, 409)
             self.server.tags[tag] = commit
             return self.answer({})
+        if what == "branch":
+            return self.answer({})
         stored = self.server.files[f"{kind}/{name}"]
         for line in content.decode().splitlines():
             entry = json.loads(line)
@@ -246,6 +248,12 @@ def test_a_dataset_gets_the_tag_that_lerobot_asks_for(hub: Hub, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert hub.uploads == 2 and hub.tags == {"v3.0": hub.commit}
     assert set(hub.files["datasets/someone/pushes"]) == names
+    # A trial on a branch is not what LeRobot reads.
+    before = dict(hub.tags)
+    trial = ("push", str(dataset.path), "someone/pushes", "--revision", "trial", "--yes")
+    done = manyparts(hub, tmp_path, *trial)
+    assert done.returncode == 0, done.stderr
+    assert hub.uploads == 3 and hub.tags == before != {"v3.0": hub.commit}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class EpisodeDataset:
         tasks = counted(len(self.tasks), "task")
         episodes, frames = counted(self.num_episodes, "episode"), counted(self.num_frames, "frame")
         return (
-            f"EpisodeDataset({self._url_or_path()!r}: {episodes}, "
+            f"EpisodeDataset({self._located(self.path)!r}: {episodes}, "
             f"{frames} at {self.fps:g} Hz, {tasks}; {self.spec.summary()})"
         )
 
@@ -153,17 +153,13 @@ class EpisodeDataset:
 
     @property
     def location(self) -> str:
-        """The absolute path or URL with its options, which `open` takes in any working
-        directory."""
-        if isinstance(self.reader, Remote):
-            return self.reader.url
-        return f"{self.path.resolve()}{self.reader.contents.options}"
+        """The absolute path or URL with options, which `open` takes in any working directory."""
+        return self._located(self.path.resolve())
 
-    def _url_or_path(self) -> str:
-        """The URL, or the path as it was typed, with its options."""
+    def _located(self, path: Path) -> str:
         if isinstance(self.reader, Remote):
             return self.reader.url
-        return f"{self.path}{self.reader.contents.options}"
+        return f"{path}{self.reader.contents.options}"
 
     @property
     def is_remote(self) -> bool:
@@ -284,11 +280,8 @@ class EpisodeDataset:
     @property
     def known(self) -> Known:
         """What a copy has to know, too: `DatasetWriter(..., **dataset.known)`."""
-        return Known(
-            terminates=self.terminated is not None,
-            knows_success=self.knows_success,
-            knows_reward=self.has_rewards,
-        )
+        ends, success, reward = self.terminated is not None, self.knows_success, self.has_rewards
+        return Known(terminates=ends, knows_success=success, knows_reward=reward)
 
     def _has(self, column: str) -> bool:
         """Whether the first episode that can be read has a column."""
@@ -331,12 +324,14 @@ class EpisodeDataset:
             cameras = ", ".join(self.spec.cameras) or "none"
             raise UserError(f"{self.path} has no camera {camera!r}; choices: {cameras}")
         rows = np.arange(length) if rows is None else np.asarray(rows)
-        if rows.size and not 0 <= rows.min() <= rows.max() < length:
+        expected = (*self.spec.cameras[camera], 3)
+        if not rows.size:
+            return np.zeros((0, *expected), np.uint8)
+        if not 0 <= rows.min() <= rows.max() < length:
             raise UserError(
                 f"rows {rows.min()} to {rows.max()} of episode {index}; expected 0 to {length - 1}"
             )
         frames = self.reader.frames(index, camera, rows)
-        expected = (*self.spec.cameras[camera], 3)
         if frames.shape[1:] != expected:
             raise UserError(
                 f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, "
@@ -360,7 +355,7 @@ class EpisodeDataset:
         index, columns = self._positive(index), self.reader.contents.text_columns
         if column not in columns or not isinstance(self.reader, TextReader):
             which = closest(column, columns) if columns else "it has none"
-            raise UserError(f"{self._url_or_path()} has no text column {column!r}; {which}")
+            raise UserError(f"{self._located(self.path)} has no text column {column!r}; {which}")
         return self.reader.texts(index, column)
 
     def _positive(self, index: int) -> int:
@@ -381,7 +376,7 @@ class EpisodeDataset:
         """What `manyparts data info` prints, as plain JSON values."""
         contents = self.reader.contents
         return {
-            "path": self._url_or_path(),
+            "path": self._located(self.path),
             "format": contents.format,
             "fingerprint": self.fingerprint,
             "episodes": self.num_episodes,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, TERMINATED
 from manyparts.core.errors import UserError
 from manyparts.data.formats.reader import Contents, Reader, Remote, TextReader
 from manyparts.data.view_instructions import Cut, worded
@@ -77,7 +77,7 @@ class ViewedReader:
         starts = np.arange(0, rows, self.source.view.every)
         if REWARD in own and rows:
             shown[REWARD] = np.add.reduceat(own[REWARD].reshape(-1), starts)
-        for name in (SUCCESS, TERMINATED):
+        for name in (SUCCESS, TERMINATED, DONE):
             if name in own and rows:
                 any_of = np.maximum.reduceat(own[name].reshape(-1).astype(np.uint8), starts)
                 shown[name] = any_of.astype(bool)

@@ -297,7 +297,9 @@ class Gate:
             value = plain.partition(":")[2]
         elif scheme.lower() not in ("api-key", "bearer"):
             return False
-        return hmac.compare_digest(value.strip().encode(), self._access.key.encode())
+        # A stranger's header may be no text, which is read with surrogates.
+        sent = value.strip().encode(errors="surrogateescape")
+        return hmac.compare_digest(sent, self._access.key.encode())
 
 
 def _json(connection: Any, values: Mapping[str, Any]) -> Any:

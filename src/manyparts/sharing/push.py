@@ -135,8 +135,9 @@ def push(
             # Files of an upload before that this one has no more would be read with it.
             delete_patterns=list(_DATASET_FILES if kind == "dataset" else AGENT_FILES),
         )
-        if kind == "dataset":
-            # LeRobot reads the commit of the tag, which would stay at the first upload.
+        # LeRobot reads the commit of the tag, which would stay at the first upload. A trial on
+        # another branch is not what all others read.
+        if kind == "dataset" and revision in (None, "main"):
             with suppress(RevisionNotFoundError):
                 hub.delete_tag(repository, repo_type=kind, tag=_DATASET_VERSION)
             hub.create_tag(

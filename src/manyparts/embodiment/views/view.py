@@ -58,7 +58,7 @@ class View:
     """Cameras with red and blue swapped in the data, by patterns such as cam_*."""
 
     every: int = 1
-    """Keep every n-th frame. Between, positions are summed, velocities averaged, and of absolute
+    """Keep every n-th frame. Between, differences are summed, velocities averaged, and of absolute
     targets the last one is taken."""
 
     state: tuple[str, ...] = ()
