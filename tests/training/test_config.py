@@ -23,6 +23,7 @@ from manyparts.training.config import AugmentationConfig, OptimizerConfig, Train
         ),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0; expected at least 1"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
+        ({"log_gradients": True, "sharding": "fsdp"}, "expected False with sharding fsdp"),
     ],
 )
 def test_bad_values_of_a_run(changes, message):
@@ -34,6 +35,7 @@ def test_bad_values_of_a_run(changes, message):
     ("kind", "changes", "message"),
     [
         (OptimizerConfig, {"learning_rate": 0.0}, "learning_rate is 0.0; expected above 0"),
+        (OptimizerConfig, {"betas": (1.0, 0.95)}, r"betas is \(1.0, 0.95\); expected each in"),
         (OptimizerConfig, {"clip_norm": 0.0}, "clip_norm is 0.0; expected above 0"),
         (OptimizerConfig, {"final_fraction": 1.5}, r"final_fraction is 1.5; expected in \[0, 1\]"),
         (AugmentationConfig, {"resized_crop": (0.0, 1.0)}, r"resized_crop is \(0.0, 1.0\)"),

@@ -9,10 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import OBJECTIVES, make_batch, make_system
+from training.online.tiny import SEEN, tiny
+from training.online.tiny import rows as acted_rows
 from training.runs import first, rows
 
 import benchmarks
 from benchmarks.plan_shared_cache import imagine, make_model, random_context
+from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.config import WindowConfig
@@ -22,6 +25,7 @@ from manyparts.models.dynamics.world_model import step_by_step
 from manyparts.training.augmentation import augment
 from manyparts.training.config import AugmentationConfig
 from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.online.train import train_online
 from manyparts.training.train import train
 from manyparts.training.update import Learner
 
@@ -126,3 +130,19 @@ def test_replayed_graphs_equal_launched_kernels(decoding):
             context.extended(plans[round_, 0], launched.reward[round_, 0], observation[round_]),
             plans.flip(0),
         )
+
+
+def test_a_run_that_acts_resumes_on_the_gpu(tmp_path, monkeypatch):
+    """The memory of the episode under way is read on the CPU."""
+    run = tmp_path / "run"
+    options = {"environment": "pointmass/reach", "environment_config": SEEN, "device": "cuda"}
+
+    def stop(*_):
+        raise UserError("stop here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("manyparts.training.loop._row", stop)
+        with pytest.raises(UserError, match="--resume continues"):
+            train_online(tiny(), output=run, **options)
+    train_online(tiny(), output=run, resume=True, **options)
+    assert acted_rows(run)[-1]["environment_steps"] == 129

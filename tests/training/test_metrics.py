@@ -130,6 +130,21 @@ def test_a_broken_wandb_stops_nothing(tmp_path, monkeypatch):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_tracker_that_lost_its_connection_stops_nothing(tmp_path, monkeypatch):
+    """It is an OSError, and no error of the disk."""
+
+    def lost(*_):
+        raise BrokenPipeError("the service is gone")
+
+    monkeypatch.setattr("manyparts.training.trackers.begin", lost)
+    with (
+        pytest.warns(SurroundingsWarning, match=r"does not work \(BrokenPipeError: "),
+        Metrics(tmp_path, 0, "wandb") as metrics,
+    ):
+        metrics.write({"step": 4, "loss": 0.5})
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_missing_tracker_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"^track needs wandb.*: pip install .*wandb"):

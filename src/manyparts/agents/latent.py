@@ -63,11 +63,16 @@ class Carry:
         }
 
     @classmethod
-    def of_plain(cls, values: Mapping[str, Any]) -> Carry:
-        """Return the inverse of `to_plain`, without a plan."""
-        state = WorldState(values["recurrent"], values["drawn"])
-        taught = values["taught"] and _taught(values["taught"])
-        return cls(state, values["action"], values["steps"], taught=taught)
+    def of_plain(cls, values: Mapping[str, Any], device: torch.device | str) -> Carry:
+        """Return the inverse of `to_plain`, without a plan.
+
+        Args:
+            values: What `to_plain` returned, which a checkpoint gives back on the CPU.
+            device: Where the agent acts.
+        """
+        state = WorldState(values["recurrent"].to(device), values["drawn"].to(device))
+        taught = values["taught"] and _taught(values["taught"], device)
+        return cls(state, values["action"].to(device), values["steps"], taught=taught)
 
 
 class LatentAgent(Described):
@@ -264,7 +269,10 @@ def _plain(taught: Taught) -> dict[str, Any]:
     }
 
 
-def _taught(values: Mapping[str, Any]) -> Taught:
-    """The inverse of `_plain`."""
-    states = map(WorldState, values["recurrent"], values["drawn"])
-    return Taught(tuple(states), values["features"], values["surprise"])
+def _taught(values: Mapping[str, Any], device: torch.device | str) -> Taught:
+    """The inverse of `_plain`, on a device."""
+    states = tuple(
+        WorldState(recurrent.to(device), drawn.to(device))
+        for recurrent, drawn in zip(values["recurrent"], values["drawn"], strict=True)
+    )
+    return Taught(states, values["features"].to(device), values["surprise"].to(device))

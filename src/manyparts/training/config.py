@@ -51,6 +51,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         require_types(self)
         _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        decays = all(0 <= beta < 1 for beta in self.betas)
+        _require("optimizer.betas", self.betas, decays, "each in [0, 1)")
         _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
         _require("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
@@ -337,6 +339,10 @@ class TrainConfig:
                 value = getattr(self, name)
                 expected = f"{usual!r} for a run that acts, since it is for learning from datasets"
                 _require(name, value, value == usual, expected)
+        # One process alone logs, and sharded weights are gathered by all.
+        logged = not (self.log_gradients and self.sharding == "fsdp")
+        expected = "False with sharding fsdp: --no-log-gradients"
+        _require("log_gradients", self.log_gradients, logged, expected)
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require(
             "validation_fraction",

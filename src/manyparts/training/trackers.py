@@ -166,9 +166,11 @@ def _warning(name: str) -> Iterator[None]:
     """Turn what an installed package raises, which may be anything, into a warning."""
     try:
         yield
-    except (OSError, ModuleNotFoundError):  # the disk is full; it is not installed
+    except ModuleNotFoundError:  # it is not installed
         raise
     except Exception as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         warnings.warn(
             f"{name} is installed but does not work ({in_a_line(error)}): curves are in "
             "metrics.jsonl",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,6 +107,11 @@ class Learner:
         self.optimizer = build_optimizer(system, config.optimizer)
         self.parameters = list(trained(system).values())
         self.averages = AveragedWeights(system, config.ema_decay) if config.ema_decay else None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Give the system the weights that a checkpoint holds while the block runs: the averaged
+        ones, if there are any."""
+        return nullcontext() if self.averages is None else self.averages.applied()
 
     def step(self, step: int, parts: Mapping[int, Batch], *, stop: bool = False) -> StepReport:
         """Train on this rank's parts of a batch.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Protocol, runtime_checkable
 
@@ -44,14 +43,13 @@ class HeldOutWindows:
     def measure(self, learner: Learner) -> dict[str, float]:
         """Return losses by names such as validation/loss.
 
-        The weights are those that a checkpoint holds: the averaged ones, if there are any. Of
-        several embodiments, each one's losses are added, under names such as validation/loss/arm.
+        The weights are those that a checkpoint holds. Of several embodiments, each one's losses are
+        added, under names such as validation/loss/arm.
         """
         size = min(self.batch_size, self.windows.num_windows)
         batches = min(VALIDATION_BATCHES, math.ceil(self.windows.num_windows / size))
-        averages = learner.averages
         sums: dict[str, tuple[float, float]] = {}  # of each loss: its sum, and the sum of its mask
-        with averages.applied() if averages is not None else contextlib.nullcontext():
+        with learner.averaged():
             for number in range(batches):
                 batch = self.windows.batch(number, size)
                 for name, loss in learner.evaluate(number, batch).items():

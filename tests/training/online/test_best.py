@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def test_best_validation_is_kept(run: Path) -> None:
     }
     kept, last = (load_file(each / WEIGHTS) for each in (run / "checkpoints/best", resolve(run)))
     assert any(not torch.equal(kept[name], last[name]) for name in kept)
+
+
+def test_averaged_weights_are_measured_and_kept(tmp_path: Path) -> None:
+    """The only validation is after the last step, whose checkpoint holds the averages, too."""
+    run = train_online(
+        replace(tiny(evaluate_every_steps=10**6), ema_decay=0.9),
+        environment="pointmass/reach",
+        environment_config=SEEN,
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    assert len(checks(run)) == 1
+    kept, last = (load_file(each / WEIGHTS) for each in (run / "checkpoints/best", resolve(run)))
+    assert all(torch.equal(kept[name], last[name]) for name in last)
 
 
 def test_best_weights_are_evaluated_apart(run: Path) -> None:

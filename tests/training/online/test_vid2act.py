@@ -140,8 +140,15 @@ def test_agent_goes_on_from_its_carry(student: Path) -> None:
     _, carry = agent.act(None, observation, None, explore=False)
     assert carry.taught is not None and carry.taught.features.shape[:2] == (1, 2)
     once, _ = agent.act(carry, observation, None, explore=False)
-    again, _ = agent.act(type(carry).of_plain(carry.to_plain()), observation, None, explore=False)
+    restored = type(carry).of_plain(carry.to_plain(), "cpu")
+    again, _ = agent.act(restored, observation, None, explore=False)
     assert np.array_equal(once, again)
+    # A checkpoint is read on the CPU, wherever the agent acts.
+    moved = type(carry).of_plain(carry.to_plain(), "meta")
+    states = [moved.state, *moved.taught.states]
+    tensors = [moved.action, moved.taught.features, moved.taught.surprise]
+    tensors += [tensor for state in states for tensor in (state.recurrent, state.drawn)]
+    assert len(tensors) >= 7 and all(tensor.is_meta for tensor in tensors)
 
 
 def test_a_student_is_resumed_to_the_bit(

@@ -161,7 +161,9 @@ def _train(run: Run, job: Job) -> None:
             system = _built(run, info)
             load_weights(system, last)
             collector = _collector(run, job, environments, system)
-            collector.restore(checkpoint.source_state(last), Carry.of_plain)
+            collector.restore(
+                checkpoint.source_state(last), lambda carry: Carry.of_plain(carry, run.device)
+            )
         train_only(system, run.config.train_only)
         learner = Learner(system, run.config, run.ranks, run.device)
         start, meter = checkpoint.restore(last, learner) if last else (0, Meter())

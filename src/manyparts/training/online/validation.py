@@ -23,6 +23,7 @@ from manyparts.models.checkpoint import (
     write_checkpoint,
 )
 from manyparts.models.run_files import BEST, CHECKPOINTS, is_whole
+from manyparts.objectives.system import System
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
 from manyparts.training.update import Learner
 
@@ -103,17 +104,22 @@ class ValidationEpisodes:
     def measure(self, learner: Learner) -> dict[str, float]:
         """Outcomes of the agent without exploration, and what it expected of them.
 
-        A critic's value at the first step that is far above the discounted return that came shows
-        an agent that exploits its model.
+        The weights are those that a checkpoint holds, and so are those of the best one. A critic's
+        value at the first step that is far above the discounted return that came shows an agent
+        that exploits its model.
         """
-        agent = LatentAgent(learner.system, self.codec)
+        with learner.averaged():
+            return self._measured(learner.system)
+
+    def _measured(self, system: System) -> dict[str, float]:
+        agent = LatentAgent(system, self.codec)
         played = [self._play(agent, seed) for seed in self.seeds]
         results = [result for result, _, _ in played]
         success = None
         if self.env.knows_success:
             success = float(np.mean([bool(each.success_any) for each in results]))
         return_ = float(np.mean([each.return_ for each in results]))
-        self.best.offer(learner.system, success=success, return_=return_)
+        self.best.offer(system, success=success, return_=return_)
         known = {} if success is None else {"validation/success": success}
         return {
             **known,
