@@ -17,6 +17,7 @@ from training.runs import config_named, first, rows, second, start, weights, wri
 from manyparts.cli import main
 from manyparts.core.errors import UserError
 from manyparts.models.checkpoint import load_info, read_weights
+from manyparts.training import run_folder
 from manyparts.training.config import OptimizerConfig, TrainConfig
 from manyparts.training.train import train
 
@@ -83,9 +84,29 @@ def test_tuning_resumes_without_its_first_run(first_run, data, tmp_path):
     shutil.copytree(first_run, started, symlinks=True)
     whole = train(config, data=data, output=tmp_path / "whole", start_from=started, device="cpu")
     stop_after(5, config, data=data, output=tmp_path / "run", start_from=started)
+    with pytest.raises(UserError, match=r"was begun from .*first, not from .*whole; resume it"):
+        train(
+            config,
+            data=data,
+            output=tmp_path / "run",
+            start_from=tmp_path / "whole",
+            resume=True,
+            device="cpu",
+        )
+    run_folder.require_same_origin(tmp_path / "run", started)
     shutil.rmtree(started)
     train(config, data=data, output=tmp_path / "run", resume=True, device="cpu")
     assert rows(tmp_path / "run") == rows(whole) and weights(tmp_path / "run") == weights(whole)
+
+
+def test_agents_of_the_package_are_recorded_by_name(whole, tmp_path, monkeypatch):
+    """A path would lead nowhere for a run that is killed before its first checkpoint."""
+    assert run_folder._origin_names("manyparts/metaworld45-small")[0].startswith("manyparts/")
+    assert run_folder._origin_names("hf://owner/name")[0] == "hf:/owner/name"
+    monkeypatch.chdir(whole.parent)
+    assert run_folder._origin_names(whole.name)[0] == str(whole)
+    with pytest.raises(UserError, match="was begun from nothing, not from elsewhere"):
+        run_folder.require_same_origin(whole, "elsewhere")
 
 
 def test_finished_runs_are_left_unchanged(whole, data, tmp_path):

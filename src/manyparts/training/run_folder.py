@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core import plugins
+from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.printing import say
@@ -123,7 +124,7 @@ def facts_of(
         facts["embodiment"] = list(sources.embodiment)
     if sources.views:
         facts["views"] = [view and view.to_dict() for view in sources.views]
-    facts["start_from"] = None if start_from is None else str(Path(start_from).resolve())
+    facts["start_from"] = None if start_from is None else _origin_names(start_from)[0]
     provenance = dict(info.provenance)
     # Weights do not depend on a tracker, so that checkpoints do not name it.
     if tracker := plugins.used({"trackers": [track] if track else []}):
@@ -207,6 +208,36 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
             f"{run} was begun with other settings: {shown}; resume it with its own settings"
         )
     return facts
+
+
+def require_same_origin(run: Path, start_from: str | Path | None) -> None:
+    """Require that a run to resume was begun from `start_from`, if that is given again.
+
+    Args:
+        run: its folder.
+        start_from: a run, or one of its checkpoints.
+
+    Raises:
+        UserError: it began from another one, or from nothing.
+    """
+    if start_from is None:
+        return
+    before = read_config(run)[1]["start_from"]
+    if before is None or not any(
+        Path(before).is_relative_to(name) for name in _origin_names(start_from)
+    ):
+        raise UserError(
+            f"{run} was begun from {before or 'nothing'}, not from {start_from}; resume it without "
+            "--from, or choose another output"
+        )
+
+
+def _origin_names(start_from: str | Path) -> tuple[str, ...]:
+    """A run to start from as config.json names it, by its absolute path, and as it was given. An
+    agent of the package or of the Hub has no path."""
+    path = path_of(start_from, "start_from")
+    names = (str(path.resolve()), str(path))
+    return names if path.exists() else names[::-1]
 
 
 def _shown(locations: list[str]) -> str | list[str]:

@@ -181,6 +181,7 @@ def _with_origin(run: Run, start_from: str | Path | None) -> Run:
     """The run with the checkpoint that it starts from, if it has none of its own. Raises UserError
     where the folder's run has other settings."""
     if (run.output / run_folder.CONFIG).exists():
+        run_folder.require_same_origin(run.output, start_from)
         start_from = run_folder.require_same(run.output, run.config, run.sources)["start_from"]
     if run.last_checkpoint() is not None or start_from is None:
         return run

@@ -143,6 +143,9 @@ def test_a_run_starts_from_another_world(tmp_path: Path) -> None:
     scales = [json.loads((resolve(run) / "config.json").read_text()) for run in (first, second)]
     assert scales[0]["embodiments"][0]["statistics"] == scales[1]["embodiments"][0]["statistics"]
     assert rows(second)[0]["loss/world"] < rows(first)[0]["loss/world"]
+    run_tiny(tmp_path / "second", start_from=first, resume=True)
+    with pytest.raises(UserError, match="was begun from nothing, not from"):
+        run_tiny(tmp_path / "first", start_from=second, resume=True)
 
 
 def test_a_replay_becomes_a_dataset(tmp_path: Path) -> None:

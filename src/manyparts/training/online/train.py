@@ -133,6 +133,7 @@ def train_online(
             if run.last_checkpoint() is None:
                 say(f"no checkpoint in {output} yet: it begins again with its prefill", error=True)
             else:
+                run_folder.require_same_origin(output, start_from)
                 require_same(run, job)
         _train(run, job)
         if job.online.final_episodes:
