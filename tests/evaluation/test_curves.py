@@ -58,6 +58,15 @@ def test_steps_of_slow_runs_are_censored() -> None:
     assert reached([curve(0, 0), curve(0, 0, 0, 1)], 1.0).restricted.mean == 2000
 
 
+def test_runs_beyond_the_budget_did_not_get_there() -> None:
+    """The budget is what every run was watched for: 100 steps here."""
+    fast = Curve(np.array([50.0, 100.0]), np.array([1.0, 1.0]))
+    slow = Curve(np.array([50.0, 100.0, 120.0]), np.array([0.0, 0.0, 1.0]))
+    found = reached([fast, slow], 1.0)
+    assert (found.steps, found.count, found.median) == ((50.0, None), 1, None)
+    assert found.restricted.mean == 75.0
+
+
 def test_band_is_students_interval() -> None:
     runs = [curve(1, 2), curve(2, 4), curve(6, 3)]
     result = band([runs])

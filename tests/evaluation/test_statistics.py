@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from manyparts.evaluation.statistics import (
+    Interval,
     difference,
     difference_of_success,
     difference_over_seeds,
@@ -187,6 +188,21 @@ def test_intervals_over_seeds_cover_truth() -> None:
 
 def test_only_successful_seeds_are_not_certainty() -> None:
     assert mean_over_seeds(np.ones((2, 3, 20))) == wilson(120, 120)
+
+
+def test_numbers_that_are_all_0_or_1_are_not_successes_where_that_is_said() -> None:
+    """A mean of rewards of 0 is not uncertain by a Bernoulli's interval."""
+    nothing, something = np.zeros((1, 3, 1)), np.full((1, 3, 1), 3.0)
+    assert mean_over_seeds(nothing).high > 0.5
+    assert mean_over_seeds(nothing, successes=False) == Interval(0.0, 0.0, 0.0)
+    compared = difference_over_seeds(something, nothing, successes=False)
+    assert (compared.low, compared.high) == (3.0, 3.0)
+
+
+def test_certain_differences_widen_with_confidence() -> None:
+    one, none = np.ones((1, 2, 10)), np.zeros((1, 2, 10))
+    lows = [difference_over_seeds(one, none, confidence=c).low for c in (0.5, 0.95, 0.999)]
+    assert lows == sorted(lows, reverse=True) and lows[0] > lows[1] > lows[2]
 
 
 def test_difference_over_seeds_is_welchs() -> None:

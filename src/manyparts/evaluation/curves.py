@@ -113,7 +113,7 @@ class Reached:
     """What was to be reached."""
 
     steps: tuple[float | None, ...]
-    """Of each run; None if it did not get there (its time is censored)."""
+    """Of each run; None if it did not get there within the budget (its time is censored)."""
 
     budget: float
     """Environment steps until which every run was watched."""
@@ -171,10 +171,7 @@ def over_seeds(
     if scores.shape[1] == 1:
         mean = float(scores.mean())
         return Interval(mean, mean, mean)
-    if limits != (0, 1) and not np.ptp(scores):
-        # Equal numbers other than successes; 0 and 1 would be taken for these.
-        return Interval(*[float(scores.flat[0])] * 3)
-    estimate = mean_over_seeds(scores[..., None])
+    estimate = mean_over_seeds(scores[..., None], successes=None if limits == (0, 1) else False)
     if limits is None:
         return estimate
     bounds = (float(np.clip(bound, *limits)) for bound in (estimate.low, estimate.high))
@@ -230,10 +227,11 @@ def reached(curves: Sequence[Curve], score: float, *, checks: int = 1) -> Reache
     """
     if not curves:
         raise ValueError("no curves")
-    steps = [curve.steps_to(score, checks=checks) for curve in curves]
     budget = min(float(curve.steps[-1]) for curve in curves)
+    times = (curve.steps_to(score, checks=checks) for curve in curves)
+    steps = [None if step is None or step > budget else step for step in times]
     ordered = sorted(inf if step is None else step for step in steps)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    times = [budget if step is None else min(step, budget) for step in steps]
-    restricted = over_seeds([times], limits=(0.0, budget))
-    return Reached(score, tuple(steps), budget, middle if middle <= budget else None, restricted)
+    watched = [budget if step is None else step for step in steps]
+    restricted = over_seeds([watched], limits=(0.0, budget))
+    return Reached(score, tuple(steps), budget, middle if middle < inf else None, restricted)

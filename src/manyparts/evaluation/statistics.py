@@ -190,7 +190,9 @@ def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray])
     return float(np.mean([(win.mean() + 1) / 2 for win in wins]))
 
 
-def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> Interval:
+def mean_over_seeds(
+    values: np.ndarray, *, confidence: float = CONFIDENCE, successes: bool | None = None
+) -> Interval:
     """A method's mean over tasks and training seeds, with Student's interval.
 
     A seed is one agent, so that the seeds' means over tasks are the sample. A bootstrap of so few
@@ -201,19 +203,26 @@ def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> In
     Args:
         values: of every episode (tasks, seeds, episodes), successes or numbers.
         confidence: the interval's.
+        successes: whether they are successes, which lie between 0 and 1; None: if all are 0 or 1.
     """
     sample = _sample_of_seeds(values)
-    if not sample.variance and _are_successes(values):
+    if successes is None:
+        successes = _are_successes(values)
+    if not sample.variance and successes:
         return wilson(float(np.sum(values)), values.size, confidence)
     reach = _reach(sample, confidence)
     low, high = sample.mean - reach, sample.mean + reach
-    if _are_successes(values):
+    if successes:
         low, high = max(low, 0.0), min(high, 1.0)
     return Interval(sample.mean, low, high)
 
 
 def difference_over_seeds(
-    a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    confidence: float = CONFIDENCE,
+    successes: bool | None = None,
 ) -> Difference:
     """The mean of method A minus that of B, on the same tasks, with Welch's interval (Welch 1947)
     as in `mean_over_seeds`.
@@ -224,6 +233,7 @@ def difference_over_seeds(
         a: A's values (tasks, seeds, episodes).
         b: B's values; the number of seeds may be another one.
         confidence: the interval's.
+        successes: see `mean_over_seeds`.
 
     Raises:
         ValueError: the numbers of tasks differ.
@@ -233,7 +243,10 @@ def difference_over_seeds(
     sample_a, sample_b = _sample_of_seeds(a), _sample_of_seeds(b)
     mean, variance = sample_a.mean - sample_b.mean, sample_a.variance + sample_b.variance
     if not variance:
-        low, high = _newcombe(mean, mean_over_seeds(a), mean_over_seeds(b))
+        alone = [
+            mean_over_seeds(each, confidence=confidence, successes=successes) for each in (a, b)
+        ]
+        low, high = _newcombe(mean, *alone)
         return Difference(mean, low, high, float(np.sign(mean) + 1) / 2)
     # Degrees of freedom by Welch and Satterthwaite.
     freedom = variance**2 / sum(each.variance**2 / each.freedom for each in (sample_a, sample_b))

@@ -188,9 +188,9 @@ def gather(
     rows: list[Row] = []
     comparisons: list[Comparison] = []
     for setting, cells_by_method in cells.items():
-        rows += [_row(cell, output) for cell in cells_by_method.values()]
+        rows += [_row(study, cell, output) for cell in cells_by_method.values()]
         for a, b in pairs(study, cells_by_method):
-            comparisons.append(_compare(cells_by_method, setting, a, b))
+            comparisons.append(_compare(study, cells_by_method, setting, a, b))
     verdicts: list[Verdict] = []
     for claim in study.claims:
         for setting in _settings(claim, measurements):
@@ -229,9 +229,9 @@ def _cell(study: Study, measurements: Sequence[Measurement], output: Path) -> _C
     )
 
 
-def _row(cell: _Cell, output: Path) -> Row:
+def _row(study: Study, cell: _Cell, output: Path) -> Row:
     first = cell.measurements[0]
-    score = mean_over_seeds(cell.values)
+    score = mean_over_seeds(cell.values, successes=study.score == "success")
     runs = [evaluation.run for evaluation in first.evaluations if isinstance(evaluation, Evaluate)]
     last_run = facts(runs[0], output) if runs else {}
     costs: list[tuple[float, float, float]] = []
@@ -302,11 +302,13 @@ def pairs(study: Study, methods: Collection[str]) -> list[tuple[str, str]]:
     return [(a, b) for a, b in dict.fromkeys([*others, *claimed]) if a in methods and b in methods]
 
 
-def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:
+def _compare(study: Study, cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:
     first, second = cells[a], cells[b]
     assert first.tasks == second.tasks, (a, b, setting)
     assert first.values.shape[2] == second.values.shape[2], (a, b, setting)  # episodes
-    difference = difference_over_seeds(first.values, second.values)
+    difference = difference_over_seeds(
+        first.values, second.values, successes=study.score == "success"
+    )
     probability = improvement(first.values.mean(axis=2), second.values.mean(axis=2))
     return Comparison(a, b, setting, difference, probability)
 

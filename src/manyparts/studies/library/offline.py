@@ -204,7 +204,7 @@ def save(rows: Sequence[Row], output: Path) -> Path:
 def _row(seeds: Sequence[Trial], output: Path) -> Row:
     scores = [json.loads(product(trial.score, output).read_text()) for trial in seeds]
     errors = np.asarray([score["action_errors"] for score in scores])  # (seeds, episodes)
-    error = mean_over_seeds(errors[None])
+    error = mean_over_seeds(errors[None], successes=False)
     probes: list[float] = []
     for score in scores:
         linear = score["probes"]["linear"]
