@@ -281,16 +281,20 @@ def test_failures_leave_old_dataset_untouched(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_writer_are_removed(tmp_path: Path) -> None:
+    """And those of machines with similar names stay, which may be at work."""
     import socket
     import subprocess
 
     process = subprocess.Popen(["true"])
     process.wait()
-    left = tmp_path / f".set.partial-{socket.gethostname()}-{process.pid}-00"
-    left.mkdir()
-    (left / "part").write_text("torn")
+    host = socket.gethostname()
+    left = tmp_path / f".set.partial-{host}-{process.pid}-00"
+    others = [tmp_path / f".set.partial-{host}-{name}-{process.pid}-00" for name in ("12", "a")]
+    for folder in (left, *others):
+        folder.mkdir()
+        (folder / "part").write_text("torn")
     write(tmp_path / "set", EPISODES[:1])
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert {path.name for path in tmp_path.iterdir()} == {"set", *(path.name for path in others)}
 
 
 def test_refusals_name_what_is_wrong(dataset: EpisodeDataset, tmp_path: Path) -> None:

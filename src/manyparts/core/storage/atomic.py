@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -90,9 +91,11 @@ def temporary_folder(path: Path) -> Path:
     """
     prefix = f".{path.name}.partial-{socket.gethostname()}-"
     make_folder(path.parent)
-    for other in path.parent.glob(f"{prefix}*"):
-        process = int(other.name.removeprefix(prefix).split("-")[0])
-        if not alive(process):
+    # Whole names: another machine's name may begin with this one's.
+    own = re.compile(re.escape(prefix) + r"(\d+)-[0-9a-f]+")
+    for other in path.parent.iterdir():
+        found = own.fullmatch(other.name)
+        if found and not alive(int(found[1])):
             shutil.rmtree(other, ignore_errors=True)
     folder = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
     make_folder(folder)

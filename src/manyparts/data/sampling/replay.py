@@ -64,6 +64,7 @@ class Replay:
         max_frames: The bound, in rows; at least the newest episode is kept.
         episodes: Those that can be drawn, oldest first.
         num_added: How many episodes were ever added.
+        num_frames: Rows that can be drawn.
     """
 
     def __init__(
@@ -99,17 +100,12 @@ class Replay:
             }
             write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
         self.episodes: list[ReplayedEpisode] = []
-        self.num_added = 0
+        self.num_added = self.num_frames = 0
         self._described = _columns_of(spec, self.recorded)
         self._bytes = _bytes_of(self._described)
         self._folder_of_episodes = f"{folder / EPISODES}{os.sep}"
         for line in self._lines():
             self._count(ReplayedEpisode(**json.loads(line)))
-
-    @property
-    def num_frames(self) -> int:
-        """Rows that can be drawn."""
-        return sum(each.length for each in self.episodes)
 
     def add(
         self,
@@ -162,7 +158,7 @@ class Replay:
         for path in (self.folder / EPISODES).iterdir():
             if not path.stem.isdigit() or int(path.stem) >= count:
                 path.unlink()
-        self.episodes, self.num_added = [], 0
+        self.episodes, self.num_added, self.num_frames = [], 0, 0
         for line in lines[:count]:
             self._count(ReplayedEpisode(**json.loads(line)))
 
@@ -256,8 +252,9 @@ class Replay:
         """Add an entry, and let go of the oldest ones beyond the bound."""
         self.episodes.append(entry)
         self.num_added += 1
+        self.num_frames += entry.length
         while self.num_frames > self.max_frames and len(self.episodes) > 1:
-            self.episodes.pop(0)
+            self.num_frames -= self.episodes.pop(0).length
 
     def _length(self, number: int) -> int:
         place = number - self.episodes[0].number
