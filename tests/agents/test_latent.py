@@ -127,6 +127,18 @@ def test_contexts_extend_as_windows_are_filtered() -> None:
     torch.testing.assert_close(context.state.features, whole.features[:, -1])
 
 
+def test_the_reward_of_an_end_counts_and_none_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in imagined returns of an actor: what follows an end is worth nothing."""
+    model = make_world().model
+    state = model.initial(torch.zeros(1, 1))
+    rewards, goes_on = iter(torch.tensor([1.0, 100, 5, 7])), iter(torch.tensor([1, 0.25, 0.5, 1]))
+    monkeypatch.setattr(model, "reward", lambda features: next(rewards).expand(len(features)))
+    monkeypatch.setattr(model, "continuation", lambda features: next(goes_on).expand(len(features)))
+    imagination = LatentContext(model, WorldState(state.recurrent[:1], state.drawn[:1])).imagine(2)
+    got = [imagination.step(torch.zeros(2, ACTION)).reward[0].item() for _ in range(4)]
+    assert got == pytest.approx([1, 100, 5 * 0.25, 7 * 0.125])
+
+
 def test_prompts_and_odd_observations_are_refused() -> None:
     agent = make_agent()
     with pytest.raises(UserError, match="given to an unprompted agent"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from training.runs import first
 
 from manyparts.core.errors import UserError
 from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.methods import preset
 from manyparts.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
 
 
@@ -46,6 +49,12 @@ def test_bad_values_of_a_run(changes, message):
 def test_bad_values_of_parts(kind, changes, message):
     with pytest.raises(UserError, match=message):
         kind(**changes)
+
+
+@pytest.mark.parametrize("name", ["dreamer/debug", "vid2act/debug", "vid2act/world-debug"])
+def test_worlds_of_latent_states_are_not_rounded(name):
+    with pytest.raises(UserError, match="precision is 'bf16'; expected fp32 for a world of latent"):
+        replace(preset(name), precision="bf16")
 
 
 def test_a_config_comes_back_from_json():

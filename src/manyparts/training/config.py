@@ -15,6 +15,7 @@ from manyparts.core.serialisation import require_types
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.data.tools.measures import Measure
 from manyparts.models.configs import ModelConfig, cacheable_encoder
+from manyparts.models.dynamics.configs import LatentWorldConfig
 from manyparts.objectives.configs import ObjectiveConfig
 
 
@@ -264,7 +265,7 @@ class TrainConfig:
 
     precision: Precision = "fp32"
     """fp32: float32 throughout. bf16: matrix products in bfloat16, weights and losses in float32; a
-    CPU without instructions for bfloat16 uses fp32."""
+    CPU without instructions for bfloat16 uses fp32. Worlds of latent states need fp32."""
 
     compile: bool = False
     """Compile transformer blocks and keypoint encoders with torch.compile; needs a C++ compiler on
@@ -339,6 +340,9 @@ class TrainConfig:
                 value = getattr(self, name)
                 expected = f"{usual!r} for a run that acts, since it is for learning from datasets"
                 _require(name, value, value == usual, expected)
+        # Its states are carried on for many steps, and a discount of 0.999 would be rounded to 1.
+        carries = isinstance(self.model, LatentWorldConfig) and self.precision == "bf16"
+        _require("precision", self.precision, not carries, "fp32 for a world of latent states")
         # One process alone logs, and sharded weights are gathered by all.
         logged = not (self.log_gradients and self.sharding == "fsdp")
         expected = "False with sharding fsdp: --no-log-gradients"

@@ -43,11 +43,14 @@ class LatentContext:
 class LatentImagination:
     """See `Imagination`: it goes on with the most likely variables at each step.
 
-    Actions are those of one body. Of a model of several they are padded with zeros.
+    Actions are those of one body. Of a model of several they are padded with zeros. Rewards after
+    an end count by how likely there was none; that of the action which ends an episode counts.
     """
 
     def __init__(self, model: LatentWorld, state: WorldState) -> None:
         self._model, self._state = model, state
+        # (n,), the probability that the episode is still going on.
+        self._alive = torch.ones_like(state.recurrent[:, 0])
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
@@ -58,4 +61,6 @@ class LatentImagination:
         self._state = model.imagined(self._state, action)
         features = self._state.features
         observation = features[:, :0] if model.state_head is None else model.state_head(features)
-        return Prediction(observation, model.reward(features) * model.continuation(features))
+        reward = model.reward(features) * self._alive
+        self._alive = self._alive * model.continuation(features)
+        return Prediction(observation, reward)
