@@ -5,23 +5,29 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from factories import SIZE, make_spec
 from training.online.test_train_online import run_tiny
 from training.online.tiny import SEEN, tiny
 
+from manyparts.core.columns import STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec
 from manyparts.data.sampling.replay import Replay
+from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.statistics import Statistics
+from manyparts.embodiment.statistics import RunningStatistics, Statistics
 from manyparts.envs.registry import make
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.dynamics.configs import LatentWorldConfig, TaughtWorldConfig
+from manyparts.models.dynamics.teachers import Teachers
 from manyparts.rollout.collect import collect
 from manyparts.training.config import CurationConfig
+from manyparts.training.online.scales import scales_of
 from manyparts.training.online.teaching import TeacherRun, with_teachers
 from manyparts.training.online.train import train_online
 
@@ -100,10 +106,12 @@ def test_only_episodes_of_the_task_fill_a_replay(
     assert run_tiny(run, config=longer, prefill=both, resume=True) == run
 
 
-def _teacher(spec: Spec) -> TeacherRun:
-    embodiment = Embodiment(spec, {}, Statistics({}), ())
+def _teacher(
+    spec: Spec, sees: Literal["state", "images"] = "images", scales: Statistics | None = None
+) -> TeacherRun:
+    embodiment = Embodiment(spec, {}, scales or Statistics({}), ())
     info = CheckpointInfo((embodiment,), {}, {}, {}, {})
-    return TeacherRun(Path("teacher"), info, LatentWorldConfig(sees="images"), ("one",))
+    return TeacherRun(Path("teacher"), info, LatentWorldConfig(sees=sees), ("one",))
 
 
 def test_teachers_read_cameras_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,3 +137,19 @@ def test_teachers_read_cameras_in_their_order(capsys: pytest.CaptureFixture[str]
     assert "from the cameras front, wrist of toy, and now reads left, right of toy/task" in (
         capsys.readouterr().err
     )
+
+
+def test_teachers_hold_what_never_moved_for_them() -> None:
+    """As in their own training: a lid that was always shut there is no value of 200 stds here."""
+    spec, rng = make_spec(cameras=()), np.random.default_rng(0)
+    own, here = rng.normal(size=(2, 50, spec.state_dimension)).astype(np.float32)
+    own[:, 1] = 0.05
+    running = RunningStatistics(spec.state_dimension)
+    running.update(own)
+    taught, scales = Statistics({STATE: running.finish()}), scales_of([here])
+    teacher = _teacher(spec, "state", taught)
+    config = teacher.config(spec, "toy/task", scales, LatentWorldConfig(sees="state"))
+    seen_as, taught_as = (Codec.of(spec, each).normaliser for each in (scales, taught))
+    given = Teachers([config], actions="own")._own(0, torch.from_numpy(seen_as(here)))
+    assert np.abs(taught_as.scaled(here)[:, 1]).max() > 100
+    assert np.allclose(given, taught_as(here), atol=1e-4)

@@ -116,6 +116,10 @@ class TeacherRun:
             if seen_as != taught_as:
                 factor = seen_as.scale / taught_as.scale
                 offset = (np.asarray(seen_as.mean) - np.asarray(taught_as.mean)) / taught_as.scale
+                if taught_as.low:
+                    # What never moved in its data was always its mean there: 0.
+                    moves = ~np.isfinite(taught_as.low)
+                    factor, offset = factor * moves, offset * moves
                 scale, shift = tuple(factor.tolist()), tuple(offset.tolist())
         return TeacherConfig(
             world=self.world,
