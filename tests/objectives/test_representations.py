@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_spec, make_system
+from factories import (
+    ACTION,
+    CHUNK,
+    STATE,
+    STEPS,
+    generator,
+    make_batch,
+    make_discrete_spec,
+    make_spec,
+    make_system,
+)
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
@@ -51,6 +61,13 @@ def only(name: str, model: RepresentationConfig = MODEL, **changes) -> System:
 
 def test_every_objective_is_tested():
     assert {type(config) for config in OBJECTIVES.values()} == set(objectives_for(Representation))
+
+
+@pytest.mark.parametrize("name", ["cloning", "inverse"])
+def test_choices_are_refused(name: str) -> None:
+    """A mean of left and right would go forward, which nobody showed."""
+    with pytest.raises(UserError, match="acts by choices, and .* learns actions of real numbers"):
+        only(name, spec=make_discrete_spec())
 
 
 def spots(size: int) -> Batch:

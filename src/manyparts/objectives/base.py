@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.core.errors import UserError
 from manyparts.core.plugins import Plugins
 from manyparts.core.printing import short
 from manyparts.core.records import Batch, Loss
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompt_encoder import PromptTokens
@@ -256,3 +258,18 @@ def action_loss(
         head.loss(parameters, action, embodiment=batch.embodiment),
         mask * weight[:, None, None, None],
     )
+
+
+def require_numbers(embodiments: EmbodimentSet, what: str) -> None:
+    """Raise UserError if any embodiment acts by choices. A mean of two of them may be a third.
+
+    Args:
+        embodiments: Of the model.
+        what: Which objective learns actions by their square error.
+    """
+    for spec in embodiments.specs:
+        if spec.action.choices:
+            raise UserError(
+                f"{spec.embodiment} acts by choices, and {what} learns actions of real numbers; "
+                "dualmind/phase1 and phase2 learn choices"
+            )

@@ -8,7 +8,7 @@ from torch import Tensor
 from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, require_numbers
 from manyparts.objectives.configs import NextActionConfig
 from manyparts.objectives.steps import TransformerPasses
 
@@ -22,6 +22,7 @@ class NextAction(Objective, config=NextActionConfig, model=DynamicsTransformer):
             raise UserError(
                 "model.policy is False, so the model predicts no actions; set it to True"
             )
+        require_numbers(model.embodiments, "a dynamics transformer's policy")
         self.config = config
 
     def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t a"]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, require_numbers
 from manyparts.objectives.configs import EmbeddingCloningConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
@@ -22,6 +22,7 @@ class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Represent
 
     def __init__(self, config: EmbeddingCloningConfig, model: Representation):
         super().__init__()
+        require_numbers(model.embodiments, "behaviour cloning of embeddings")
         self.config = config
         self.head = head(model.embedding_dimension, action_dimension(model))
 
