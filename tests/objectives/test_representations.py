@@ -66,7 +66,7 @@ def test_every_objective_is_tested():
 @pytest.mark.parametrize("name", ["cloning", "inverse"])
 def test_choices_are_refused(name: str) -> None:
     """A mean of left and right would go forward, which nobody showed."""
-    with pytest.raises(UserError, match="acts by choices, and .* learns actions of real numbers"):
+    with pytest.raises(UserError, match=r"acts by choices, and .* learns actions of real numbers"):
         only(name, spec=make_discrete_spec())
 
 
