@@ -46,6 +46,19 @@ def path_of(value: Any, name: str = "path") -> Path:
     return Path(os.path.expanduser(text))
 
 
+def expect(name: str, value: object, holds: bool, expected: str) -> None:
+    """Raise UserError unless a setting `holds`.
+
+    Args:
+        name: The setting's, such as "model.heads".
+        value: What it is.
+        holds: Whether that is allowed.
+        expected: What is, such as "at least 1".
+    """
+    if not holds:
+        raise UserError(f"{name} is {value!r}; expected {expected}")
+
+
 def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
     """Convert an argument to an int; numpy's integers are allowed.
 

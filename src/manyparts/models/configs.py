@@ -6,13 +6,36 @@ and a machine that only schedules runs do without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from manyparts.core.arguments import expect
 from manyparts.core.errors import UserError
 from manyparts.models.dynamics.configs import DynamicsConfig, LatentWorldConfig, TaughtWorldConfig
 
 EFFICIENTNET = "efficientnet-lite0"
+
+
+def _require_least(where: str, config: object, least: Mapping[str, float]) -> None:
+    for name, minimum in least.items():
+        value = getattr(config, name)
+        expect(f"{where}.{name}", value, value >= minimum, f"at least {minimum}")
+
+
+def _require_heads(where: str, width: int, heads: int) -> None:
+    expected = f"a divisor of {where}.width, {width}"
+    expect(f"{where}.heads", heads, not width % heads, expected)
+
+
+def _require_dropout(where: str, dropout: float) -> None:
+    expect(f"{where}.dropout", dropout, 0 <= dropout < 1, "in [0, 1)")
+
+
+def _require_layers(layers: Sequence[Sequence[int]]) -> None:
+    """Of convolutions: channels, kernel and stride of each."""
+    holds = len(layers) > 0 and all(number >= 1 for layer in layers for number in layer)
+    expect("model.encoder.layers", layers, holds, "one or more, each of numbers above 0")
 
 
 @dataclass(frozen=True)
@@ -24,6 +47,11 @@ class ConvEncoderConfig:
 
     layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2))
     """Channels, kernel side in pixels and stride in pixels of each convolution."""
+
+    def __post_init__(self) -> None:
+        _require_least("model.encoder", self, {"width": 4})
+        expect("model.encoder.width", self.width, not self.width % 4, "a multiple of 4")
+        _require_layers(self.layers)
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,11 @@ class ViTConfig:
     pretrained: str | None = None
     """Folder or Hub id of a `transformers` ViT to start from; None: random weights."""
 
+    def __post_init__(self) -> None:
+        _require_least("model.encoder", self, {"width": 1, "patch": 1, "layers": 0, "heads": 1})
+        _require_heads("model.encoder", self.width, self.heads)
+        _require_dropout("model.encoder", self.dropout)
+
 
 @dataclass(frozen=True)
 class KeypointEncoderConfig:
@@ -61,6 +94,10 @@ class KeypointEncoderConfig:
 
     layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
     """Channels, kernel side in pixels and stride in pixels of each convolution."""
+
+    def __post_init__(self) -> None:
+        _require_least("model.encoder", self, {"maps": 1})
+        _require_layers(self.layers)
 
 
 @dataclass(frozen=True)
@@ -89,6 +126,9 @@ class ContinuousActionConfig:
     huber: float = 0.1
     """Error at which the loss turns from square to linear, in half-ranges of an action; above 0."""
 
+    def __post_init__(self) -> None:
+        expect("model.action.huber", self.huber, self.huber > 0, "above 0")
+
 
 @dataclass(frozen=True)
 class BinnedActionConfig:
@@ -102,6 +142,9 @@ class BinnedActionConfig:
 
     soft_targets: float = 0.0
     """Std, in bins, of the Gaussian over bins that is the target; 0 for a one-hot target."""
+
+    def __post_init__(self) -> None:
+        _require_least("model.action", self, {"bins": 1, "mu": 0, "soft_targets": 0})
 
 
 ActionConfig = ContinuousActionConfig | BinnedActionConfig
@@ -126,6 +169,11 @@ class SmallTextConfig:
     max_words: int = 24
     """Number of words that are distinguished. The words beyond them become one."""
 
+    def __post_init__(self) -> None:
+        least = {"width": 1, "layers": 0, "heads": 1, "vocabulary": 1, "max_words": 1}
+        _require_least("model.prompt.text", self, least)
+        _require_heads("model.prompt.text", self.width, self.heads)
+
 
 @dataclass(frozen=True)
 class PretrainedTextConfig:
@@ -137,6 +185,9 @@ class PretrainedTextConfig:
 
     max_words: int = 77
     """Number of the encoder's own tokens that are read; the rest of an instruction is cut off."""
+
+    def __post_init__(self) -> None:
+        _require_least("model.prompt.text", self, {"max_words": 1})
 
 
 @dataclass(frozen=True)
@@ -182,6 +233,12 @@ class ControlTransformerConfig:
 
     prompt: PromptConfig | None = None
     """How prompts are read; None for a model that reads no prompts."""
+
+    def __post_init__(self) -> None:
+        least = {"visual_tokens": 1, "token_maps": 1, "width": 1, "layers": 1, "heads": 1}
+        _require_least("model", self, least)
+        _require_heads("model", self.width, self.heads)
+        _require_dropout("model", self.dropout)
 
 
 @dataclass(frozen=True)

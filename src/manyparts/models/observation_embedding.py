@@ -12,6 +12,7 @@ from einops import pack, unpack
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from manyparts.core.arguments import expect
 from manyparts.core.records import Batch, PromptImages
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.configs import EncoderConfig
@@ -55,6 +56,9 @@ class ObservationEmbedding(nn.Module):
         # Kind by kind rather than camera by camera: weights are drawn in this order.
         encoders = {name: build_encoder(encoder, size) for name, size in embodiments.slots.items()}
         self.encoders = NamedModules(encoders)
+        for each in encoders.values():
+            expected = f"a divisor of the encoder's width, {each.width}"
+            expect("model.token_maps", token_maps, not each.width % token_maps, expected)
         self.token_learners = NamedModules(
             {
                 name: TokenLearner(each.width, visual_tokens, maps=token_maps)

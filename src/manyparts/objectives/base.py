@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.core.arguments import expect
 from manyparts.core.errors import UserError
 from manyparts.core.plugins import Plugins
 from manyparts.core.printing import short
@@ -273,3 +274,13 @@ def require_numbers(embodiments: EmbodimentSet, what: str) -> None:
                 f"{spec.embodiment} acts by choices, and {what} learns actions of real numbers; "
                 "dualmind/phase1 and phase2 learn choices"
             )
+
+
+def require_pairs(steps: int, what: str) -> None:
+    """Raise UserError for windows of one step, from which a loss of pairs learns nothing.
+
+    Args:
+        steps: Of the model's longest window.
+        what: Which objective needs two.
+    """
+    expect("window.steps", steps, steps >= 2, f"at least 2: {what} learns from pairs of steps")

@@ -11,9 +11,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Literal
 
+from manyparts.core.arguments import expect
 from manyparts.core.errors import UserError
-from manyparts.core.serialisation import require_own_name
-from manyparts.nn.patterns import AttentionPattern
+from manyparts.core.serialisation import require_own_name, require_types
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,30 @@ class ForwardDynamicsConfig(ObjectiveConfig):
     hidden: int | None = None
     """Width of the head's hidden layer; none for a linear head."""
 
-    attention: AttentionPattern = "visual"
-    """Attention pattern of the decoder; objectives with the same pattern share one pass."""
+    attention: Literal["causal", "inverse", "visual"] = "visual"
+    """Attention pattern of the decoder, which hides the next observation; objectives with the same
+    pattern share one pass."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        rate = self.target_rate
+        expect("objectives.forward_dynamics.target_rate", rate, 0 <= rate <= 1, "in [0, 1]")
 
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig(ObjectiveConfig):
     """Settings of `InverseDynamics`."""
 
-    attention: AttentionPattern = "visual"
+    attention: Literal["visual", "inverse"] = "visual"
     """What the action is predicted from: "visual" for image tokens only, because proprioception
     makes it trivial (the hand's displacement); "inverse" for image and state tokens, as in the
     paper."""
 
     hidden: int = 256
     """Width of the action head's hidden layer."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ class MaskedHindsightConfig(ObjectiveConfig):
 
     hidden: int = 256
     """Width of the action head's hidden layer."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_from", "hidden_to", "observations"):
+            value = getattr(self, name)
+            expect(f"objectives.masked_hindsight.{name}", value, 0 <= value <= 1, "in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,12 @@ class ContrastiveDynamicsConfig(ObjectiveConfig):
     temperature: float = 1.0
     """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
+    def __post_init__(self) -> None:
+        temperature = self.temperature
+        expect(
+            "objectives.contrastive_dynamics.temperature", temperature, temperature > 0, "above 0"
+        )
+
 
 @dataclass(frozen=True)
 class ContrastiveStaticConfig(ObjectiveConfig):
@@ -203,6 +223,10 @@ class ContrastiveStaticConfig(ObjectiveConfig):
 
     temperature: float = 1.0
     """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
+
+    def __post_init__(self) -> None:
+        temperature = self.temperature
+        expect("objectives.contrastive_static.temperature", temperature, temperature > 0, "above 0")
 
 
 @dataclass(frozen=True)

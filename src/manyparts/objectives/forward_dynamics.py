@@ -12,7 +12,7 @@ from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, ObservationEmbedding
 from manyparts.nn.ema import detached_copy, move_towards
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective, Passes
+from manyparts.objectives.base import Objective, Passes, require_pairs
 from manyparts.objectives.configs import ForwardDynamicsConfig
 
 
@@ -22,6 +22,7 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
 
     def __init__(self, config: ForwardDynamicsConfig, model: ControlTransformer):
         super().__init__()
+        require_pairs(model.steps, "forward dynamics")
         self.config = config
         width, tokens = model.config.width, model.visual_tokens + 1
         hidden = [config.hidden] if config.hidden else []

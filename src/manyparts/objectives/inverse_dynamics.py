@@ -9,7 +9,14 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer
-from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.base import (
+    Objective,
+    Passes,
+    action_head,
+    action_loss,
+    action_mask,
+    require_pairs,
+)
 from manyparts.objectives.configs import InverseDynamicsConfig
 
 
@@ -21,11 +28,7 @@ class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTran
 
     def __init__(self, config: InverseDynamicsConfig, model: ControlTransformer):
         super().__init__()
-        if config.attention not in ("visual", "inverse"):
-            raise ValueError(
-                f"attention {config.attention!r} would show inverse dynamics its answer; "
-                'choices: "visual", "inverse"'
-            )
+        require_pairs(model.steps, "inverse dynamics")
         self.config = config
         # "inverse" also reads the state's token, and the head reads two steps.
         tokens = model.visual_tokens + (config.attention == "inverse")

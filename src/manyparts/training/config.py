@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from manyparts.core.arguments import set_by_replace
+from manyparts.core.arguments import expect, set_by_replace
 from manyparts.core.errors import UserError
 from manyparts.core.printing import shown_short
 from manyparts.core.records import Precision
@@ -51,21 +51,21 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        expect("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         decays = all(0 <= beta < 1 for beta in self.betas)
-        _require("optimizer.betas", self.betas, decays, "each in [0, 1)")
-        _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        _require("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
-        _require("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
-        _require(
+        expect("optimizer.betas", self.betas, decays, "each in [0, 1)")
+        expect("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        expect("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
+        expect("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
+        expect(
             "optimizer.final_fraction",
             self.final_fraction,
             0 <= self.final_fraction <= 1,
             "in [0, 1]",
         )
-        _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+        expect("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
         positive = all(factor > 0 for _, factor in self.rates)
-        _require("optimizer.rates", self.rates, positive, "factors above 0")
+        expect("optimizer.rates", self.rates, positive, "factors above 0")
 
 
 @set_by_replace
@@ -82,7 +82,7 @@ class CurationConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _require("curation.drop", self.drop, 0 <= self.drop < 1, "in [0, 1)")
+        expect("curation.drop", self.drop, 0 <= self.drop < 1, "in [0, 1)")
 
 
 @set_by_replace
@@ -112,18 +112,16 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _require(
-            "augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0"
-        )
+        expect("augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0")
         low, high = self.resized_crop
-        _require(
+        expect(
             "augmentation.resized_crop",
             self.resized_crop,
             0 < low <= high <= 1,
             "0 < low <= high <= 1",
         )
-        _require("augmentation.brightness", self.brightness, 0 <= self.brightness < 1, "in [0, 1)")
-        _require("augmentation.state_noise", self.state_noise, self.state_noise >= 0, "at least 0")
+        expect("augmentation.brightness", self.brightness, 0 <= self.brightness < 1, "in [0, 1)")
+        expect("augmentation.state_noise", self.state_noise, self.state_noise >= 0, "at least 0")
 
     @property
     def changes_images(self) -> bool:
@@ -178,10 +176,10 @@ class OnlineConfig:
                 continue
             may_be_zero = item.name in ("prefill_steps", "final_episodes", "source_windows")
             expected = "at least 0" if may_be_zero else "above 0"
-            _require(
+            expect(
                 f"online.{item.name}", value, value > 0 or (may_be_zero and value == 0), expected
             )
-        _require(
+        expect(
             "online.environment_steps",
             self.environment_steps,
             self.environment_steps > self.prefill_steps,
@@ -307,20 +305,24 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _require("objectives", dict(self.objectives), bool(self.objectives), "at least one loss")
+        expect("objectives", dict(self.objectives), bool(self.objectives), "at least one loss")
+        for name, objective in self.objectives.items():
+            weight = objective.weight
+            holds = 0 <= weight < math.inf
+            expect(f"objectives.{name}.weight", weight, holds, "a finite number of at least 0")
         for name in ("steps", "batch_size", "processes"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            expect(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("validate_every_steps", "checkpoint_every_steps", "log_every_steps"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("buffer_frames", self.buffer_frames, self.buffer_frames >= 0, "at least 0")
+            expect(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        expect("buffer_frames", self.buffer_frames, self.buffer_frames >= 0, "at least 0")
         reads_all_before = self.cache_features or self.curation.drop > 0
         streams = not (self.buffer_frames and reads_all_before)
         expected = (
             "0 with cache_features or curation, which go through the whole dataset before training"
         )
-        _require("buffer_frames", self.buffer_frames, streams, expected)
+        expect("buffer_frames", self.buffer_frames, streams, expected)
         cacheable = not self.cache_features or cacheable_encoder(self.model) is not None
-        _require(
+        expect(
             "cache_features",
             self.cache_features,
             cacheable,
@@ -328,7 +330,7 @@ class TrainConfig:
         )
         keeps_encoders = not (self.cache_features and self.new_embodiment)
         expected = "False with new_embodiment, which trains encoders: --no-cache-features"
-        _require("cache_features", self.cache_features, keeps_encoders, expected)
+        expect("cache_features", self.cache_features, keeps_encoders, expected)
         if self.online is not None:
             for name, usual in (
                 ("buffer_frames", 0),
@@ -339,16 +341,16 @@ class TrainConfig:
             ):
                 value = getattr(self, name)
                 expected = f"{usual!r} for a run that acts, since it is for learning from datasets"
-                _require(name, value, value == usual, expected)
+                expect(name, value, value == usual, expected)
         # Its states are carried on for many steps, and a discount of 0.999 would be rounded to 1.
         carries = isinstance(self.model, LatentWorldConfig) and self.precision == "bf16"
-        _require("precision", self.precision, not carries, "fp32 for a world of latent states")
+        expect("precision", self.precision, not carries, "fp32 for a world of latent states")
         # One process alone logs, and sharded weights are gathered by all.
         logged = not (self.log_gradients and self.sharding == "fsdp")
         expected = "False with sharding fsdp: --no-log-gradients"
-        _require("log_gradients", self.log_gradients, logged, expected)
-        _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
-        _require(
+        expect("log_gradients", self.log_gradients, logged, expected)
+        expect("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
+        expect(
             "validation_fraction",
             self.validation_fraction,
             0 <= self.validation_fraction < 1,
@@ -357,7 +359,7 @@ class TrainConfig:
         # Every part of every process's batch has the same number of windows.
         parts = self.processes * self.optimizer.accumulation
         expected = f"a multiple of processes x accumulation = {parts}"
-        _require("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
+        expect("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
 
 
 def require_config(config: object) -> None:
@@ -367,8 +369,3 @@ def require_config(config: object) -> None:
         raise UserError(
             f"config is {config!r}; expected a TrainConfig, such as manyparts.preset({name})"
         )
-
-
-def _require(name: str, value: object, holds: bool, expected: str) -> None:
-    if not holds:
-        raise UserError(f"{name} is {value!r}; expected {expected}")

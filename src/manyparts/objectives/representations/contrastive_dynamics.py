@@ -9,7 +9,7 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, require_pairs
 from manyparts.objectives.configs import ContrastiveDynamicsConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension, head, info_nce
 
@@ -20,6 +20,7 @@ class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Rep
 
     def __init__(self, config: ContrastiveDynamicsConfig, model: Representation):
         super().__init__()
+        require_pairs(model.steps, "contrastive dynamics")
         self.config = config
         width = model.embedding_dimension
         self.action = mlp([action_dimension(model), width])

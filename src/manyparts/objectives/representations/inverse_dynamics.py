@@ -8,7 +8,7 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective, require_numbers
+from manyparts.objectives.base import Objective, require_numbers, require_pairs
 from manyparts.objectives.configs import EmbeddingInverseDynamicsConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
@@ -25,6 +25,7 @@ class EmbeddingInverseDynamics(
 
     def __init__(self, config: EmbeddingInverseDynamicsConfig, model: Representation):
         super().__init__()
+        require_pairs(model.steps, "inverse dynamics")
         require_numbers(model.embodiments, "inverse dynamics of embeddings")
         self.config = config
         self.head = head(2 * model.embedding_dimension, action_dimension(model))

@@ -16,7 +16,7 @@ from manyparts.models.encoders import pixels
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, require_pairs
 from manyparts.objectives.configs import PixelDynamicsConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension
 
@@ -32,6 +32,7 @@ class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation)
 
     def __init__(self, config: PixelDynamicsConfig, model: Representation):
         super().__init__()
+        require_pairs(model.steps, "pixel dynamics")
         if model.config.sees != "images":
             raise UserError(
                 f"pixel dynamics predicts images, but model.sees is {model.config.sees!r}; "
