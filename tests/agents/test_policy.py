@@ -21,6 +21,7 @@ from factories import (
     make_system,
 )
 
+from manyparts.agents.for_environment import seeded
 from manyparts.agents.policy import PolicyAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
@@ -121,6 +122,12 @@ def test_exploring_samples_bins_by_seed():
     greedy = act_along(agent, 0, OPEN, steps=8)
     explored = [act_along(agent, 0, OPEN, steps=8, explore=True) for _ in range(2)]
     assert np.array_equal(*explored) and not np.array_equal(explored[0], greedy)
+    episodes = [
+        act_along(seeded(agent, seed, explores=True), 0, OPEN, steps=8, explore=True)
+        for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(*episodes[:2]) and not np.array_equal(*episodes[1:])
+    assert seeded(agent, 1) is agent, "at its best it draws nothing"
 
 
 @pytest.mark.parametrize(

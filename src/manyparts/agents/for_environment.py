@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from manyparts.agents.base import Agent
 from manyparts.agents.latent import LatentAgent
 from manyparts.agents.loading import LearnedAgent, load
 from manyparts.agents.planning import MpcAgent
-from manyparts.agents.viewed import ViewedAgent
+from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.viewed import ViewedAgent, unviewed
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Precision
 from manyparts.core.spec import Spec
@@ -56,15 +58,27 @@ def _shows_enough(spec: Spec, embodiment: Embodiment) -> bool:
     return False
 
 
-def seeded(agent: Agent, seed: int) -> Agent:
+def seeded(agent: Agent, seed: int, *, explores: bool = False) -> Agent:
     """The agent for one episode: a planner draws its plans from a seed.
 
     Args:
-        agent: any agent. One that is no planner is returned as it is.
+        agent: any agent. One that draws nothing is returned as it is.
         seed: the episode's.
+        explores: whether it explores, for which policies draw, too.
     """
     draws = isinstance(agent, MpcAgent | LatentAgent | ViewedAgent)
+    if explores and isinstance(unviewed(agent), PolicyAgent):
+        return _exploring(agent, derive_seed("act", seed))
     return agent.with_seed(derive_seed("act", seed)) if draws else agent
+
+
+def _exploring(agent: Agent, seed: int) -> Agent:
+    if isinstance(agent, ViewedAgent):
+        return agent.around(_exploring(agent.agent, seed))
+    other = copy(agent)
+    assert isinstance(other, PolicyAgent)
+    other.seed = seed
+    return other
 
 
 def agent_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,16 @@ class ViewedAgent(Described):
 
     def with_seed(self, seed: int) -> ViewedAgent:
         """Return an agent with the same weights that draws other random numbers."""
-        if not isinstance(self.agent, Seeded):
-            return self
-        other = ViewedAgent.__new__(ViewedAgent)
-        other.__dict__ = {**self.__dict__, "agent": self.agent.with_seed(seed)}
+        return self.around(self.agent.with_seed(seed)) if isinstance(self.agent, Seeded) else self
+
+    def around(self, agent: Agent) -> ViewedAgent:
+        """Return an agent that shows the robot in the same way to another agent.
+
+        Args:
+            agent: Takes what the agent inside takes.
+        """
+        other = copy(self)
+        other.agent = agent
         return other
 
     def needs_observation(self, carry: Carry | None) -> bool:

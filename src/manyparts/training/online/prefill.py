@@ -66,7 +66,7 @@ def _agent_of(source: str, spec: Spec) -> Callable[[int], Agent]:
         return lambda seed: RandomAgent(spec, seed=seed)
     agent = load(source)
     _require_same(agent.spec, spec, f"the agent of {source} acts for")
-    return lambda seed: seeded(agent, seed)
+    return lambda seed: seeded(agent, seed, explores=True)
 
 
 def _copy(
