@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from manyparts.core.errors import UserError
 from manyparts.data.instructions import taken_for_equal
-from manyparts.models.encoders import ViT, pixels
+from manyparts.models.configs import ViTConfig
+from manyparts.models.encoders import ViT, build_encoder, pixels
 from manyparts.models.pretrained import PretrainedText, load_vit
 
 transformers = pytest.importorskip("transformers")
@@ -56,28 +58,42 @@ def clip_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def vit(side: int, **changes: Any) -> ViT:
+    config = ViTConfig(width=16, patch=8, layers=2, heads=2, **{"pretrained": "x", **changes})
+    encoder = build_encoder(config, (side, side))
+    assert isinstance(encoder, ViT)
+    return encoder
+
+
 def test_vit_equals_that_of_transformers(vit_folder):
-    vit = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
-    load_vit(vit, str(vit_folder))
+    own = vit(32)
+    load_vit(own, str(vit_folder))
     reference = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         expected = reference(pixels(images)).last_hidden_state[:, 1:]
-        torch.testing.assert_close(vit.eval()(images), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(own.eval()(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vit_of_a_checkpoint_equals_the_one_that_was_trained(vit_folder):
+    """Agents are built from the config, without the weights that training started from."""
+    trained, loaded = vit(32), vit(32)
+    load_vit(trained, str(vit_folder))
+    loaded.load_state_dict(trained.state_dict())
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(trained.eval()(images), loaded.eval()(images))
+    with pytest.raises(UserError, match="epsilon of 1e-12, this encoder has 1e-05"):
+        load_vit(vit(32, pretrained=None), str(vit_folder))
 
 
 def test_vit_of_other_size_is_refused(vit_folder):
     with pytest.raises(UserError, match="position_embedding has shape"):
-        load_vit(
-            ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(64, 64)), str(vit_folder)
-        )
+        load_vit(vit(64), str(vit_folder))
 
 
 def test_missing_weights_are_one_line(tmp_path):
     with pytest.raises(UserError, match="no ViTModel weights at") as error:
-        load_vit(
-            ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32)), str(tmp_path)
-        )
+        load_vit(vit(32), str(tmp_path))
     assert "\n" not in str(error.value)
 
 

@@ -25,6 +25,9 @@ from manyparts.nn.linear import Linear
 from manyparts.nn.spatial_softmax import SpatialSoftmax
 from manyparts.nn.transformer import Block
 
+PRETRAINED_EPSILON = 1e-12
+"""Of the layers' normalisation in `transformers`' vision transformers."""
+
 
 def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
     """Return an image encoder, which maps uint8 (n, 3, h, w) to (n, p, d).
@@ -42,7 +45,16 @@ def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
     if isinstance(config, FrozenImagesConfig):
         return FrozenImages(config.source, config.size)
     if isinstance(config, ViTConfig):
-        return ViT(config.width, config.patch, config.layers, config.heads, config.dropout, size)
+        return ViT(
+            config.width,
+            config.patch,
+            config.layers,
+            config.heads,
+            config.dropout,
+            size,
+            # No weight, but what is learned depends on it.
+            epsilon=PRETRAINED_EPSILON if config.pretrained else None,
+        )
     if isinstance(config, KeypointEncoderConfig):
         return KeypointEncoder(config.maps, config.layers, size)
     return ConvEncoder(config.width, config.layers, size)
@@ -146,10 +158,28 @@ class KeypointEncoder(nn.Module):
 
 
 class ViT(nn.Module):
-    """A vision transformer. Its class token takes part and is dropped at the end."""
+    """A vision transformer. Its class token takes part and is dropped at the end.
+
+    Args:
+        width: See `ViTConfig`, as those that follow.
+        patch: Side of a patch.
+        layers: Of the transformer.
+        heads: Per layer.
+        dropout: Its probability.
+        size: Height and width of the images, in pixels.
+        epsilon: Of the layers' normalisation; None: PyTorch's own.
+    """
 
     def __init__(
-        self, width: int, patch: int, layers: int, heads: int, dropout: float, size: tuple[int, int]
+        self,
+        width: int,
+        patch: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        size: tuple[int, int],
+        *,
+        epsilon: float | None = None,
     ):
         super().__init__()
         if size[0] % patch or size[1] % patch:
@@ -166,6 +196,9 @@ class ViT(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(width, heads, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        for part in self.modules():
+            if isinstance(part, nn.LayerNorm) and epsilon is not None:
+                part.eps = epsilon
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
         """Return the patch tokens of images."""

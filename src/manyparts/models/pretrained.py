@@ -62,9 +62,14 @@ def load_vit(vit: ViT, source: str) -> None:
         source: Folder or cached Hub id.
 
     Raises:
-        UserError: `transformers` or the weights are missing, or a shape differs.
+        UserError: `transformers` or the weights are missing, or a shape or the epsilon differs.
     """
     model = from_pretrained("ViTModel", source, add_pooling_layer=False)
+    if (epsilon := model.config.layer_norm_eps) != vit.norm.eps:
+        raise UserError(
+            f"{source} was trained with an epsilon of {epsilon:g}, this encoder has "
+            f"{vit.norm.eps:g}; choose another source"
+        )
     weights = _renamed(model.state_dict())
     own = vit.state_dict()
     for name, tensor in weights.items():
@@ -75,11 +80,6 @@ def load_vit(vit: ViT, source: str) -> None:
                 f"this model's is {expected}: set model.encoder to the sizes of the source"
             )
     vit.load_state_dict(weights)
-    # Not a weight, but the results depend on it: `transformers` uses another epsilon than torch.
-    for block in [*vit.blocks, vit]:
-        for layer in block.children():
-            if isinstance(layer, nn.LayerNorm):
-                layer.eps = model.config.layer_norm_eps
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
