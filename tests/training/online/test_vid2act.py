@@ -346,6 +346,7 @@ def test_learned_weights_do_not_know_the_student(student: Path, datasets: list[P
         ({"sources": slice(0, 1)}, "1 sources for 2 teachers"),
         ({"sources": slice(None, None, -1)}, "is not what the teacher reach-left learned from"),
         ({"environment_config": {"state": "proprioception"}}, "states of another embodiment"),
+        ({"config": tiny("vid2act/debug", source_windows=0)}, "online.source_windows is 0; expect"),
         (
             {"environment_config": {"action_repeat": 1}},
             "holds each action for 2 steps, this run for 1",

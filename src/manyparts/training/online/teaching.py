@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.agents.noted import Reader, noted, shapes_of
+from manyparts.core.arguments import expect
 from manyparts.core.errors import UserError
 from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
@@ -260,6 +261,8 @@ def require_matching(
         UserError: They do not match.
     """
     names = sum((each.names for each in teachers), ())
+    learned_from = "at least 1: the sources' actions are learned from these windows"
+    expect("online.source_windows", windows, windows > 0 or not replays, learned_from)
     if replays and not datasets:
         raise UserError(
             f"missing --sources, the datasets of the teachers in their order: {', '.join(names)}"
