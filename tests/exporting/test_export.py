@@ -189,6 +189,8 @@ def test_what_is_no_policy_is_refused(folder: Path, run: Path, tmp_path: Path) -
         export_policy(run, folder)
     with pytest.raises(UserError, match="cannot explore"):
         load_exported(folder).act(None, None, "go", explore=True)
+    with pytest.raises(UserError, match="device is 'meta'; exported policies run on the cpu here"):
+        load(folder, "meta")
     with pytest.raises(UserError, match="takes no planner"):
         load(folder, objective=lambda *values: values[-1])
     assert TASKS

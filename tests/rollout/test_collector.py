@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from envs import gym_worlds
 
 from manyparts.agents.base import Agent
 from manyparts.agents.random import RandomAgent, RandomCarry
 from manyparts.core.errors import UserError
+from manyparts.core.spec import Spec
+from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.replay import Replay
+from manyparts.data.tools.export import export
 from manyparts.envs.base import EnvConfig, Environment
 from manyparts.envs.registry import make
 from manyparts.rollout.collector import Collector
@@ -168,3 +172,32 @@ def test_prompted_agents_hear_the_task(tmp_path: Path) -> None:
     spec = collector.replay.spec
     collector.until(7, lambda seed: Prompted(spec, seed=seed))
     assert len(collector.replay.episodes) == 1
+
+
+class Listener(RandomAgent):
+    """Acts at random, and remembers what it was asked."""
+
+    prompted = True
+
+    def __init__(self, spec: Spec, heard: list[str], *, seed: int) -> None:
+        super().__init__(spec, seed=seed)
+        self.heard = heard
+
+    def act(self, carry: Any, observation: Any, prompt: Any = None, *, explore: bool) -> Any:
+        if carry is None:
+            self.heard.append(prompt.instruction)
+        return super().act(carry, observation, None, explore=explore)
+
+
+def test_each_episode_is_asked_for_by_its_own_instruction(tmp_path: Path) -> None:
+    """And a replay of such episodes is exported as `collect` records them."""
+    task, heard = f"gym:{gym_worlds.__name__}:Dot-v0", []
+    collector = make_collector(tmp_path / "replay", task=task, config=EnvConfig(image_size=8))
+    spec = collector.environments[0].embodiment_spec
+    collector.whole_episodes(400, lambda seed: Listener(spec, heard, seed=seed))
+    assert set(heard) == {"go left", "go right"}
+    assert [entry.instruction for entry in collector.replay.episodes] == heard
+    export(tmp_path / "replay", tmp_path / "data")
+    dataset = EpisodeDataset.open(tmp_path / "data")
+    assert {entry.name for entry in dataset.tasks} == {f"{task}#{said}" for said in heard}
+    assert [episode.instruction for episode in dataset] == heard

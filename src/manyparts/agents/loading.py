@@ -70,8 +70,10 @@ def load(
         UserError: Weights or files do not fit; a dynamics model has no planner, or a policy has
             one; the data had no rewards to plan for; or the embodiment was not learned.
     """
-    run, device = path_of(path), str(choose_device(device))
-    checkpoint = resolve(run)
+    run, checkpoint = path_of(path), resolve(path)
+    # onnxruntime computes on the CPU, whatever else there is.
+    automatic = "cpu" if is_exported(checkpoint) and device == "auto" else device
+    device = str(choose_device(automatic))
     origin = Origin(
         run, checkpoint, device, embodiment, precision, planner, own_objective=objective is not None
     )
@@ -94,6 +96,8 @@ def _exported(origin: Origin) -> LearnedAgent:
         raise UserError(f"{origin.run} is an exported policy, which takes no planner")
     if origin.precision != "fp32":
         raise UserError(f"precision is {origin.precision!r}; exported policies are in 'fp32'")
+    if origin.device != "cpu":
+        raise UserError(f"device is {origin.device!r}; exported policies run on the cpu here")
     agent = load_exported(origin.checkpoint)
     own = unviewed(agent).spec.embodiment
     if origin.embodiment not in (None, own):

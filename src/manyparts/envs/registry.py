@@ -139,6 +139,11 @@ def has_own_instructions(task: str) -> bool:
     return name in suite_named(suite).own_instructions
 
 
+def said_in(env: Environment) -> str:
+    """The instruction of the episode that an environment is in: its own, or the task's."""
+    return env.episode_instruction() or instructions(env.task).instruction
+
+
 def instruction_of(env: Environment, seed: int) -> str:
     """The instruction of an episode: its own, or the task's.
 
@@ -157,7 +162,7 @@ def instruction_of(env: Environment, seed: int) -> str:
             "reproduce, so that no agent can be asked for it"
         )
     env.begin(seed)
-    return env.episode_instruction() or instructions(env.task).instruction
+    return said_in(env)
 
 
 def steps_after_success(tasks: Sequence[str]) -> int:

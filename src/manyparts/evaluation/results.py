@@ -47,6 +47,7 @@ COMPARED_PROVENANCE = (
     "seeds.evaluation",
     "split",
     "prompts",
+    "prompt_task",
     "max_steps",
     "until_success",
     "control_delay",

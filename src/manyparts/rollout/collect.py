@@ -31,7 +31,7 @@ from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.gym.preflight import preflight
-from manyparts.models.run_files import WEIGHTS
+from manyparts.models.run_files import weights_of
 from manyparts.rollout.mailbox import stream_on
 from manyparts.rollout.policy import checkpoint_of, environment_of
 from manyparts.rollout.recorded_tries import (
@@ -235,7 +235,7 @@ def _manifest(config: CollectConfig) -> dict[str, Any]:
     if config.policy == EXPERT:  # what there was before there was a choice
         del values["policy"]
     elif config.policy != RANDOM:
-        weights = file_hash(Path(config.policy) / WEIGHTS)
+        weights = file_hash(weights_of(Path(config.policy)))
         values["policy"] = {"checkpoint": config.policy, "weights": weights}
     return values
 

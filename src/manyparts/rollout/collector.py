@@ -15,7 +15,7 @@ from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Episode, Prompt
 from manyparts.data.sampling.replay import Replay, require_finite
 from manyparts.envs.base import Environment
-from manyparts.envs.registry import instructions
+from manyparts.envs.registry import said_in
 
 
 @runtime_checkable
@@ -67,17 +67,18 @@ class RunningEpisode:
     notes: list[Mapping[str, np.ndarray]] = field(default_factory=list)
     """What the agent noted at each decision, by name."""
 
-    def finished(self, task: str, *, terminated: bool) -> Episode:
+    def finished(self, task: str, instruction: str, *, terminated: bool) -> Episode:
         """The whole episode.
 
         Args:
             task: "suite/task".
+            instruction: What was asked for.
             terminated: Whether it ended for good, and was not only cut off.
         """
         action = np.stack(self.action).astype(np.float32)
         return Episode(
             task=task,
-            instruction=instructions(task).instruction,
+            instruction=instruction,
             seed=self.seed,
             images={
                 name: np.stack([images[name] for images in self.images]) for name in self.images[0]
@@ -192,7 +193,7 @@ class Collector:
                     running.agent if keeps and isinstance(running.agent, Noting) else None
                 )
                 if running.agent.prompted:
-                    running.prompt = Prompt(instructions(env.task).instruction)
+                    running.prompt = Prompt(said_in(env))
             agent, noting = running.agent, running.noting
             observation = env.observe()
             _require_finite(env, running, "state", observation["state"])
@@ -220,7 +221,8 @@ class Collector:
 
     def _finish(self, number: int, running: RunningEpisode, *, terminated: bool) -> None:
         """Add the episode of an environment to the replay."""
-        episode = running.finished(self.environments[number].task, terminated=terminated)
+        env = self.environments[number]
+        episode = running.finished(env.task, said_in(env), terminated=terminated)
         self.replay.add(episode, recorded=_stacked(running.notes))
         self.running[number] = None
 

@@ -20,7 +20,7 @@ from manyparts.core.records import Episode, Prompt
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.spec import Spec
 from manyparts.envs.base import EnvConfig, Environment
-from manyparts.envs.registry import instruction_of, instructions
+from manyparts.envs.registry import instruction_of, said_in
 from manyparts.models.run_files import weights_of
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
@@ -238,7 +238,7 @@ def _episode(env: Environment, seed: int, steps: list[Step], *, terminated: bool
     cameras = observations[0]["images"]
     return Episode(
         task=env.task,
-        instruction=env.episode_instruction() or instructions(env.task).instruction,
+        instruction=said_in(env),
         seed=seed,
         images={
             camera: np.stack([observation["images"][camera] for observation in observations])

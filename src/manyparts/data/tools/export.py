@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from manyparts.core.arguments import path_of
 from manyparts.core.progress import progress_bar
@@ -10,7 +13,7 @@ from manyparts.core.serialisation import from_jsonable
 from manyparts.core.spec import TaskEntry
 from manyparts.data.dataset import DatasetWriter
 from manyparts.data.formats.lerobot.writer import Images
-from manyparts.data.sampling.replay import open_replay
+from manyparts.data.sampling.replay import ReplayedEpisode, open_replay
 
 
 def export(replay: str | Path, target: str | Path, *, images: Images = "png") -> None:
@@ -28,13 +31,14 @@ def export(replay: str | Path, target: str | Path, *, images: Images = "png") ->
         UserError: there is no replay, the target exists, or the disk is full.
     """
     source, about = open_replay(path_of(replay, "replay"))
+    tasks = _tasks(source.episodes, about)
     with (
         progress_bar("writing the dataset", len(source.episodes)) as bar,
         DatasetWriter(
             path_of(target, "target"),
             source.spec,
             fps=source.spec.action.control_rate_hz,
-            tasks=[from_jsonable(TaskEntry, entry) for entry in about.get("tasks", ())],
+            tasks=tuple(dict.fromkeys(tasks.values())),
             environment=about.get("environment", {}),
             images=images,
             expert=False,
@@ -44,5 +48,22 @@ def export(replay: str | Path, target: str | Path, *, images: Images = "png") ->
         ) as writer,
     ):
         for number, (_, episode) in enumerate(source.read(), start=1):
-            writer.add(episode)
+            task = tasks[episode.task, episode.instruction]
+            writer.add(replace(episode, task=task.name))
             bar.show(number, "")
+
+
+def _tasks(
+    episodes: Sequence[ReplayedEpisode], about: Mapping[str, Any]
+) -> dict[tuple[str, str], TaskEntry]:
+    """The task of the dataset by an episode's task and instruction. Where each episode brings its
+    own instruction, each of these is a task, named as `collect` names it."""
+    entries = (from_jsonable(TaskEntry, entry) for entry in about.get("tasks", ()))
+    known = {entry.name: entry for entry in entries}
+    tasks: dict[tuple[str, str], TaskEntry] = {}
+    for each in episodes:
+        entry = known.get(each.task)
+        if entry is None or each.instruction not in (entry.instruction, *entry.paraphrases):
+            entry = TaskEntry(f"{each.task}#{each.instruction}", each.instruction)
+        tasks[each.task, each.instruction] = entry
+    return tasks

@@ -130,7 +130,7 @@ def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
     Raises:
         UserError: there is none, or it cannot draw states.
     """
-    task = dataset.tasks[dataset.episode_task[window.episode]].name
+    task = dataset.tasks[dataset.episode_task[window.episode]].environment
     seed = dataset.seed(window.episode)
     if not dataset.environment or seed < 0:
         raise UserError(

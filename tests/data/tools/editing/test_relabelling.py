@@ -115,7 +115,8 @@ def test_own_tasks_keep_their_names(own: Path, tmp_path: Path) -> None:
     texts = {"toy/reach": ["touch it", "reach for it", "go there"], "1": NEW}
     written = relabel(own, Destination(tmp_path / "copy"), texts=texts)
     former, now = EpisodeDataset.open(own), EpisodeDataset.open(tmp_path / "copy")
-    assert [task.name for task in now.tasks] == ["toy/reach", "toy/push", "toy/push-2"]
+    assert [task.name for task in now.tasks] == ["toy/reach", "toy/push", f"toy/push#{NEW}"]
+    assert now.tasks[2].environment == "toy/push", "it is evaluated there"
     assert now.tasks[0].paraphrases == ("reach for it", "go there")
     assert now.tasks[1] == TASKS[1] and now.tasks[2].paraphrases == ()
     instructions = [now.episode(index).instruction for index in range(4)]
@@ -128,7 +129,7 @@ def test_episodes_with_equal_texts_share_a_task(own: Path, tmp_path: Path) -> No
     texts = {"0": ["wave", "say hello"], "2": ["wave", "say hello"], "1,3": "wave"}
     relabel(own, Destination(tmp_path / "copy"), texts=texts)
     now = EpisodeDataset.open(tmp_path / "copy")
-    assert [now.episode(index).task for index in range(4)] == ["toy/reach-2"] * 4
+    assert [now.episode(index).task for index in range(4)] == ["toy/reach#wave"] * 4
     (task,) = now.tasks
     assert (task.instruction, task.paraphrases) == ("wave", ("say hello",))
 

@@ -135,10 +135,10 @@ def _task_with(labelling: _Labelling, former: int, texts: tuple[str, ...]) -> Ta
     for task in everything:
         if task.instruction == texts[0] and task.paraphrases[: len(texts) - 1] == texts[1:]:
             return task
-    name, number = entries[former].name, 2
-    while any(task.name == f"{name}-{number}" for task in everything):
-        number += 1
-    return TaskEntry(f"{name}-{number}", texts[0], texts[1:])
+    # Named as `collect` and `play` name it, so that it is a task of the same environment.
+    name, taken = f"{entries[former].environment}#{texts[0]}", {task.name for task in everything}
+    free = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 3)))
+    return TaskEntry(next(each for each in free if each not in taken), texts[0], texts[1:])
 
 
 def _paraphrases(
