@@ -49,6 +49,17 @@ def test_a_view_equals_what_convert_writes(
         assert written.statistics[feature] == seen.statistics[feature]
 
 
+def test_a_written_view_says_that_no_robot_shows_it(
+    recorded: EpisodeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(recorded.through({"instruction": "go"}), tmp_path / "reworded")
+    assert "note:" not in capsys.readouterr().err
+    convert(recorded.through({"crop": {"*": [0, 0, 8, 8]}, "size": [16, 16]}), tmp_path / "cut")
+    assert f"to act with the robot's own cameras and states, train on {recorded.path}" in (
+        capsys.readouterr().err
+    )
+
+
 def test_every_third_frame_keeps_what_happened(recorded: EpisodeDataset) -> None:
     seen, whole = recorded.through({"every": 3}).episode(1), recorded.episode(1)
     assert len(seen) == 3 and len(whole) == 9

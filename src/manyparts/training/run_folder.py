@@ -21,7 +21,7 @@ from manyparts.core.storage.atomic import is_temporary_file, write_atomically
 from manyparts.core.storage.locked_folder import held_folder
 from manyparts.core.storage.locks import LOCK_FILES
 from manyparts.embodiment.views.view import View
-from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.models.checkpoint import CheckpointInfo, load_info, resolve
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
 
@@ -222,14 +222,23 @@ def require_same_origin(run: Path, start_from: str | Path | None) -> None:
     """
     if start_from is None:
         return
-    before = read_config(run)[1]["start_from"]
-    if before is None or not any(
-        Path(before).is_relative_to(name) for name in _origin_names(start_from)
-    ):
+    facts = read_config(run)[1]
+    before = facts["start_from"]
+    names = _origin_names(start_from)
+    if before is not None and any(Path(before).is_relative_to(name) for name in names):
+        return
+    # It may have been moved, with the runs beside it.
+    if before is None or not _is_origin(start_from, facts["provenance"]["start_from"]):
         raise UserError(
             f"{run} was begun from {before or 'nothing'}, not from {start_from}; resume it without "
             "--from, or choose another output"
         )
+
+
+def _is_origin(start_from: str | Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether a run, or one of its checkpoints, is what a provenance says."""
+    own = json.loads(json.dumps(dict(load_info(resolve(start_from)).provenance)))
+    return own == provenance
 
 
 def _origin_names(start_from: str | Path) -> tuple[str, ...]:

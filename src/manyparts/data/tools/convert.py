@@ -15,7 +15,7 @@ import numpy as np
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import EXPERT_ACTION
 from manyparts.core.errors import UserError
-from manyparts.core.printing import counted
+from manyparts.core.printing import counted, say
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
@@ -90,6 +90,13 @@ def convert(
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
     dataset, mapping_values = _open(source, mapping, view)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
+    if dataset.view is not None and dataset.view.changes_more_than_words:
+        say(
+            f"note: an agent of {target} expects what the view shows, and nobody shows its robot "
+            f"so when it acts; to act with the robot's own cameras and states, train on "
+            f"{dataset.path} through the view",
+            error=True,
+        )
     description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -120,6 +120,11 @@ class View:
         for text in (*texts, *self.instructions.values()):
             if not all(line.strip() for line in text.split("\n")):
                 raise UserError("view has an empty instruction; expected a text")
+
+    @property
+    def changes_more_than_words(self) -> bool:
+        """Whether it changes images, numbers or steps, and not instructions alone."""
+        return replace(self, instruction=None, instructions={}, instruction_column=None) != View()
 
     @property
     def touches_numbers(self) -> bool:
