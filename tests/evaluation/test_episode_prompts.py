@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions, make
+from manyparts.evaluation import episodes, protocol
 from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.prompt_results import PromptStudy
@@ -132,3 +133,30 @@ def test_prompt_study_covers_kinds_and_scenes(tmp_path: Path) -> None:
     written = (run / "prompts" / "prompts.json").read_bytes()
     study_prompts(run, episodes=1, max_steps=4, workers=1)
     assert (run / "prompts" / "prompts.json").read_bytes() == written
+
+
+def test_prompts_are_made_in_whole_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expert that shows the goal needs longer than an episode that was cut to three steps."""
+    made_in, task = [], TASKS[0]
+    original = episodes.episode_prompt
+
+    def watched(*arguments: Any, **more: Any) -> Prompt:
+        made_in.append(arguments[5])
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(episodes, "episode_prompt", watched)
+    kept = protocol.EvaluationConfig
+
+    def config_of(**fields: Any) -> Any:
+        made.append(kept(**fields))
+        return made[-1]
+
+    made: list[Any] = []
+    monkeypatch.setattr(protocol, "EvaluationConfig", config_of)
+    monkeypatch.setattr(protocol, "_evaluate_checkpoint", lambda *_, **__: None)
+    run = make_run(tmp_path / "run")
+    evaluate(run, tasks=task, episodes=1, max_steps=3, output=tmp_path / "evaluation")
+    record = episodes.run_episode(made[0], episodes.EvaluationJob(task, 0))
+    assert record.length == 3 and made_in == [CONFIG]

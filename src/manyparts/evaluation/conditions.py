@@ -70,7 +70,7 @@ def require_suites(info: CheckpointInfo, run: object, suites: Iterable[str]) -> 
 
 
 def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
-    """The environment of each task's suite, as it was in training.
+    """The environment of each task, as it was in training.
 
     A suite that no embodiment was trained in gets the settings of the first embodiment, which must
     fit it.
@@ -80,23 +80,28 @@ def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Env
         tasks: names of the evaluated tasks, "suite/task".
 
     Returns:
-        Suite to its environment's settings, for the suites of `tasks`.
+        Suite to its environment's settings, for the suites of `tasks`; and the names of tasks to
+        theirs, where embodiments of one suite were trained in environments that differ. See
+        `rollout.environments.settings_of`.
 
     Raises:
         UserError: the embodiment of a suite is none that the agent learned.
     """
     configs = [from_jsonable(EnvConfig, dict(each.environment)) for each in info.embodiments]
-    trained = {}
+    trained: dict[str, EnvConfig] = {}
     for embodiment, config in zip(info.embodiments, configs, strict=True):
         for task in embodiment.tasks:
-            trained[registry.suite_of(task.environment)] = config
-    chosen = {}
+            trained.setdefault(task.environment, config)
+            trained.setdefault(registry.suite_of(task.environment), config)
+    chosen: dict[str, EnvConfig] = {}
     for task in tasks:
         suite = registry.suite_of(task)
         if suite not in chosen and suite not in trained:
             with contextlib.closing(registry.make(task, configs[0])) as env:
                 learned_embodiment(info, env)
-        chosen[suite] = trained.get(suite, configs[0])
+        own = trained.get(task, trained.get(suite, configs[0]))
+        if chosen.setdefault(suite, own) != own:
+            chosen[task] = own
     return chosen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -31,7 +31,7 @@ from manyparts.evaluation.attention import Attention
 from manyparts.evaluation.episode_prompts import episode_prompt
 from manyparts.evaluation.record import EpisodeRecord, outcome_of
 from manyparts.planners import PlannerConfig
-from manyparts.rollout.environments import environment
+from manyparts.rollout.environments import environment, settings_of
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
 from manyparts.rollout.mailbox import PortableJobs
 from manyparts.rollout.video import write_video
@@ -50,7 +50,8 @@ class EvaluationConfig:
     """A checkpoint folder, one of the agents that learned nothing, or where one is served."""
 
     environments: Mapping[str, EnvConfig]
-    """The environment's settings by suite, of each suite that is evaluated."""
+    """The environment's settings by suite, of each suite that is evaluated, and by task where one
+    differs; see `settings_of`."""
 
     seed: int
     """Seed of the evaluation, from which each episode's seed is derived."""
@@ -79,9 +80,13 @@ class EvaluationConfig:
     control_delay: int = 0
     """Steps from an observation to the first action that was decided from it."""
 
+    shown: Mapping[str, EnvConfig] = field(default_factory=dict)
+    """The settings, likewise, of the environments in which prompts are made, where an episode is
+    cut shorter than an expert needs; empty: those of `environments`."""
+
     def environment(self, task: str) -> EnvConfig:
         """The settings of the environment of a task."""
-        return self.environments[suite_of(task)]
+        return settings_of(self.environments, task)
 
 
 @dataclass(frozen=True)
@@ -312,13 +317,14 @@ def _prompt(
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if suite_of(task) in config.environments else job.task
+    made_in = settings_of(config.shown or config.environments, shown_in)
     return episode_prompt(
         config.prompts,
         task,
         job.index,
         seed,
         env,
-        config.environment(shown_in),
+        made_in,
         window,
         seen_as=seen_as(agent),
     )

@@ -144,9 +144,11 @@ def evaluate(
     preflight(chosen)
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
+    environments = environments_of(info, chosen)
     config = EvaluationConfig(
         agent=origin.checkpoint,
-        environments=_with_max_steps(environments_of(info, chosen), max_steps),
+        environments=_with_max_steps(environments, max_steps),
+        shown=environments,
         seed=seed,
         split=split,
         prompts=instruction,

@@ -62,12 +62,13 @@ def evaluate_remote(
     server = server_at(remote)
     chosen = unique(registry.expand(tasks or _own_tasks(server, remote)))
     preflight(chosen)
-    settings = _environment(server, environment)
+    shown = settings = _environment(server, environment)
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)
     config = EvaluationConfig(
         agent=remote,
         environments={registry.suite_of(task): settings for task in chosen},
+        shown={registry.suite_of(task): shown for task in chosen},
         seed=seed,
         split=split,
         prompts=instruction,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from manyparts.agents.base import Agent
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.config import WindowConfig
 from manyparts.envs.base import EnvConfig, Environment, Split
-from manyparts.envs.registry import make, suite_of
+from manyparts.envs.registry import make
 from manyparts.playing.counts import Counts
 from manyparts.playing.recording import Recorder
+from manyparts.rollout.environments import settings_of
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Cast:
     """Names of the tasks, at least one."""
 
     configs: Mapping[str, EnvConfig]
-    """Suite to what its environments show."""
+    """What environments show, by suite and by task; see `settings_of`."""
 
     split: Split
     """The split that goals are drawn from."""
@@ -56,12 +57,21 @@ class Cast:
 
     def config_of(self, task: str) -> EnvConfig:
         """Return what the environment of a task shows."""
-        return self.configs[suite_of(task)]
+        return settings_of(self.configs, task)
 
-    def made(self, task: str) -> Environment:
+    def whole_config_of(self, task: str) -> EnvConfig:
+        """Return the same with episodes of the suite's own length, for experts that show a goal."""
+        return replace(self.config_of(task), max_steps=None)
+
+    def made(self, task: str, *, whole: bool = False) -> Environment:
         """Return a new environment of a task.
+
+        Args:
+            task: One of `tasks`.
+            whole: See `whole_config_of`.
 
         Raises:
             UserError: It cannot be made.
         """
-        return make(task, self.config_of(task), split=self.split)
+        config = self.whole_config_of(task) if whole else self.config_of(task)
+        return make(task, config, split=self.split)

@@ -31,6 +31,7 @@ from manyparts.models.run_files import resolve
 from manyparts.planners import PlannerConfig
 from manyparts.playing.cast import Cast
 from manyparts.playing.recording import Recorder
+from manyparts.rollout.environments import settings_of
 from manyparts.serving.description import Description
 
 HAND, EXPERT, RANDOM = "hand", "expert", "random"
@@ -144,7 +145,7 @@ def _of_run(wanted: Wanted, split: Split) -> Cast:
             planner=wanted.planner,
         )
 
-    with closing(registry.make(tasks[0], configs[registry.suite_of(tasks[0])], split=split)) as env:
+    with closing(registry.make(tasks[0], settings_of(configs, tasks[0]), split=split)) as env:
         agent = agent_for(
             checkpoint,
             env,

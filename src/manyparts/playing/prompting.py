@@ -90,7 +90,7 @@ def expert_demonstration(cast: Cast, task: str, seed: int, agent: Agent) -> Demo
     if not has_expert(task):
         raise UserError(f"{task} has no expert; choose an episode of --data")
     return demonstrated(
-        task, cast.config_of(task), _OTHER_SCENES + seed, cast.window, seen_as(agent)
+        task, cast.whole_config_of(task), _OTHER_SCENES + seed, cast.window, seen_as(agent)
     )
 
 

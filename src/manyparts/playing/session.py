@@ -189,7 +189,7 @@ class Session:
         """Ask with the goal image of this very episode; see `ask`."""
         self.require("goal_image")
         if self._scratch is None:
-            self._scratch = self.cast.made(self.env.task)
+            self._scratch = self.cast.made(self.env.task, whole=True)
         return self.show_goal(prompting.goal_of(self._scratch, self.seed))
 
     def show_expert_demonstration(self) -> str:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from manyparts.envs.base import EnvConfig, Environment, Split
-from manyparts.envs.registry import make
+from manyparts.envs.registry import make, suite_of
 
 MAX_OPEN = 3
 
 _open: OrderedDict[tuple[str, EnvConfig, Split], Environment] = OrderedDict()
+
+
+def settings_of(environments: Mapping[str, EnvConfig], task: str) -> EnvConfig:
+    """The settings of a task's environment.
+
+    Args:
+        environments: By the names of tasks and of suites, of which a suite's is for all tasks that
+            have none of their own.
+        task: "suite/task".
+    """
+    return environments.get(task) or environments[suite_of(task)]
 
 
 def environment(task: str, config: EnvConfig, split: Split) -> Environment:
