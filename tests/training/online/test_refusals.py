@@ -21,12 +21,16 @@ from manyparts.data.sampling.replay import Replay
 from manyparts.embodiment.codec import Codec
 from manyparts.embodiment.embodiment import Embodiment
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
+from manyparts.embodiment.views.source import Source
+from manyparts.embodiment.views.view import View
 from manyparts.envs.registry import make
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.dynamics.configs import LatentWorldConfig, TaughtWorldConfig
 from manyparts.models.dynamics.teachers import Teachers
 from manyparts.rollout.collect import collect
 from manyparts.training.config import CurationConfig
+from manyparts.training.inputs import Sources
+from manyparts.training.online.job import Job
 from manyparts.training.online.scales import scales_of
 from manyparts.training.online.teaching import TeacherRun, with_teachers
 from manyparts.training.online.train import train_online
@@ -153,3 +157,14 @@ def test_teachers_hold_what_never_moved_for_them() -> None:
     given = Teachers([config], actions="own")._own(0, torch.from_numpy(seen_as(here)))
     assert np.abs(taught_as.scaled(here)[:, 1]).max() > 100
     assert np.allclose(given, taught_as(here), atol=1e-4)
+
+
+def test_worlds_that_saw_through_a_view_are_refused(tmp_path: Path) -> None:
+    """A run that acts would show them each step and each image as it is."""
+    spec = make_spec(cameras=())
+    teacher = _teacher(spec, "state")
+    source = Source(spec, View(every=2))
+    embodiment = replace(teacher.info.embodiments[0], sources=(source,))
+    teacher = replace(teacher, info=replace(teacher.info, embodiments=(embodiment,)))
+    with pytest.raises(UserError, match="teacher was trained through a view, and a run that acts"):
+        Job.of(tiny("vid2act/debug"), "pointmass/reach", None, "random", Sources(()), [teacher])

@@ -13,7 +13,7 @@ from manyparts.core.printing import counted, say
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.envs import registry
 from manyparts.envs.base import NO_CAMERA, EnvConfig, Environment, Split
-from manyparts.models.checkpoint import load_info
+from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.models.configs import sees_images
 from manyparts.models.dynamics.configs import TaughtWorldConfig
 from manyparts.objectives.configs import ActionReplayConfig, WorldConfig
@@ -75,7 +75,8 @@ class Job:
         Raises:
             UserError: The config does not act, asks for several processes, gives no optimiser step,
                 holds actions for another time than `seen` or the sources, learns rewards of other
-                tasks, or shows images to a model of states.
+                tasks, shows images to a model of states, or begins from or is taught by a world
+                that was trained through a view.
         """
         if config.online is None:
             raise UserError(
@@ -93,10 +94,11 @@ class Job:
             config = replace(config, online=replace(config.online, prefill_steps=0))
         config = _scheduled(config, _online(config))
         shown = [dataset.environment for dataset in sources.datasets]
-        infos = [each.info for each in teachers]
+        infos = {str(each.folder): each.info for each in teachers}
         if origin is not None:
-            infos.append(load_info(origin))
-        shown += [each.environment for info in infos for each in info.embodiments]
+            infos[str(origin)] = load_info(origin)
+        _require_no_views(infos)
+        shown += [each.environment for info in infos.values() for each in info.embodiments]
         chosen = _seen(config, seen, shown)
         _require_same_repeat(chosen, sources, teachers)
         _require_own_rewards(config, environment, sources)
@@ -224,6 +226,16 @@ def _seen(
     if held is not None:
         usual = replace(usual, action_repeat=held)
     return from_jsonable(EnvConfig, to_jsonable(usual) | to_jsonable(named))
+
+
+def _require_no_views(infos: Mapping[str, CheckpointInfo]) -> None:
+    """Raise UserError for a world that was trained through a view, which no run that acts has."""
+    for run, info in infos.items():
+        if any(each.sources for each in info.embodiments):
+            raise UserError(
+                f"{run} was trained through a view, and a run that acts sees its environment as it "
+                "is: train it on data that were collected so, see `manyparts collect --help`"
+            )
 
 
 def _require_own_rewards(config: TrainConfig, environment: str, sources: Sources) -> None:
