@@ -267,6 +267,7 @@ def test_wrapped_environment_is_refused() -> None:
         ({"videos": 1}, "there is no output folder"),
         ({"device": "cpu"}, r"settings of load\(\)"),
         ({"episodes": 0}, "episodes is 0; expected at least 1"),
+        ({"max_steps": 60}, "max_steps is 60, and episodes of mysuite/slide end after 20 steps"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -123,6 +123,12 @@ def evaluate_in_process(
         UserError: see `evaluate`; also for objects that are no environments of this library.
     """
     environments = environments_by_task(env)
+    for task, each in environments.items():
+        if settings.max_steps is not None and settings.max_steps > each.horizon:
+            raise UserError(
+                f"max_steps is {settings.max_steps}, and episodes of {task} end after "
+                f"{each.horizon} steps; make it with more"
+            )
     if settings.videos and output is None:
         raise UserError(f"videos is {settings.videos}, and there is no output folder to keep them")
     if isinstance(run, str | Path):

@@ -167,4 +167,6 @@ def test_worlds_that_saw_through_a_view_are_refused(tmp_path: Path) -> None:
     embodiment = replace(teacher.info.embodiments[0], sources=(source,))
     teacher = replace(teacher, info=replace(teacher.info, embodiments=(embodiment,)))
     with pytest.raises(UserError, match="teacher was trained through a view, and a run that acts"):
-        Job.of(tiny("vid2act/debug"), "pointmass/reach", None, "random", Sources(()), [teacher])
+        Job.of(
+            tiny("vid2act/debug"), "pointmass/reach", None, "random", Sources(()), [teacher], None
+        )
