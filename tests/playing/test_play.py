@@ -200,7 +200,7 @@ def test_an_agent_acts_and_is_counted(agent: Playing) -> None:
         assert page.hello["prompts"] == ["instruction", "goal_image", "demonstration"]
         assert page.hello["split"] == "train"
         assert page.pictures == {} or page.pictures["scene"][:2] == b"\xff\xd8"
-        page.send("automatic", next=False, save=False)
+        page.send("automatic", next=False, save=False, only_hand=False)
         page.send("speed", factor=0)
         page.send("run", on=True)
         while not page.until("frame")["ended"]:

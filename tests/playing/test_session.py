@@ -4,6 +4,7 @@ what becomes of an environment that breaks."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from manyparts.cli import main
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.playing import messages
+from manyparts.playing import messages, prompting
 from manyparts.playing.casting import Wanted, cast_of
 from manyparts.playing.commands import COMMANDS, carry_out
 from manyparts.playing.session import Session
@@ -266,3 +267,37 @@ def test_whatever_a_message_holds_is_done_or_refused_in_a_line(
         assert "\n" not in str(error)
     point_mass.step()
     assert np.isfinite(point_mass.env.observe()["state"]).all()
+
+
+def test_nothing_of_an_episode_is_left_for_the_next() -> None:
+    """A key that was pressed after its end, or a goal that was its own."""
+    session = session_of("Choices", None)
+    session.wish = replace(session.wish, choice=2)
+    session.begin(1)
+    assert session.wish.choice is None
+
+
+def test_who_only_waits_has_not_helped() -> None:
+    session = session_of("Choices", None, "random")
+    ask(session, "control", who="hand")
+    assert not session.step() and session.waiting and not session.helped
+    ask(session, "control", who="agent")
+    assert session.step() and not session.helped
+
+
+def test_each_episode_has_its_own_goal(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", window=ANY_PROMPT)
+    cast, _ = cast_of(Wanted(str(run), tasks=("pointmass/reach-red",)))
+    session = Session(cast)
+    ask(session, "goal", of="expert")
+    first = session.asked.goal
+    session.begin(session.seed + 1)
+    own = prompting.goal_of(cast.made(session.env.task, whole=True), session.seed)
+    assert session.prompt is not None and session.prompt.goal is session.asked.goal
+    for camera, image in own.items():
+        assert np.array_equal(session.asked.goal[camera], image)
+        assert not np.array_equal(first[camera], image)
+    ask(session, "goal", of="scene")
+    kept = session.asked.goal
+    session.begin(session.seed + 1)
+    assert session.asked.goal is kept, "what a person showed stays"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from manyparts.agents.expert import ExpertAgent
@@ -40,3 +41,23 @@ class Beside:
         action, self._carry = self._expert.act(self._carry, None, None, explore=False)
         _, terminated, truncated, _ = self.env.advance(action)
         self._ended = bool(terminated or truncated)
+
+
+def begun_beside(
+    beside: Beside | None, made: Callable[[], Environment] | None, seed: int, steps: int
+) -> Beside | None:
+    """Return the expert beside an episode, at its beginning.
+
+    Args:
+        beside: Who was there in the episode before.
+        made: Makes an environment of the task; None: nobody is to be there.
+        seed: The episode's.
+        steps: How many steps it has gone on.
+    """
+    if made is None:
+        if beside is not None:
+            beside.env.close()
+        return None
+    beside = beside or Beside(made())
+    beside.begin(seed, steps)
+    return beside

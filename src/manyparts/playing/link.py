@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from manyparts.core.errors import UserError, closest
@@ -44,7 +45,8 @@ class Link:
         self._changed = asyncio.Event()
         self._running, self._single = False, 0
         self._speed = 1.0  # times real time; 0: as fast as it goes
-        self._saves, self._goes_on = False, True
+        self._saves = self._saves_hand_alone = False
+        self._goes_on = True
         self._views = self._paths = False
         self._is_dirty = True
         self._sent = self._acknowledged = 0
@@ -125,6 +127,7 @@ class Link:
             self._acknowledged = messages.whole(message, "frame", self._acknowledged, self._sent)
         elif kind == "automatic":
             self._saves = messages.flag(message, "save")
+            self._saves_hand_alone = messages.flag(message, "only_hand")
             self._goes_on = messages.flag(message, "next")
         else:
             on = messages.flag(message, "on")
@@ -178,8 +181,9 @@ class Link:
         self._is_dirty = True
         await self._send({"type": "counts", **showing.counts(session)})
         is_solved = session.solved_at is not None and showing.is_own(session.env, session.followed)
-        if self._saves and is_solved and not session.saved:
-            await self._say("said", await self._do(session.save, None), of="save")
+        if self._saves and is_solved and session.has_unsaved_work:
+            save = partial(session.save, None, only_hand=self._saves_hand_alone)
+            await self._say("said", await self._do(save), of="save")
         lost = session.has_unsaved_work
         if not self._goes_on or lost:
             return

@@ -17,6 +17,9 @@ from manyparts.evaluation.episode_prompts import demonstrated, demonstration_of,
 from manyparts.playing.cast import Cast
 from manyparts.rollout.loop import Step
 
+Images = dict[str, np.ndarray]
+"""Camera to image."""
+
 
 @dataclass
 class Asked:
@@ -27,6 +30,9 @@ class Asked:
 
     goal: dict[str, np.ndarray] | None = None
     """Camera to an image of the goal."""
+
+    goal_of_episode: bool = False
+    """Whether that is the goal of the episode itself, so that the next one has another."""
 
     demonstration: Demonstration | None = None
     """An example of the task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +11,15 @@ import numpy as np
 from manyparts.agents.base import Agent
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import counted
-from manyparts.core.records import Demonstration, Observation, Prompt
+from manyparts.core.records import Demonstration, Observation
 from manyparts.envs.base import Environment
 from manyparts.envs.offers import Pushable
 from manyparts.envs.registry import instructions, steps_after_success
 from manyparts.playing import prompting
-from manyparts.playing.beside import Beside
+from manyparts.playing.beside import Beside, begun_beside
 from manyparts.playing.cast import Cast
 from manyparts.playing.hand import Hand, Wish
+from manyparts.playing.prompting import Images
 from manyparts.playing.stepping import advanced
 from manyparts.playing.trace import Actor, Moment, Trace, parts_to_save
 
@@ -47,10 +49,9 @@ class Session:
     def __init__(self, cast: Cast) -> None:
         self.cast = cast
         self.control: Control = "hand" if cast.agent_of is None else "agent"
-        self.wish = Wish()
         self.env = self.cast.made(cast.tasks[0])
         self.beside: Beside | None = None
-        self._scratch: Environment | None = None
+        self._whole: Environment | None = None  # with episodes as long as an expert needs
         self.shows_expert = False
         self._take_place()
 
@@ -82,7 +83,7 @@ class Session:
     def _take_place(self) -> None:
         """Begin the first episode in a new environment."""
         env, recorder = self.env, self.cast.recorder
-        self.hand = Hand(env.embodiment_spec)
+        self.hand, self.wish = Hand(env.embodiment_spec), Wish()
         self.asked = prompting.Asked()
         self.shows_expert = self.shows_expert and prompting.has_expert(env.task)
         self.steps, self._counted, self.trace = 0, False, Trace()
@@ -102,6 +103,7 @@ class Session:
         self._leave()
         env = self.env
         self.seed, self.steps, self.ended = seed, 0, "it could not begin"
+        self.wish = replace(self.wish, choice=None)  # a key of the episode before is not for this
         env.begin(seed)
         self.terminated, self.waiting, self.helped = False, False, False
         self.success: bool | None = False if env.knows_success else None
@@ -113,9 +115,10 @@ class Session:
         self.trace, self.saved, self._counted = Trace(), False, False
         self.carry: Any = None
         self.carry_before: Any = None
-        self.agent: Agent | None = None
-        if self.cast.agent_of is not None:
-            self.agent = self.cast.agent_of(env, seed)
+        acts = self.cast.agent_of
+        self.agent: Agent | None = None if acts is None else acts(env, seed)
+        if self.asked.goal_of_episode:
+            self.asked.goal = self._own_goal()
         self._set_prompt()
         self._follow_prompt()
         self._begin_beside()
@@ -133,14 +136,15 @@ class Session:
         self.asked.typed = text
         return "" if self.said == before else self._changed_prompt()
 
-    def show_goal(self, images: dict[str, np.ndarray] | None) -> str:
+    def show_goal(self, images: Images | None, *, of_episode: bool = False) -> str:
         """Ask with a goal image, or no longer; see `ask`.
 
         Args:
             images: Camera to image.
+            of_episode: Whether it is this episode's own, and the next one has another.
         """
         self.require("goal_image")
-        self.asked.goal = images
+        self.asked.goal, self.asked.goal_of_episode = images, of_episode
         return self._changed_prompt()
 
     def show_demonstration(self, shown: Demonstration | None, name: str) -> str:
@@ -188,9 +192,11 @@ class Session:
     def show_expert_goal(self) -> str:
         """Ask with the goal image of this very episode; see `ask`."""
         self.require("goal_image")
-        if self._scratch is None:
-            self._scratch = self.cast.made(self.env.task, whole=True)
-        return self.show_goal(prompting.goal_of(self._scratch, self.seed))
+        return self.show_goal(self._own_goal(), of_episode=True)
+
+    def _own_goal(self) -> Images:
+        self._whole = self._whole or self.cast.made(self.env.task, whole=True)
+        return prompting.goal_of(self._whole, self.seed)
 
     def show_expert_demonstration(self) -> str:
         """Ask with the expert in another scene; see `ask`."""
@@ -207,8 +213,8 @@ class Session:
         """
         self.require("demonstration")
         assert self.agent is not None
-        spec = self.env.embodiment_spec
-        shown = prompting.recorded_demonstration(self.cast, spec, index, self.agent)
+        robot = self.env.embodiment_spec
+        shown = prompting.recorded_demonstration(self.cast, robot, index, self.agent)
         return self.show_demonstration(shown, f"episode {index}")
 
     # What happens.
@@ -280,10 +286,10 @@ class Session:
     def close(self) -> None:
         """Close the environments."""
         beside = None if self.beside is None else self.beside.env
-        for env in (self.env, beside, self._scratch):
+        for env in (self.env, beside, self._whole):
             if env is not None:
                 env.close()
-        self.beside = self._scratch = None
+        self.beside = self._whole = None
 
     # What it is like.
 
@@ -332,9 +338,9 @@ class Session:
     def _decided(self, actor: Actor, observation: Observation | None) -> np.ndarray | None:
         """The action of a step; None to wait for a person."""
         if actor == "hand":
-            self.helped = self.helped or self.cast.agent_of is not None
             state = None if observation is None else observation["state"]
             action = self.hand.action(self.wish, state, self.action)
+            self.helped |= action is not None and self.cast.agent_of is not None
             self.wish = replace(self.wish, choice=None)
             return action
         assert self.agent is not None
@@ -386,15 +392,9 @@ class Session:
 
     def _set_prompt(self) -> None:
         """Make the prompt of what is asked for."""
-        self.prompt: Prompt | None = None
-        if self.agent is not None and self.agent.prompted:
-            self.prompt = self.asked.prompt(self.said)
+        reads = self.agent is not None and self.agent.prompted
+        self.prompt = self.asked.prompt(self.said) if reads else None
 
     def _begin_beside(self) -> None:
-        if self.beside is not None and not self.shows_expert:
-            self.beside.env.close()
-            self.beside = None
-        if self.shows_expert:
-            if self.beside is None:
-                self.beside = Beside(self.cast.made(self.env.task))
-            self.beside.begin(self.seed, self.steps)
+        made = partial(self.cast.made, self.env.task) if self.shows_expert else None
+        self.beside = begun_beside(self.beside, made, self.seed, self.steps)

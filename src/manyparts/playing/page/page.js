@@ -14,7 +14,7 @@ const short = (value) => String(+(+value).toPrecision(3));
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const percent = (value) => Math.round(100 * value) + " %";
 
-let cast = null, task = null, now = null, running = false, frames = 0, leaving = false;
+let cast = null, task = null, now = null, running = false, frames = 0, leaving = false, judged = { seed: null, step: 0 };
 const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/socket${location.search}`);
 socket.binaryType = "arraybuffer";
 const send = (message) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
@@ -206,6 +206,9 @@ function status() {
   $("hand-box").hidden = now.control === "agent" && !task.can_push;
   if (settled("expert", now.shows_expert)) $("shows-expert").checked = now.shows_expert;
   if (settled("demonstration", Boolean(now.demonstration)) && !now.demonstration) $("demonstration").value = "none";
+  // What was said of one episode is not said of the next.
+  if (now.seed !== judged.seed || now.step < judged.step) document.querySelector("input[name=verdict][value='']").checked = true;
+  judged = { seed: now.seed, step: now.step };
   $("verdict").hidden = now.is_own && task.knows_success;
   $("save").disabled = !now.kept || now.saved;
   write($("save"), now.saved ? "Saved" : "Save the episode");
@@ -249,6 +252,7 @@ $("shows-views").addEventListener("change", () => send({ type: "views", on: $("s
 $("shows-paths").addEventListener("change", () => send({ type: "paths", on: $("shows-paths").checked }));
 $("goes-on").addEventListener("change", automatic);
 $("saves").addEventListener("change", automatic);
+$("only-hand").addEventListener("change", automatic);
 $("save").addEventListener("click", save);
 $("style").addEventListener("change", () => send({ type: "style", style: $("style").value }));
 $("mouse").addEventListener("change", () => { hand.mouse = $("mouse").value; });
@@ -268,12 +272,13 @@ $("copy").addEventListener("click", async () => {
   const command = `${cast.command}`;
   try { await navigator.clipboard.writeText(command); log("copied: " + command, "said"); } catch { log(command, "said"); }
 });
-function automatic() { send({ type: "automatic", next: $("goes-on").checked, save: $("saves").checked }); }
+function automatic() { send({ type: "automatic", next: $("goes-on").checked, save: $("saves").checked, only_hand: onlyHand() }); }
+function onlyHand() { return Boolean(cast.has_agent) && $("only-hand").checked; }
 function toggle() { running = !running; choose("run", running); send({ type: "run", on: running }); }
 function save() {
   const chosen = document.querySelector("input[name=verdict]:checked").value;
   const success = $("verdict").hidden || chosen === "" ? null : chosen === "yes";
-  send({ type: "save", success, only_hand: cast.has_agent && $("only-hand").checked });
+  send({ type: "save", success, only_hand: onlyHand() });
 }
 
 // A goal image from a file: scaled to each camera's size here, so that the server decodes nothing.
