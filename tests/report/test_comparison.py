@@ -100,13 +100,14 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
 def test_table_holds_the_statistics_of_curves(runs: list[Path]) -> None:
     groups = groups_of(runs)
     heads, rows = table_of(groups, "success", 0.9)
+    assert heads[2:4] == ("return at 200", "success at 200")
     assert heads[-1] == "steps to success 0.9"
-    last = over_seeds([[9, 5]])
-    # The area is over the 100 to 200 steps that all four runs have.
+    # All of it is of the 100 to 200 steps that all four runs have.
+    last = over_seeds([[5, 3]])
     area = over_seeds([[2.5, 2.0]])
-    assert rows[0][2] == f"7 [{last.low:.3g}, {last.high:.3g}]"
+    assert rows[0][2] == f"4 [{last.low:.3g}, {last.high:.3g}]"
     assert rows[0][4] == f"2.25 [{area.low:.3g}, {area.high:.3g}]"
-    assert rows[0][5] == "not yet (1 of 2)" and rows[1][5] == "150 (2 of 2)"
+    assert rows[0][5] == "not yet (0 of 2)" and rows[1][5] == "150 (2 of 2)"
     assert table_of(groups, "return", 1.0)[1][0][5] == "150 (2 of 2)"
 
 

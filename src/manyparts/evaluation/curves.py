@@ -214,20 +214,24 @@ def band(tasks: Sequence[Sequence[Curve]], *, limits: tuple[float, float] | None
     return Band(steps, mean, low if several else None, high if several else None)
 
 
-def reached(curves: Sequence[Curve], score: float, *, checks: int = 1) -> Reached:
+def reached(
+    curves: Sequence[Curve], score: float, *, checks: int = 1, budget: float = inf
+) -> Reached:
     """Environment steps that the runs of one task took to a score.
 
     Args:
         curves: of the runs, at least one.
         score: what is to be reached.
         checks: see `Curve.steps_to`.
+        budget: what comes after so many steps does not count; at most until the end of the
+            shortest curve.
 
     Raises:
         ValueError: there are no curves.
     """
     if not curves:
         raise ValueError("no curves")
-    budget = min(float(curve.steps[-1]) for curve in curves)
+    budget = min(budget, *(float(curve.steps[-1]) for curve in curves))
     times = (curve.steps_to(score, checks=checks) for curve in curves)
     steps = [None if step is None or step > budget else step for step in times]
     ordered = sorted(inf if step is None else step for step in steps)

@@ -49,19 +49,23 @@ class Group:
     curves: Mapping[Measure, tuple[Curve, ...]]
     """Of each measure the runs' validations; without success where nobody knows it."""
 
-    def last(self, measure: Measure) -> Interval:
-        """The mean over seeds at the last step that all runs have."""
-        curves = self.curves[measure]
-        end = min(float(curve.steps[-1]) for curve in curves)
-        return over_seeds([[curve.at(end) for curve in curves]], limits=_LIMITS[measure])
+    def at(self, measure: Measure, step: float) -> Interval:
+        """The mean over seeds at an environment step."""
+        values = [curve.at(step) for curve in self.curves[measure]]
+        return over_seeds([values], limits=_LIMITS[measure])
 
     def area(self, measure: Measure, first: float, last: float) -> Interval:
         """The mean over seeds of the mean over steps: the area under the curve by its length."""
         areas = [curve.area(first, last) for curve in self.curves[measure]]
         return over_seeds([areas], limits=_LIMITS[measure])
 
-    def steps_to(self, measure: Measure, score: float) -> Reached:
+    def steps_to(self, measure: Measure, score: float, budget: float) -> Reached:
         """Environment steps to a score.
+
+        Args:
+            measure: what the score is of.
+            score: what is to be reached.
+            budget: environment steps until which all methods were watched.
 
         Raises:
             UserError: nobody knows the measure.
@@ -70,7 +74,7 @@ class Group:
             raise UserError(
                 f"{measure} of {self.environment} is unknown; choose another measure: return"
             )
-        return reached(self.curves[measure], score)
+        return reached(self.curves[measure], score, budget=budget)
 
 
 def groups_of(runs: Sequence[str | Path]) -> list[Group]:
@@ -137,8 +141,8 @@ def write_comparison(
         body += _of_environment(environment, own, measure, score)
     body.append(
         "<footer>Written by manyparts. Curves are validations during training, on the same starts "
-        "each time. Intervals are Student's 95 % over seeds; thin lines are single runs. The area "
-        "is the mean over environment steps that all methods have.</footer>"
+        "each time. Intervals are Student's 95 % over seeds; thin lines are single runs. Figures "
+        "are at the last step that all methods have, the area is the mean until it.</footer>"
     )
     write_page(path, title=escape(title), body=body)
     return path
@@ -155,22 +159,29 @@ def table_of(
         score: what they are to reach.
     """
     first, last = _common(groups)
-    heads = ("method", "seeds", "return", "success", "area of return", f"steps to {measure} ")
+    heads = (
+        "method",
+        "seeds",
+        f"return at {last:g}",
+        f"success at {last:g}",
+        "area of return",
+        f"steps to {measure} {score:g}",
+    )
     rows = []
     for group in groups:
-        times = group.steps_to(measure, score)
+        times = group.steps_to(measure, score, last)
         area = group.area("return", first, last) if first < last else None
         rows.append(
             (
                 group.name,
                 str(len(group.runs)),
-                _bounded(group.last("return"), len(group.runs)),
-                _success(group),
+                _bounded(group.at("return", last), len(group.runs)),
+                _success(group, last),
                 "one check" if area is None else _bounded(area, len(group.runs)),
                 _reached(times),
             )
         )
-    return (*heads[:-1], f"{heads[-1]}{score:g}"), rows
+    return heads, rows
 
 
 def _of_environment(
@@ -276,10 +287,10 @@ def _curves(runs: Sequence[Path]) -> dict[Measure, tuple[Curve, ...]]:
     return curves
 
 
-def _success(group: Group) -> str:
+def _success(group: Group, step: float) -> str:
     if "success" not in group.curves:
         return UNKNOWN
-    return _bounded(group.last("success"), len(group.runs))
+    return _bounded(group.at("success", step), len(group.runs))
 
 
 def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
