@@ -55,6 +55,7 @@ def make_run(folder: Path) -> Path:
         "episodes": 20,
         "prompts": "instruction",
         "max_steps": None,
+        "control_delay": 3,
         "seeds": {"evaluation": 7, "training": 0},
         "environment": {"image_size": 64, "cameras": []},
         "simulators": {"metaworld": {"metaworld": "3.1.1", "mujoco": "3.3.0", "renderer": "egl"}},
@@ -75,7 +76,7 @@ def make_run(folder: Path) -> Path:
         for task in TASKS
     }
     study = PromptStudy(
-        10, "goal_image", {"sentence": bounded, "instruction+goal_image": bounded}, matrix
+        10, "goal_image", {"sentence": bounded, "instruction+goal_image": bounded}, matrix, seed=5
     )
     (second / "prompts").mkdir()
     (second / "prompts" / PROMPTS).write_text(json.dumps(to_jsonable(study)))

@@ -93,7 +93,9 @@ def test_commands_name_every_setting(page: str) -> None:
     lines = [
         shlex.split(line) for line in parsed.text.splitlines() if line.startswith("manyparts ")
     ]
-    assert [line[1] for line in lines] == ["collect", "train", "evaluate", "report"]
+    assert [line[1] for line in lines] == ["collect", "train", "evaluate", "prompts", "report"]
+    assert lines[2][lines[2].index("--control-delay") + 1] == "3"
+    assert lines[3][lines[3].index("--seed") + 1] == "5"
     assert NASTY in lines[0]
     assert NASTY in lines[2]
     assert lines[1][-2:] == ["--data", lines[0][-1]]

@@ -350,12 +350,20 @@ _PACE: dict[str, Callable[[], Check]] = {
 }
 
 
+# What the main job does without.
+_OPTIONAL = {"transformers", "tensorboard", "wandb", "mlflow", "compiler", "browser"}
+_OPTIONAL |= {*SIMULATORS, *_PACE}
+
+
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    required = name not in _OPTIONAL
     try:
         return check()
+    except subprocess.TimeoutExpired as error:
+        return Check(name, False, f"it took more than {error.timeout:.0f} s", required)
     except Exception as error:  # whatever is broken is the result of the check
         detail = f"{type(error).__name__}: {error}"
-        return Check(name, False, detail, mend="install the package that it names again")
+        return Check(name, False, detail, required, "install the package that it names again")
 
 
 def _print(checks: Sequence[Check]) -> None:

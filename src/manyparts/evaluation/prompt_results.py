@@ -34,6 +34,12 @@ class PromptStudy:
     matrix: Mapping[str, Mapping[str, Interval]]
     """Success by the prompt's task, then by the scene's task."""
 
+    seed: int = 0
+    """Seed of the goals. Studies of before do not say it."""
+
+    max_steps: int | None = None
+    """Steps per episode; None: as in training."""
+
     @classmethod
     def load(cls, run: Path) -> PromptStudy | None:
         """Read the study of a run folder; None without one.

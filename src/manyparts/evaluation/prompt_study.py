@@ -85,6 +85,6 @@ def study_prompts(
     for task in chosen:
         result = evaluated(f"{matrix_with} of {task}", matrix_with, task)
         matrix[task] = {scene: row["success_any"] for scene, row in result.per_task.items()}
-    study = PromptStudy(episodes, matrix_with, kinds, matrix)
+    study = PromptStudy(episodes, matrix_with, kinds, matrix, seed, max_steps)
     write_atomically(folder / PROMPTS, json.dumps(to_jsonable(study), indent=1).encode())
     return study

@@ -12,6 +12,7 @@ import numpy as np
 
 from manyparts.evaluation.curves import Curve
 from manyparts.evaluation.record import UNKNOWN
+from manyparts.models.run_files import run_of
 from manyparts.report.acted import WEIGHT, Acted, verdict_on_weights
 from manyparts.report.svg import Line, line_chart
 
@@ -158,7 +159,7 @@ def _checks(acted: Acted, run: Path) -> str:
     if returns is not None and step == returns.steps[-1]:
         sentences.append("It is the best one so far.")
     elif best:
-        command = escape(f"manyparts evaluate {run}/checkpoints/best")
+        command = escape(f"manyparts evaluate {run_of(run)}/checkpoints/best")
         known = _percent(best["success"]) if "success" in best else UNKNOWN
         sentences.append(
             f"Best check: return {best['return']:.4g}, success {known}, at "

@@ -62,7 +62,7 @@ def attention(evidence: Evidence, result: Result) -> list[str]:
         spent += sum(_bytes_of(rows) for rows in images.values())
         if spent > IMAGE_BUDGET:
             left = f"{len(chosen) - len(parts)} of {len(chosen)} tasks"
-            folder = f"{escape(str(evidence.run))}/evaluation/videos/*/*.npz"
+            folder = escape(str(evidence.evaluation / "videos/*/*.npz"))
             parts.append(f'<p class="soft">{left} are only in {folder}.</p>')
             break
         outcome = path.stem.partition("-")[0]

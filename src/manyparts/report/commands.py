@@ -12,10 +12,9 @@ from manyparts.core.naming import FORMER_FLAGS, FORMER_NAME, NAME, NAMES, former
 from manyparts.core.serialisation import to_jsonable
 from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.prompt_results import PromptStudy
-from manyparts.evaluation.results import EVALUATION, Result
-from manyparts.models.run_files import results_folder
+from manyparts.evaluation.results import Result
 from manyparts.planners import name_of, planner_config
-from manyparts.report.evidence import Evidence, Phase
+from manyparts.report.evidence import Evidence, Phase, elsewhere
 from manyparts.report.flags import fields_in, flags_of
 from manyparts.rollout.recorded_tries import EXPERT
 
@@ -38,10 +37,10 @@ def reproduction(evidence: Evidence) -> str:
     lines += [_train(program, phase) for phase in evidence.phases]
     if evidence.result is not None:
         lines.append(_evaluate(program, evidence, evidence.result))
-    elif evidence.prompts is not None:
+    if evidence.prompts is not None:
         lines.append(_prompts(program, evidence.run, evidence.prompts))
-    elsewhere = ["--evaluation", str(evidence.evaluation)] if _elsewhere(evidence) else []
-    lines.append(shlex.join([program, "report", str(evidence.run), *elsewhere]))
+    where = ["--evaluation", str(evidence.evaluation)] if elsewhere(evidence) else []
+    lines.append(shlex.join([program, "report", str(evidence.run), *where]))
     return "\n".join(lines)
 
 
@@ -103,6 +102,8 @@ def _prompts(program: str, run: Path, study: PromptStudy) -> str:
         "tasks": list(study.matrix),
         "episodes": study.episodes,
         "matrix_with": study.matrix_with,
+        "seed": study.seed or None,
+        "max_steps": study.max_steps,
     }
     return _command(program, "prompts", [str(run)], flags_of(settings))
 
@@ -122,6 +123,7 @@ def _evaluate(program: str, evidence: Evidence, result: Result) -> str:
         "split": provenance["split"],
         "max_steps": max_steps if isinstance(max_steps, int) else None,
         "until_success": provenance.get("until_success"),
+        "control_delay": provenance.get("control_delay"),
         "device": provenance.get("device"),
         "precision": provenance.get("precision"),
     }
@@ -130,16 +132,11 @@ def _evaluate(program: str, evidence: Evidence, result: Result) -> str:
         flags += _planner_flags(planner)
     flags += flags_of(
         {
-            "output": str(evidence.evaluation) if _elsewhere(evidence) else None,
+            "output": str(evidence.evaluation) if elsewhere(evidence) else None,
             "videos": _videos_per_outcome(evidence),
         }
     )
     return _command(program, "evaluate", [str(evidence.run)], flags)
-
-
-def _elsewhere(evidence: Evidence) -> bool:
-    """Whether a command finds the results only where a flag says where they are."""
-    return evidence.evaluation != results_folder(evidence.run, EVALUATION)
 
 
 def _planner_flags(recorded: Mapping[str, Any]) -> list[str]:

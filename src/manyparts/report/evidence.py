@@ -4,6 +4,7 @@ videos."""
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +126,17 @@ def outdated(evidence: Evidence) -> str | None:
     last = last_checkpoint(evidence.run)
     if last is None or not step.isdecimal() or step == last.name:
         return None
+    where = ["--output", str(evidence.evaluation)] if elsewhere(evidence) else []
+    command = shlex.join(["manyparts", "evaluate", str(evidence.run), "--overwrite", *where])
     return (
         f"these are results of step {int(step)}, and the run is now at step {int(last.name)}: "
-        f"manyparts evaluate {evidence.run} --overwrite"
+        f"{command}"
     )
+
+
+def elsewhere(evidence: Evidence) -> bool:
+    """Whether a command finds the results only where a flag says where they are."""
+    return evidence.evaluation != results_folder(evidence.run, EVALUATION)
 
 
 def _own_result(folder: Path, run: Path, agent: Path, *, named: bool) -> Result:

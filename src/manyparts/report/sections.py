@@ -198,7 +198,7 @@ def videos(evidence: Evidence, result: Result) -> str:
         )
         parts.append(f'<h3>{escape(task)}</h3><p class="soft">Prompt: {asked}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
-        folder = f"{escape(str(evidence.run))}/evaluation/videos"
+        folder = escape(str(evidence.evaluation / "videos"))
         parts.append(f'<p class="soft">{counted(left, "more video")} in {folder}.</p>')
     return "".join(parts)
 

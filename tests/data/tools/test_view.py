@@ -14,7 +14,7 @@ from data.synthetic import make_episode, write
 
 from manyparts.cli import main
 from manyparts.core.errors import UserError
-from manyparts.data.tools.view import view
+from manyparts.data.tools.view import _rounded, view
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(6)]
 
@@ -121,3 +121,8 @@ def test_info_through_a_view_describes_what_the_model_sees(page: Path, capsys: A
     seen = json.loads(capsys.readouterr().out)
     assert seen["spec"]["cameras"] == {"front": [4, 6]} and seen["fps"] == whole["fps"] / 2
     assert seen["spec"]["action"]["high"] == [2 * high for high in whole["spec"]["action"]["high"]]
+
+
+def test_what_is_no_number_is_a_gap() -> None:
+    """JSON knows no NaN, and the page would be empty."""
+    assert _rounded(np.array([[np.nan, 1.23456], [np.inf, 2.0]])) == [[None, None], [1.235, 2.0]]

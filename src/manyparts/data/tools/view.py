@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def view(
         "histograms": _histograms(dataset),
         "episodes": shown,
     }
-    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     page = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         data=data, title=_escaped(short_name(dataset.location))
     )
@@ -140,7 +141,7 @@ def _episode(dataset: EpisodeDataset, index: int) -> dict[str, Any]:
         "seed": dataset.seed(index),
         "success": None if success is None else bool(len(solved)),
         "solvedAt": int(solved[0]) if len(solved) else None,
-        "return": float(columns[REWARD].sum()) if REWARD in columns else None,
+        "return": _number(float(columns[REWARD].sum())) if REWARD in columns else None,
         "rows": rows.tolist(),
         "cameras": {
             name: _sheet(dataset.frames(index, name, rows)) for name in dataset.spec.cameras
@@ -207,9 +208,14 @@ def _facts(dataset: EpisodeDataset) -> dict[str, str]:
     return facts
 
 
-def _rounded(values: np.ndarray) -> list[list[float]]:
-    """One list per dimension of values (T, d), rounded to four digits."""
-    return [[float(f"{value:.4g}") for value in column] for column in values.T.tolist()]
+def _rounded(values: np.ndarray) -> list[list[float | None]]:
+    """One list per dimension of values (T, d), rounded to four digits; see `_number`."""
+    return [[_number(value) for value in column] for column in values.T.tolist()]
+
+
+def _number(value: float) -> float | None:
+    """A number of four digits; None for what is none, which JSON does not know."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _escaped(text: object) -> str:

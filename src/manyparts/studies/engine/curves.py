@@ -136,12 +136,23 @@ def charts(study: Study, rows: Sequence[CurveRow]) -> str:
     """Return charts of the returns of each group of methods in each setting, as HTML."""
     drawn: list[str] = []
     for setting in dict.fromkeys(row.setting for row in rows):
-        here = {row.method: (row.steps, row.mean) for row in rows if row.setting == setting}
+        own = [row for row in rows if row.setting == setting]
+        here = {row.method: (row.steps, row.mean) for row in own}
+        bands = {row.method: (row.steps, row.low, row.high) for row in own if row.low}
         for title, methods in study.groups.items():
             lines = {method: here[method] for method in methods if method in here}
             if lines:
                 caption = f"{setting}, {title.lower()}: return as a fraction of the full one"
-                drawn.append(line_chart(lines, {}, title=caption, x_label="environment steps"))
+                drawn.append(
+                    line_chart(
+                        lines,
+                        {},
+                        title=caption,
+                        x_label="environment steps",
+                        linear=True,
+                        bands={name: bands[name] for name in lines if name in bands},
+                    )
+                )
     return "".join(drawn)
 
 
