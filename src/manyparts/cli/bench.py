@@ -82,11 +82,10 @@ def _print(rows: Sequence[Any]) -> None:
 
 
 def _promise(row: Any) -> str:
-    if row.min_value:
-        return f"{row.min_value:g} {row.unit}"
-    if row.max_ratio:
-        return f"ratio at most {row.max_ratio:g}"
-    return f"ratio {row.min_ratio:g}" if row.min_ratio else ""
+    promises = [f"{row.min_value:g} {row.unit}"] if row.min_value else []
+    promises += [f"ratio at most {row.max_ratio:g}"] if row.max_ratio else []
+    promises += [f"ratio {row.min_ratio:g}"] if row.min_ratio else []
+    return ", ".join(promises)
 
 
 def _verdict(row: Any) -> Text:

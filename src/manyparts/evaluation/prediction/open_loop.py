@@ -132,7 +132,10 @@ def imagine(
     changes: Mapping[str, Any] | None = None,
     seen: int | None = None,
 ) -> list[Imagined]:
-    """The first windows of `open_loop` for this horizon, and what its models imagine of them.
+    """Windows drawn as those of `open_loop`, and what its models imagine of them.
+
+    Of more windows than a dataset has episodes, all episodes take part in their order; of fewer,
+    some are drawn. So these need not be among the windows that a measurement of more was made on.
 
     Args:
         runs: as in `open_loop`.
