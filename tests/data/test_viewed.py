@@ -100,6 +100,18 @@ def test_instructions_of_episodes_come_before_those_of_tasks(recorded: EpisodeDa
     assert seen.tasks[1].paraphrases == ("push it",)
 
 
+def test_a_number_is_the_episode_of_that_name(
+    recorded: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episodes 0 and 1 are gone: the key 3 is the second one's name, and the fourth one's place."""
+    names = {"name_of": lambda self, index: str(index + 2)}
+    monkeypatch.setattr(type(recorded.reader.contents), "name_of", names["name_of"])
+    seen = recorded.through({"instructions": {"3": "drop it", "1": "wave"}})
+    asked = [episode.instruction for episode in seen]
+    assert [number for number, said in enumerate(asked) if said == "drop it"] == [1]
+    assert "wave" not in asked, "the second one has a name"
+
+
 def test_paraphrases_of_equal_instructions_are_joined(recorded: EpisodeDataset) -> None:
     table = {"0": ["go", "move"], "1": ["go", "walk"], "2": "reach the red ball\ntouch it"}
     seen = recorded.through({"instructions": table})

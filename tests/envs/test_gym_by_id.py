@@ -19,7 +19,7 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.gym import preflight as preflighting
 from manyparts.envs.gym.check import check as check_of
-from manyparts.envs.gym.guess import guess, words_of
+from manyparts.envs.gym.guess import _declared, declare, guess, words_of
 from manyparts.envs.gym.opening import open_environment, resolve
 from manyparts.envs.gym.preflight import findings, preflight
 from manyparts.envs.gym.task import GymTask
@@ -133,6 +133,34 @@ def test_declaration_in_the_module_is_no_guess(tmp_path: Path, monkeypatch) -> N
     sys.modules.pop("declared_world")
 
 
+def test_a_later_declaration_replaces_what_was_guessed() -> None:
+    name = named("Dot")
+    assert guess(name).task.max_steps is None or guess(name).guessed
+    before = dict(_declared)
+    try:
+        declare(GymTask(id="Dot-v0", instruction="go there", state=("position",), max_steps=7))
+        assert registry.instructions(name).instruction == "go there"
+        assert registry.make(name, EnvConfig(image_size=16)).horizon == 7
+    finally:
+        _declared.clear()
+        _declared.update(before)
+        guess.cache_clear()
+
+
+def test_splits_of_few_seeds_are_said() -> None:
+    task = GymTask(
+        id="Dot-v0",
+        package=MODULE,
+        instruction="go",
+        state=("position",),
+        splits={"train": range(100), "evaluation": range(100, 150)},
+    )
+    with contextlib.closing(open_environment(task)) as env:
+        (found,) = (each for each in check_of(env, task) if each.name == "splits")
+    assert found.works and found.notable
+    assert "train has 100 seeds, evaluation has 50 seeds, which are drawn with" in found.detail
+
+
 def test_task_by_id_is_a_suite_of_its_own() -> None:
     name = named("Dot")
     assert registry.suite_of(name) == name and registry.is_known(name)
@@ -227,6 +255,7 @@ def test_numpys_generator_is_recommended_where_it_helps(monkeypatch, tmp_path: P
 
 
 def test_checks_leave_the_callers_generator_alone() -> None:
+    guess.cache_clear()
     np.random.seed(3)  # noqa: NPY002
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
     findings(named("Global"))

@@ -13,7 +13,7 @@ import pytest
 
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.envs.cameras import CameraImages
+from manyparts.envs.cameras import CameraImages, FreeCamera
 from manyparts.envs.rendering import cluster_meshes, cluster_metres, load_mujoco
 from manyparts.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
@@ -63,6 +63,29 @@ def test_images_are_not_flipped() -> None:
         east = seen["east"][1] - column
         assert east < -3 if camera in ("workspace", "workspace_front") else east > 3, camera
     env.close()
+
+
+def test_images_leave_the_model_and_follow_its_terrain() -> None:
+    """A free camera has its own field of view, and a reset may draw other hills."""
+    mujoco = load_mujoco()
+    model = mujoco.MjModel.from_xml_string("""<mujoco><asset>
+        <hfield name="hills" nrow="8" ncol="8" size="1 1 .5 .1"/></asset>
+        <worldbody><light pos="0 0 3"/><geom type="hfield" hfield="hills" rgba="1 0 0 1"/>
+        <camera name="side" pos="0 -3 .3" xyaxes="1 0 0 0 0 1"/></worldbody></mujoco>""")
+    data, own = mujoco.MjData(model), model.vis.global_.fovy
+    wide = FreeCamera(position=(0, -3, 1), look_at=(0, 0, 0), fovy=80)
+    cameras = CameraImages(model, EnvConfig(image_size=64), {"wide": wide})
+    mujoco.mj_forward(model, data)
+    flat = cameras.image(data, "side", 64)
+    cameras.image(data, "wide", 64)
+    assert model.vis.global_.fovy == own
+    model.hfield_data[:] = np.random.default_rng(0).uniform(size=64)
+    hilly = cameras.image(data, "side", 64)
+    assert (flat != hilly).any(axis=-1).mean() > 0.05
+    again = CameraImages(model, EnvConfig(image_size=64), {})
+    assert np.array_equal(again.image(data, "side", 64), hilly)
+    for each in (cameras, again):
+        each.close()
 
 
 def test_only_cameras_that_stand_are_turned() -> None:

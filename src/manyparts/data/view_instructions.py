@@ -79,13 +79,16 @@ def worded(reader: Reader, view: View) -> Worded:
 def _by_table(own: Worded, contents: Contents, table: Mapping[str, Sequence[str]]) -> Worded:
     """Instructions by tasks, and by episodes, which come before those of their task."""
     by_episode = {}
-    for index in range(len(own.cuts)):
-        for name in (contents.name_of(index), str(index)):
-            if name in table:
-                by_episode[index] = tuple(table[name])
+    names = [contents.name_of(index) for index in range(len(own.cuts))]
+    taken = set(names)
+    for index, name in enumerate(names):
+        # Its place counts only where that is no other episode's name.
+        for key in (*({str(index)} - taken), name):
+            if key in table:
+                by_episode[index] = tuple(table[key])
     tasks = [_reworded(task, table) for task in own.tasks]
     known = {name for task in own.tasks for name in (task.name, task.instruction)}
-    known |= {name for index in range(len(own.cuts)) for name in (contents.name_of(index),)}
+    known |= taken
     for name in table:
         if name not in known and not _is_episode(name, len(own.cuts)):
             raise UserError(f"view.instructions names {name!r}; {closest(name, sorted(known))}")

@@ -87,7 +87,7 @@ class Renderer:
 
         Args:
             model: assets are read now, poses at every image. Only the field of view of free cameras
-                is changed.
+                is changed, while one is drawn.
             size: side of the expected images in pixels; the buffer grows for a larger one.
             faithful: draw shadows, reflections, anti-aliasing and every triangle, as the simulator
                 itself does.
@@ -109,6 +109,7 @@ class Renderer:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._option = mujoco.MjvOption()
         self._context: Any = None
+        self._terrain = np.array(model.hfield_data)
         with drawing():
             self._gl = _gl_context(size)
             with self._current():
@@ -135,18 +136,9 @@ class Renderer:
         with drawing():
             if self._context is None:
                 raise RuntimeError("this renderer is closed")
-            if fovy is not None:
-                self._model.vis.global_.fovy = fovy
-            mujoco.mjv_updateScene(
-                self._model,
-                data,
-                self._option,
-                None,
-                camera,
-                mujoco.mjtCatBit.mjCAT_ALL.value,
-                self._scene,
-            )
+            self._update(data, camera, fovy)
             with self._current():
+                self._upload_terrain()
                 if size > self._size:
                     mujoco.mjr_resizeOffscreen(size, size, self._context)
                     self._size = size
@@ -178,12 +170,7 @@ class Renderer:
         """
         mujoco = load_mujoco()
         with drawing():
-            if fovy is not None:
-                self._model.vis.global_.fovy = fovy
-            everything = mujoco.mjtCatBit.mjCAT_ALL.value
-            mujoco.mjv_updateScene(
-                self._model, data, self._option, None, camera, everything, self._scene
-            )
+            self._update(data, camera, fovy)
             seen = self._scene.camera[0]
             up, forward = np.array(seen.up), np.array(seen.forward)
             across, above = at[0], 1 - at[1]
@@ -195,6 +182,29 @@ class Renderer:
                 self._model, data, self._option, 1.0, across, above, self._scene, point, *found
             )
         return int(body), np.cross(forward, up), up
+
+    def _update(self, data: Any, camera: Any, fovy: float | None) -> None:
+        """Let the scene be what a camera sees. A free camera's field of view stands in the model,
+        where the simulator's own free camera has its, too."""
+        mujoco, view = load_mujoco(), self._model.vis.global_
+        own = view.fovy
+        view.fovy = own if fovy is None else fovy
+        try:
+            everything = mujoco.mjtCatBit.mjCAT_ALL.value
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, None, camera, everything, self._scene
+            )
+        finally:
+            view.fovy = own
+
+    def _upload_terrain(self) -> None:
+        """Give the driver height fields that the simulator has changed, as at a reset."""
+        model = self._model
+        if not model.nhfield or np.array_equal(model.hfield_data, self._terrain):
+            return
+        for number in range(model.nhfield):
+            load_mujoco().mjr_uploadHField(model, self._context, number)
+        self._terrain = model.hfield_data.copy()
 
     def _is_upside_down(self, camera: Any) -> bool:
         """Whether a camera stands on its head, so that its images are shown turned. Only one that

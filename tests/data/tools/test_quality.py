@@ -53,8 +53,10 @@ def repeated(_: int) -> tuple[np.ndarray, np.ndarray]:
     return straight(0)
 
 
-def write(path: Path, motions: list[tuple[np.ndarray, np.ndarray]]) -> EpisodeDataset:
-    with DatasetWriter(path, SPEC, fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer:
+def write(
+    path: Path, motions: list[tuple[np.ndarray, np.ndarray]], *, fps: float = FPS
+) -> EpisodeDataset:
+    with DatasetWriter(path, SPEC, fps=fps, tasks=TASKS, environment=ENVIRONMENT) as writer:
         for seed, (state, action) in enumerate(motions):
             state, action = state.astype(np.float32), action.astype(np.float32)
             flat = np.zeros(len(state), np.float32)
@@ -102,6 +104,16 @@ def test_divergence_of_agreeing_experts(tmp_path: Path) -> None:
     )
     alone = measure_quality(write(tmp_path / "alone", [straight(0)]))
     assert np.isnan(alone.divergence).all() and not alone.extraneous.any()
+
+
+@pytest.mark.parametrize(("unit", "fps"), [(1.0, 10.0), (1e-3, 10.0), (1.0, 60.0)])
+def test_idle_depends_on_no_unit_and_no_rate(unit: float, fps: float, tmp_path: Path) -> None:
+    """Two seconds of rest, and four of one steady motion."""
+    seconds = np.arange(0, 6, 1 / fps)
+    place = np.clip(seconds - 2, 0, None)[:, None] * np.array([0.05, 0.02, 0.01])
+    motion = (place, place[:, :2] * unit)
+    dataset = write(tmp_path / "set", [motion, motion], fps=fps)
+    assert measure_quality(dataset).idle == pytest.approx([1 / 3, 1 / 3], abs=0.02)
 
 
 def test_bad_choices_are_named(tmp_path: Path) -> None:

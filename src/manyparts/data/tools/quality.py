@@ -25,7 +25,7 @@ WORSE_IS_MORE: Mapping[Measure, bool] = {
     "extraneous": True,
 }
 _NEIGHBOURS, _REFERENCES = 5, 40
-_STILL = 0.02  # standard deviations of the state; a smaller step is no movement
+_STILL = 0.4  # standard deviations per second, of state and action; slower is no movement
 _SAME_STATE = 0.1  # standard deviations of the state; states that are nearer count as equal
 _MIN_LOOP = 5  # steps; a shorter return is a tremble
 
@@ -59,13 +59,15 @@ def measure_quality(dataset: EpisodeDataset) -> Quality:
     if not dataset.spec.state_names:
         raise UserError(f"{dataset.path} has no state, which quality is measured by")
     values = {name: np.full(dataset.num_episodes, np.nan) for name in WORSE_IS_MORE}
-    scale = np.maximum(np.asarray(dataset.statistics[STATE].std), 1e-6)
+    scale, unit = (
+        np.maximum(np.asarray(dataset.statistics[name].std), 1e-6) for name in (STATE, ACTION)
+    )
     with progress_bar(f"measuring episodes of {dataset.path.name}", dataset.num_episodes) as bar:
         for task in np.unique(dataset.episode_task):
             episodes = np.flatnonzero(dataset.episode_task == task)
             motion = {int(index): _motion(dataset, int(index), scale) for index in episodes}
             for index, (state, action) in motion.items():
-                values["idle"][index] = _idle(state, action)
+                values["idle"][index] = _idle(state, action / unit, _STILL / dataset.fps)
                 values["extraneous"][index] = _extraneous(state)
             for index, divergence, diversity in _compare(motion):
                 values["divergence"][index], values["diversity"][index] = divergence, diversity
@@ -173,12 +175,14 @@ def _compare(
         yield index, float(divergence), float(np.min(to_others, axis=0).mean())
 
 
-def _idle(state: np.ndarray, action: np.ndarray) -> float:
-    """The fraction of steps in which neither state nor action changes."""
+def _idle(state: np.ndarray, action: np.ndarray, change: float) -> float:
+    """The fraction of steps in which neither state nor action, both in standard deviations, changes
+    by so much."""
     if len(state) < 2:
         return 0.0
-    still = np.linalg.norm(np.diff(state, axis=0), axis=1) < _STILL
-    same = np.linalg.norm(np.diff(action, axis=0), axis=1) < 1e-3
+    still, same = (
+        np.linalg.norm(np.diff(values, axis=0), axis=1) < change for values in (state, action)
+    )
     return float((still & same).mean())
 
 

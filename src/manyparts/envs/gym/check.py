@@ -17,7 +17,7 @@ from manyparts.envs.base import EnvConfig
 from manyparts.envs.cameras import FreeCamera
 from manyparts.envs.gym.environment import contract_of, require_fitting
 from manyparts.envs.gym.mujoco import MujocoCameras
-from manyparts.envs.gym.opening import reset, sampled, spaces, step
+from manyparts.envs.gym.opening import callers_generator_kept, reset, sampled, spaces, step
 from manyparts.envs.gym.spaces import outside
 from manyparts.envs.gym.task import MUJOCO, RENDER, GymTask, Seeding
 from manyparts.envs.gym.values import (
@@ -34,6 +34,7 @@ from manyparts.envs.gym.values import (
 SEEDS = (0, 1, 2)
 STEPS = 5
 _SIZE = 64
+_FEW_SEEDS = 1000  # of a split; a hundred episodes of so many have a pair of one seed, likely
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,8 @@ def check(
         seeds: The episodes of these begin twice.
         steps: Steps of each.
     """
-    usual = np.random.get_state()  # noqa: NPY002, the caller's
-    try:
+    with callers_generator_kept():
         return _checked(env, task, seeds, steps)
-    finally:
-        np.random.set_state(usual)  # noqa: NPY002
 
 
 def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int) -> list[Finding]:
@@ -116,7 +114,17 @@ def _checked(env: gymnasium.Env, task: GymTask, seeds: Sequence[int], steps: int
         *([_goal(task.goal, first)] if task.goal else []),
         _instruction(task, first),
         _horizon(env, task),
+        *_splits(task),
     ]
+
+
+def _splits(task: GymTask) -> list[Finding]:
+    few = {name: len(seeds) for name, seeds in task.splits.items() if len(seeds) < _FEW_SEEDS}
+    if not few:
+        return []
+    shown = ", ".join(f"{name} has {counted(count, 'seed')}" for name, count in few.items())
+    text = f"{shown}, which are drawn with repetition: some episodes are likely the same"
+    return [Finding("splits", True, text, notable=True)]
 
 
 def _played(

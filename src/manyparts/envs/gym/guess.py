@@ -15,7 +15,15 @@ from manyparts.core.errors import UserError
 from manyparts.core.extras import in_a_line
 from manyparts.core.printing import counted, first_of, short
 from manyparts.envs.gym.environment import contract_of
-from manyparts.envs.gym.opening import open_environment, reset, resolve, sampled, spaces, step
+from manyparts.envs.gym.opening import (
+    callers_generator_kept,
+    open_environment,
+    reset,
+    resolve,
+    sampled,
+    spaces,
+    step,
+)
 from manyparts.envs.gym.task import RENDER, GymTask
 from manyparts.envs.gym.values import (
     INFO,
@@ -93,6 +101,7 @@ def declare(task: GymTask) -> GymTask:
         The task.
     """
     _declared[task.id] = task
+    guess.cache_clear()  # also after a first look
     return task
 
 
@@ -111,7 +120,7 @@ def guess(name: str) -> Guess:
     module, id_ = resolve(name)
     unknown = GymTask(id=id_, instruction=words_of(id_))
     task = replace(_declared.get(id_, unknown), package=module)
-    with contextlib.closing(open_environment(task)) as env:
+    with callers_generator_kept(), contextlib.closing(open_environment(task)) as env:
         try:
             first = Moment(*reset(env, 0))
             _, space = spaces(env)

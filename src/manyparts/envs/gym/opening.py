@@ -188,6 +188,16 @@ def _import(module: str, name: str) -> None:
         raise UserError(f"{name}: {module} does not load ({in_a_line(error)})") from error
 
 
+@contextlib.contextmanager
+def callers_generator_kept() -> Iterator[None]:
+    """Give numpy's own generator its state back, which environments may draw from in the block."""
+    usual = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(usual)  # noqa: NPY002
+
+
 def _missing(module: str, name: str) -> UserError:
     """The error for a module that is not installed."""
     advice = (
