@@ -301,8 +301,7 @@ def _planar_legs(
 def _free_legs(
     generator: np.random.Generator, stance: Stance, torso: float, aside: float
 ) -> list[Leg]:
-    """Two or three pairs, left and right mirror images. Six legs have two joints each, four have
-    two or three."""
+    """Two or three pairs, left and right mirror images, of two or three joints each."""
     num_pairs = int(generator.integers(2, 4))
     rolls: tuple[Axis, ...] = ("roll",) if num_pairs == 2 and generator.random() < 0.5 else ()
     fan = _between(generator, 0.5, 1.2)
