@@ -99,7 +99,7 @@ def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Env
         if suite not in chosen and suite not in trained:
             with contextlib.closing(registry.make(task, configs[0])) as env:
                 learned_embodiment(info, env)
-        own = trained.get(task, trained.get(suite, configs[0]))
+        own = trained.get(task) or trained.get(suite) or configs[0]
         if chosen.setdefault(suite, own) != own:
             chosen[task] = own
     return chosen
