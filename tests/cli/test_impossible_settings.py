@@ -31,7 +31,7 @@ CASES = [
     (
         PHASE1,
         "--objectives.forward-dynamics.attention full",
-        "is 'full'; expected one of causal, inverse, visual",
+        "attention is 'full', which would show it its answer",
     ),
     (PHASE1, "--objectives.masked-hindsight.hidden-to -1", "masked_hindsight.hidden_to is -1.0; "),
     (PHASE1, "--objectives.forward-dynamics.target-rate 2", "target_rate is 2.0; expected in [0"),

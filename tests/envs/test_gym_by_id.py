@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from manyparts.envs.gym.check import check as check_of
 from manyparts.envs.gym.guess import _declared, declare, guess, words_of
 from manyparts.envs.gym.opening import open_environment, resolve
 from manyparts.envs.gym.preflight import findings, preflight
+from manyparts.envs.gym.suite import gym_suite
 from manyparts.envs.gym.task import GymTask
 
 MODULE = gym_worlds.__name__
@@ -277,3 +279,19 @@ def test_preflight_says_the_guess_once_and_warns(capsys, monkeypatch) -> None:
 def test_preflight_refuses_what_no_agent_can_act_in() -> None:
     with pytest.raises(UserError, match=rf"{named('Vector')}: its reward is a vector"):
         preflight([named("Vector")])
+
+
+def test_no_more_steps_are_promised_than_episodes_have(suite_of_dots: str) -> None:
+    preflight([named("Dot"), suite_of_dots, "pointmass/reach"], 20)
+    for name in (named("Dot"), suite_of_dots):
+        with pytest.raises(UserError, match=r"max_steps is 60, and episodes of .* end after 20"):
+            preflight(["pointmass/reach", name], 60)
+
+
+@pytest.fixture
+def suite_of_dots() -> Iterator[str]:
+    task = GymTask(id="Dot-v0", package=MODULE, instruction="go", state=("position",))
+    registry.register_suite("few", gym_suite("few", {"dot": task}, renderer=lambda: "numpy"))
+    yield "few/dot"
+    del registry._registered["few"]
+    registry.suite_names.cache_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -135,28 +136,41 @@ def test_prompt_study_covers_kinds_and_scenes(tmp_path: Path) -> None:
     assert (run / "prompts" / "prompts.json").read_bytes() == written
 
 
-def test_prompts_are_made_in_whole_episodes(
+@pytest.mark.parametrize("kind", ["goal_image", "half_goal_image", "demonstration"])
+def test_prompts_are_made_in_whole_episodes(kind: Prompts, tmp_path: Path) -> None:
+    """An expert that shows the goal needs longer than an episode that was cut to three steps."""
+    short = make(TASKS[0], replace(CONFIG, max_steps=3), split="evaluation")
+    whole = make(TASKS[0], CONFIG, split="evaluation")
+    prompts = [prompt_of(kind, each) for each in (short, whole)]
+    shown = [
+        each.demonstration.images if each.demonstration is not None else each.goal
+        for each in prompts
+    ]
+    assert shown[0] is not None and shown[1] is not None
+    assert np.array_equal(shown[0][CAMERA], shown[1][CAMERA])
+    cut = episode_prompt(kind, TASKS[0], 0, 5, short, short.config, ANY_PROMPT)
+    images = cut.goal if cut.demonstration is None else cut.demonstration.images
+    assert images is not None and not np.array_equal(images[CAMERA], shown[1][CAMERA])
+
+
+def test_evaluation_cuts_episodes_and_not_what_they_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An expert that shows the goal needs longer than an episode that was cut to three steps."""
-    made_in, task = [], TASKS[0]
+    run, asked = make_run(tmp_path / "run", window=ANY_PROMPT), []
     original = episodes.episode_prompt
 
     def watched(*arguments: Any, **more: Any) -> Prompt:
-        made_in.append(arguments[5])
-        return original(*arguments, **more)
+        asked.append(original(*arguments, **more))
+        return asked[-1]
 
     monkeypatch.setattr(episodes, "episode_prompt", watched)
-    kept = protocol.EvaluationConfig
-
-    def config_of(**fields: Any) -> Any:
-        made.append(kept(**fields))
-        return made[-1]
-
     made: list[Any] = []
-    monkeypatch.setattr(protocol, "EvaluationConfig", config_of)
-    monkeypatch.setattr(protocol, "_evaluate_checkpoint", lambda *_, **__: None)
-    run = make_run(tmp_path / "run")
-    evaluate(run, tasks=task, episodes=1, max_steps=3, output=tmp_path / "evaluation")
-    record = episodes.run_episode(made[0], episodes.EvaluationJob(task, 0))
-    assert record.length == 3 and made_in == [CONFIG]
+    monkeypatch.setattr(protocol, "_evaluate_checkpoint", lambda *given, **_: made.append(given))
+    evaluate(run, tasks=TASKS[0], episodes=1, max_steps=3, prompts="goal_image", output=tmp_path)
+    ((_, _, config, *_),) = made
+    record = episodes.run_episode(config, episodes.EvaluationJob(TASKS[0], 0))
+    assert record.length == 3
+    whole = make(TASKS[0], CONFIG, split="evaluation")
+    seed = episodes.episode_seed(config.seed, TASKS[0], 0)
+    own = prompt_of("goal_image", whole, seed=seed).goal
+    assert own is not None and np.array_equal(asked[0].goal[CAMERA], own[CAMERA])

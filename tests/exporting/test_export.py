@@ -17,7 +17,7 @@ import pytest
 from evaluation.evaluating import TASKS, make_run
 
 from manyparts.agents.exported import ExportedAgent, load_exported
-from manyparts.agents.loading import load
+from manyparts.agents.loading import device_for, load
 from manyparts.agents.policy import PolicyAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Demonstration, Prompt
@@ -191,6 +191,7 @@ def test_what_is_no_policy_is_refused(folder: Path, run: Path, tmp_path: Path) -
         load_exported(folder).act(None, None, "go", explore=True)
     with pytest.raises(UserError, match="device is 'meta'; exported policies run on the cpu here"):
         load(folder, "meta")
+    assert device_for(folder, "auto") == "cpu", "whatever else there is"
     with pytest.raises(UserError, match="takes no planner"):
         load(folder, objective=lambda *values: values[-1])
     assert TASKS

@@ -338,3 +338,22 @@ def test_only_datasets_of_its_own_are_added_to(
     assert main(["play", "hand", "--tasks", "pointmass/reach", "--output", str(collected)]) == 2
     assert "was not recorded here; choose a new folder" in capsys.readouterr().err
     assert sorted(collected.rglob("*")) == before
+
+
+def test_solved_episodes_save_themselves(tmp_path: Path) -> None:
+    """Those of an agent, too, unless only a person's own are asked for."""
+    flags = ("--tasks", "pointmass/reach-red", "--image-size", "16")
+    with (
+        playing(tmp_path, "expert", *flags, "--output", str(tmp_path / "data")) as served,
+        Page(served) as page,
+    ):
+        page.send("speed", factor=0)
+        page.send("automatic", next=False, save=True, only_hand=True)
+        page.send("run", on=True)
+        while not page.until("frame")["ended"]:
+            pass
+        assert page.frame["solved_at"] is not None and not page.frame["saved"]
+        page.send("automatic", next=False, save=True, only_hand=False)
+        page.send("reset", seed=3)
+        assert "saved as episode 0" in page.until("said", of="save")["text"]
+    assert [each.seed for each in EpisodeDataset.open(tmp_path / "data")] == [3]

@@ -270,7 +270,7 @@ def test_whatever_a_message_holds_is_done_or_refused_in_a_line(
 
 
 def test_nothing_of_an_episode_is_left_for_the_next() -> None:
-    """A key that was pressed after its end, or a goal that was its own."""
+    """A key that was pressed after its end."""
     session = session_of("Choices", None)
     session.wish = replace(session.wish, choice=2)
     session.begin(1)

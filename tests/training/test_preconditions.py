@@ -14,10 +14,12 @@ from data.synthetic import ENVIRONMENT, FPS, make_episode, make_spec
 from training.runs import first, second, weights
 
 from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.dataset import DatasetWriter
 from manyparts.methods import preset
-from manyparts.models.configs import KeypointEncoderConfig, RepresentationConfig
+from manyparts.models.configs import KeypointEncoderConfig, RepresentationConfig, ViTConfig
+from manyparts.training.preparation import _model_differences
 from manyparts.training.train import train
 
 CAMERAS = {
@@ -137,6 +139,18 @@ def test_other_models_are_named_by_what_differs(first_run, data, tmp_path, model
     with pytest.raises(UserError, match=f"differs from that of .*: {difference}$"):
         train(config, data=data, output=run, start_from=first_run, device="cpu")
     assert not run.exists()
+
+
+def test_a_pretrained_start_is_a_part_of_a_model() -> None:
+    """Of which weights it was does not matter, but they have another epsilon."""
+    plain, started, other = (
+        to_jsonable(replace(second().model, encoder=ViTConfig(pretrained=source)))
+        for source in (None, "google/vit", "facebook/dino")
+    )
+    assert not _model_differences(started, other) and not _model_differences(plain, plain)
+    assert _model_differences(started, plain) == [
+        "model.encoder.pretrained was 'google/vit', is None"
+    ]
 
 
 def test_another_kind_of_model_is_named_alone(first_run, data, tmp_path):

@@ -71,9 +71,7 @@ def load(
             one; the data had no rewards to plan for; or the embodiment was not learned.
     """
     run, checkpoint = path_of(path), resolve(path)
-    # onnxruntime computes on the CPU, whatever else there is.
-    automatic = "cpu" if is_exported(checkpoint) and device == "auto" else device
-    device = str(choose_device(automatic))
+    device = device_for(checkpoint, device)
     origin = Origin(
         run, checkpoint, device, embodiment, precision, planner, own_objective=objective is not None
     )
@@ -88,6 +86,17 @@ def load(
     viewed = ViewedAgent(agent, learned)
     viewed.origin = origin
     return viewed
+
+
+def device_for(checkpoint: Path, device: str | torch.device) -> str:
+    """Return the name of the device that a checkpoint's agent runs on.
+
+    Args:
+        checkpoint: The folder.
+        device: See `load`. Of an exported policy "auto" is the CPU, where onnxruntime computes.
+    """
+    is_automatic = is_exported(checkpoint) and device == "auto"
+    return "cpu" if is_automatic else str(choose_device(device))
 
 
 def _exported(origin: Origin) -> LearnedAgent:

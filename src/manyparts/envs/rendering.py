@@ -212,9 +212,11 @@ class Renderer:
         mujoco = load_mujoco()
         if camera.type != mujoco.mjtCamera.mjCAMERA_FIXED.value:
             return False
-        body = self._model.cam_bodyid[camera.fixedcamid]
-        stands = self._model.body_weldid[body] == 0
-        return bool(stands and self._scene.camera[0].up[2] < -_TILTED)
+        model, number = self._model, camera.fixedcamid
+        body = model.cam_bodyid[number]
+        follows = model.cam_mode[number] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED.value
+        moves = model.body_weldid[body] or model.body_mocapid[model.body_rootid[body]] >= 0
+        return bool(not follows and not moves and self._scene.camera[0].up[2] < -_TILTED)
 
     def close(self) -> None:
         """Free what the driver holds; closing twice does no harm."""

@@ -54,7 +54,8 @@ def episode_prompt(
         index: the episode's number within its task.
         seed: the seed of the episode's scene.
         env: the episode's environment.
-        config: the settings of environments that show other scenes.
+        config: the settings of environments that show other scenes, or this one to its end where
+            `env` cuts its episodes shorter.
         window: the windows that the agent was trained on.
         wording: the task's instructions; None: those of its suite.
         seen_as: how an agent with a view sees its robot; None without one.
@@ -68,7 +69,8 @@ def episode_prompt(
             said = _said(part, task, index, seed, env, wording)
             prompt = replace(prompt, instruction=said)
         elif part in ("goal_image", "half_goal_image"):
-            scene = env if task == env.task else environment(task, config, env.split)
+            is_here = task == env.task and not _is_shorter(env, config)
+            scene = env if is_here else environment(task, config, env.split)
             goal = goal_images(scene, seed)
             if part == "half_goal_image":
                 goal = _hide_half(goal, seed)
@@ -83,6 +85,12 @@ def episode_prompt(
                 shown = replace(shown, action=None)
             prompt = replace(prompt, demonstration=shown)
     return prompt
+
+
+def _is_shorter(env: Environment, config: EnvConfig) -> bool:
+    """Whether an environment's episodes are of another length than `config` says."""
+    own = getattr(env, "config", None)
+    return isinstance(own, EnvConfig) and own.max_steps != config.max_steps
 
 
 def _said(

@@ -316,8 +316,8 @@ def _prompt(
     window = learned.window if isinstance(learned, Windowed) else WindowConfig()
     task = config.prompt_task or job.task
     # A task of a suite that is not evaluated is shown as the environment's own suite is.
-    shown_in = task if suite_of(task) in config.environments else job.task
-    made_in = settings_of(config.shown or config.environments, shown_in)
+    shown = config.shown or config.environments
+    made_in = settings_of(shown, task if suite_of(task) in config.environments else job.task)
     return episode_prompt(
         config.prompts,
         task,

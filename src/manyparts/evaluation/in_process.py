@@ -13,10 +13,9 @@ from typing import Any
 from manyparts.agents.base import Agent
 from manyparts.agents.exported import ExportedAgent
 from manyparts.agents.for_environment import learned_embodiment, seeded
-from manyparts.agents.loading import load, origin_of, require_fitting_planner
+from manyparts.agents.loading import device_for, load, origin_of, require_fitting_planner
 from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.viewed import seen_as, unviewed
-from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.provenance import file_hash, package_versions
 from manyparts.core.records import Precision, Prompt
@@ -167,7 +166,7 @@ def _loaded(
     origin = origin_of(path, device, precision, planner)
     info = load_info(origin.checkpoint)
     require_fitting_planner(origin.run, info, planner)
-    chosen = str(choose_device(origin.device))
+    chosen = device_for(origin.checkpoint, origin.device)
     embodiments = {task: learned_embodiment(info, env) for task, env in environments.items()}
     by_embodiment = {
         name: load(

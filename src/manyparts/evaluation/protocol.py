@@ -11,9 +11,8 @@ from typing import Any
 
 from manyparts.agents.base import Agent
 from manyparts.agents.exported_files import is_exported
-from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
+from manyparts.agents.loading import LearnedAgent, device_for, origin_of, require_fitting_planner
 from manyparts.core.arguments import explained, names_of, path_of, whole
-from manyparts.core.devices import choose_device
 from manyparts.core.errors import UserError
 from manyparts.core.executors.executor import LOCAL, is_local
 from manyparts.core.provenance import file_hash
@@ -141,18 +140,18 @@ def evaluate(
     require_suites(info, origin.run, [each for each in suites if not registry.is_known(each)])
     chosen = unique(registry.expand(tasks or trained_tasks(info, origin.run, origin.embodiment)))
     require_trained_on(instruction, origin.run, info, prompt_task)
-    preflight(chosen)
+    preflight(chosen, max_steps)
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
-    environments = environments_of(info, chosen)
+    shown = environments_of(info, chosen if prompt_task is None else (*chosen, prompt_task))
     config = EvaluationConfig(
         agent=origin.checkpoint,
-        environments=_with_max_steps(environments, max_steps),
-        shown=environments,
+        environments=_with_max_steps(environments_of(info, chosen), max_steps),
+        shown=shown,
         seed=seed,
         split=split,
         prompts=instruction,
-        device=str(choose_device(origin.device)),
+        device=device_for(origin.checkpoint, origin.device),
         precision=origin.precision,
         prompt_task=prompt_task,
         until_success=until_success,
@@ -208,7 +207,7 @@ def evaluate_reference(
     chosen = unique(registry.expand(tasks))
     if agent == "expert":
         registry.require_expert(chosen)
-    preflight(chosen)
+    preflight(chosen, max_steps)
     settings = EnvConfig.of(environment or EnvConfig())
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)

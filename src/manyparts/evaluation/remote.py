@@ -61,7 +61,7 @@ def evaluate_remote(
         raise UserError(f"prompts is {prompts!r}; demonstrations are not sent to a server")
     server = server_at(remote)
     chosen = unique(registry.expand(tasks or _own_tasks(server, remote)))
-    preflight(chosen)
+    preflight(chosen, max_steps)
     shown = settings = _environment(server, environment)
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)

@@ -13,7 +13,7 @@ from manyparts.core.records import Loss
 from manyparts.models.dynamics.action_vae import LatentAction
 from manyparts.models.dynamics.taught_world import TaughtWorld
 from manyparts.models.dynamics.teachers import TAUGHT
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, require_numbers
 from manyparts.objectives.configs import ActionReplayConfig
 from manyparts.objectives.taught import TaughtPasses
 
@@ -27,6 +27,9 @@ class ActionReplay(Objective, config=ActionReplayConfig, model=TaughtWorld):
     def __init__(self, config: ActionReplayConfig, model: TaughtWorld):
         super().__init__()
         self.config = config
+
+    def require_learnable(self, model: TaughtWorld) -> None:
+        require_numbers(model.embodiments, "the replay of actions")
 
     def predict(
         self, passes: TaughtPasses

@@ -125,6 +125,12 @@ class Objective(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no loss; define forward(passes) -> Loss")
 
+    def require_learnable(self, model: Any) -> None:
+        """Raise UserError if nothing can be learned from such windows or actions.
+
+        Training calls this before it begins; what was trained before is loaded all the same.
+        """
+
     def after_step(self, model: Any) -> None:
         """Update what is not learned by gradient, such as moving averages.
 

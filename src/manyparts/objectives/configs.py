@@ -14,6 +14,7 @@ from typing import Literal
 from manyparts.core.arguments import expect
 from manyparts.core.errors import UserError
 from manyparts.core.serialisation import require_own_name, require_types
+from manyparts.nn.patterns import AttentionPattern
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class ForwardDynamicsConfig(ObjectiveConfig):
     hidden: int | None = None
     """Width of the head's hidden layer; none for a linear head."""
 
-    attention: Literal["causal", "inverse", "visual"] = "visual"
-    """Attention pattern of the decoder, which hides the next observation; objectives with the same
-    pattern share one pass."""
+    attention: AttentionPattern = "visual"
+    """Attention pattern of the decoder; objectives with the same pattern share one pass. "full"
+    would show the next observation, and is refused."""
 
     def __post_init__(self) -> None:
         require_types(self)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyparts.core.errors import UserError
 from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, ObservationEmbedding
 from manyparts.nn.ema import detached_copy, move_towards
@@ -22,12 +23,19 @@ class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTran
 
     def __init__(self, config: ForwardDynamicsConfig, model: ControlTransformer):
         super().__init__()
-        require_pairs(model.steps, "forward dynamics")
         self.config = config
         width, tokens = model.config.width, model.visual_tokens + 1
         hidden = [config.hidden] if config.hidden else []
         self.head = mlp([width * (tokens + 1), *hidden, width * tokens])
         self.target = detached_copy(model.embedding) if config.target == "ema" else None
+
+    def require_learnable(self, model: ControlTransformer) -> None:
+        require_pairs(model.steps, "forward dynamics")
+        if self.config.attention == "full":
+            raise UserError(
+                "objectives.forward_dynamics.attention is 'full', which would show it its answer; "
+                "choices: causal, inverse, visual"
+            )
 
     def predict(self, passes: Passes) -> Float[Tensor, "b u o d"]:
         """The tokens of steps 1 to t - 1, each from the outputs of the step before."""

@@ -28,11 +28,13 @@ class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTran
 
     def __init__(self, config: InverseDynamicsConfig, model: ControlTransformer):
         super().__init__()
-        require_pairs(model.steps, "inverse dynamics")
         self.config = config
         # "inverse" also reads the state's token, and the head reads two steps.
         tokens = model.visual_tokens + (config.attention == "inverse")
         self.head = action_head(model, 2 * tokens * model.config.width, config.hidden)
+
+    def require_learnable(self, model: ControlTransformer) -> None:
+        require_pairs(model.steps, "inverse dynamics")
 
     def predict(self, passes: Passes) -> Float[Tensor, "b u k a v"]:
         """Parameters of the actions of steps 0 to t - 2."""

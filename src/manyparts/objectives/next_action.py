@@ -22,8 +22,10 @@ class NextAction(Objective, config=NextActionConfig, model=DynamicsTransformer):
             raise UserError(
                 "model.policy is False, so the model predicts no actions; set it to True"
             )
-        require_numbers(model.embodiments, "a dynamics transformer's policy")
         self.config = config
+
+    def require_learnable(self, model: DynamicsTransformer) -> None:
+        require_numbers(model.embodiments, "a dynamics transformer's policy")
 
     def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t a"]:
         """See `DynamicsTransformer.decide`."""

@@ -130,6 +130,11 @@ class System(nn.Module):
         passes = MODELS[type(self.model.config)].passes(self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
+    def require_learnable(self) -> None:
+        """Raise UserError if an objective can learn nothing; see `Objective`."""
+        for objective in self._objectives():
+            objective.require_learnable(self.model)
+
     def after_step(self) -> None:
         """Update moving averages; call it after each optimiser step."""
         for objective in self._objectives():

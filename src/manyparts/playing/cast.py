@@ -55,13 +55,17 @@ class Cast:
     counts: Counts = field(default_factory=Counts)
     """How often whole episodes succeeded, on all pages."""
 
+    whole: Mapping[str, EnvConfig] = field(default_factory=dict)
+    """What a run was trained in, likewise, with as many steps; empty: suites' own."""
+
     def config_of(self, task: str) -> EnvConfig:
         """Return what the environment of a task shows."""
         return settings_of(self.configs, task)
 
     def whole_config_of(self, task: str) -> EnvConfig:
-        """Return the same with episodes of the suite's own length, for experts that show a goal."""
-        return replace(self.config_of(task), max_steps=None)
+        """Return the same with episodes that no flag has cut, for experts that show a goal."""
+        steps = settings_of(self.whole, task).max_steps if self.whole else None
+        return replace(self.config_of(task), max_steps=steps)
 
     def made(self, task: str, *, whole: bool = False) -> Environment:
         """Return a new environment of a task.

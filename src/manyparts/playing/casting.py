@@ -131,9 +131,8 @@ def _of_run(wanted: Wanted, split: Split) -> Cast:
     checkpoint = resolve(wanted.name)
     info = load_info(checkpoint)
     tasks = registry.expand(wanted.tasks or trained_tasks(info, wanted.name))
-    configs = {
-        suite: _chosen(config, wanted) for suite, config in environments_of(info, tasks).items()
-    }
+    trained = environments_of(info, tasks)
+    configs = {name: _chosen(config, wanted) for name, config in trained.items()}
 
     def agent_of(env: Environment, seed: int) -> Agent:
         return agent_for(
@@ -162,6 +161,7 @@ def _of_run(wanted: Wanted, split: Split) -> Cast:
         name=wanted.name,
         tasks=tasks,
         configs=configs,
+        whole=trained,
         split=split,
         agent_of=agent_of,
         prompts=description.prompts,

@@ -181,7 +181,8 @@ class Link:
         self._is_dirty = True
         await self._send({"type": "counts", **showing.counts(session)})
         is_solved = session.solved_at is not None and showing.is_own(session.env, session.followed)
-        if self._saves and is_solved and session.has_unsaved_work:
+        has_own = session.trace.by_hand() or not self._saves_hand_alone
+        if self._saves and is_solved and has_own and not session.saved:
             save = partial(session.save, None, only_hand=self._saves_hand_alone)
             await self._say("said", await self._do(save), of="save")
         lost = session.has_unsaved_work

@@ -109,7 +109,8 @@ def collect(
     if not names:
         raise UserError("no tasks to collect; name at least one")
     checkpoint = checkpoint_of(policy, names, noise)
-    preflight(names)
+    given = config if isinstance(config, EnvConfig) else EnvConfig.of(config or {})
+    preflight(names, given.max_steps)
     if steps_after_success is None:
         steps_after_success = registry.steps_after_success(names)
     chosen = CollectConfig(

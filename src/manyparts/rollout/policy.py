@@ -60,12 +60,18 @@ def environment_of(
 
     chosen = to_jsonable(dict(config or {}))
     trained = load_info(checkpoint).trained
-    suites = {registry.suite_of(task) for task in tasks}
-    seen = trained[0]
-    for each in trained:
-        if any(registry.suite_of(task.environment) in suites for task in each.tasks):
-            seen = each
-            break
+    # Its own task, or else one of its suite.
+    wanted = [set(tasks), {registry.suite_of(task) for task in tasks}]
+    seen = next(
+        (
+            each
+            for names in wanted
+            for each in trained
+            for task in each.tasks
+            if {task.environment, registry.suite_of(task.environment)} & names
+        ),
+        trained[0],
+    )
     usual = EnvConfig.of(seen.environment)
     if usual.cameras == (NO_CAMERA,):
         usual = replace(usual, cameras=())

@@ -38,7 +38,8 @@ from manyparts.training.inputs import Sources, joint_embodiments
 from manyparts.training.optimizer import train_only, trained
 
 # Weights do not depend on these.
-_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next", "actions"}
+_PRETRAINED = "pretrained"
+_MAY_DIFFER = {"prompt", "dropout", _PRETRAINED, "next", "actions"}
 
 
 def prepare(
@@ -61,8 +62,10 @@ def prepare(
     info = load_info(last) if last is not None else describe(config, sources, origin)
     torch.manual_seed(derive_seed("weights", config.seed))
     system = System.build(config.model, config.objectives, info.embodiment_set, config.window)
-    if last is None and math.isfinite(system.reward_limit):
-        sources.require_rewards(system.reward_limit)
+    if last is None:
+        system.require_learnable()
+        if math.isfinite(system.reward_limit):
+            sources.require_rewards(system.reward_limit)
     learnable = set(trained(system))
     if last is not None:
         load_weights(system, last)
@@ -247,6 +250,10 @@ def _model_differences(earlier: Any, now: Any, name: str = "model") -> list[str]
     different = []
     for key in sorted((earlier.keys() | now.keys()) - _MAY_DIFFER):
         different += _model_differences(earlier.get(key), now.get(key), f"{name}.{key}")
+    # Of which weights it started does not matter, but that it did: they have their own epsilon.
+    own = [each.get(_PRETRAINED) for each in (earlier, now)]
+    if bool(own[0]) != bool(own[1]):
+        different.append(f"{name}.{_PRETRAINED} was {own[0]!r}, is {own[1]!r}")
     return different
 
 

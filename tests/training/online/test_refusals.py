@@ -166,7 +166,12 @@ def test_worlds_that_saw_through_a_view_are_refused(tmp_path: Path) -> None:
     source = Source(spec, View(every=2))
     embodiment = replace(teacher.info.embodiments[0], sources=(source,))
     teacher = replace(teacher, info=replace(teacher.info, embodiments=(embodiment,)))
+    config = tiny("vid2act/debug")
+    given = (config, "pointmass/reach", None, "random", Sources(()))
     with pytest.raises(UserError, match="teacher was trained through a view, and a run that acts"):
-        Job.of(
-            tiny("vid2act/debug"), "pointmass/reach", None, "random", Sources(()), [teacher], None
-        )
+        Job.of(*given, [teacher], None)
+    # One that is resumed goes on, and a view of words shows a world nothing else.
+    assert Job.of(*given, [teacher], None, config).teachers == (teacher,)
+    worded = replace(embodiment, sources=(Source(spec, View(instruction="go")),))
+    teacher = replace(teacher, info=replace(teacher.info, embodiments=(worded,)))
+    assert Job.of(*given, [teacher], None).teachers == (teacher,)

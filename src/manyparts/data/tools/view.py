@@ -182,9 +182,10 @@ def _histograms(dataset: EpisodeDataset) -> list[list[int]]:
     for index in range(dataset.num_episodes):
         actions = dataset.columns(index)[ACTION].reshape(dataset.length(index), -1)
         scaled = (actions - low) / np.maximum(high - low, 1e-12)
-        bins = (scaled * _BINS).astype(int).clip(0, _BINS - 1)
-        for dimension in range(len(low)):
-            counts[dimension] += np.bincount(bins[:, dimension], minlength=_BINS)
+        for dimension, values in enumerate(scaled.T):
+            finite = values[np.isfinite(values)] * _BINS
+            bins = finite.clip(0, _BINS - 1).astype(int)
+            counts[dimension] += np.bincount(bins, minlength=_BINS)
     return counts.tolist()
 
 

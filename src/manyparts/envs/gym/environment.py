@@ -103,7 +103,7 @@ class GymEnvironment(Environment):
         action = task.action or contract_of(self._space, self._rate())
         require_fitting(action, self._space)
         spec = Spec(task.embodiment_name, cameras, tuple(names), action)
-        super().__init__(name, spec, split=split, max_steps=self._wanted_steps() or self._steps())
+        super().__init__(name, spec, split=split, max_steps=self.config.max_steps or self._steps())
         self._state()
         for camera, path in task.cameras.items():  # others are drawn when somebody looks
             if camera in cameras and path != RENDER and not _is_mujoco(path):
@@ -248,16 +248,6 @@ class GymEnvironment(Environment):
         if not rate:
             raise UserError("nothing says how many steps a second has; declare rate_hz")
         return float(rate)
-
-    def _wanted_steps(self) -> int | None:
-        """The steps that the config asks for."""
-        wanted, limit = self.config.max_steps, self.gym.spec and self.gym.spec.max_episode_steps
-        if wanted and limit and wanted > limit:
-            raise UserError(
-                f"max_steps is {wanted}, and it ends its episodes after {limit} steps; declare it "
-                f"with kwargs={{'max_episode_steps': {wanted}}}"
-            )
-        return wanted
 
     def _steps(self) -> int:
         steps = self.declaration.max_steps or (self.gym.spec and self.gym.spec.max_episode_steps)

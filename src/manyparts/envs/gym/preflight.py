@@ -25,18 +25,22 @@ _SURVIVED = ("seeds", "steps", "spaces", "horizon")
 _said: set[str] = set()
 
 
-def preflight(tasks: Sequence[str]) -> None:
+def preflight(tasks: Sequence[str], max_steps: int | None = None) -> None:
     """Say once what was guessed of tasks that are named by id, and check them.
 
     Seeds that do not reproduce and spaces that lie are warnings.
 
     Args:
         tasks: Names of tasks; those of suites are known, and are not checked.
+        max_steps: How long a user wants episodes to be; None: as long as they are.
 
     Raises:
-        UserError: An environment is not as it has to be; the message names it.
+        UserError: An environment is not as it has to be, or ends its episodes earlier; the message
+            names it.
     """
     for name in tasks:
+        if max_steps is not None:
+            _require_steps(name, max_steps)
         if not isinstance(name, str) or not name.startswith(PREFIX):
             continue
         if name not in _said:
@@ -49,6 +53,23 @@ def preflight(tasks: Sequence[str]) -> None:
             if not finding.works and finding.name not in _SURVIVED:
                 raise UserError(text)
             warnings.warn(EnvironmentWarning(text), stacklevel=2)
+
+
+def _require_steps(name: str, max_steps: int) -> None:
+    """Raise UserError if the environment of a declared task ends its episodes before so many."""
+    suite, task = registry.suite_and_name(name)
+    declared = registry.suite_named(suite)
+    if not isinstance(declared, GymSuite):
+        return
+    record = declared.declared[task]
+    with closing(open_environment(record)) as env:
+        limits = [record.kwargs.get("max_steps"), env.spec and env.spec.max_episode_steps]
+    for limit in limits:
+        if isinstance(limit, int) and limit < max_steps:
+            raise UserError(
+                f"max_steps is {max_steps}, and episodes of {name} end after {limit} steps; choose "
+                f"fewer, or declare it with kwargs={{'max_episode_steps': {max_steps}}}"
+            )
 
 
 def findings(task: str, *, seeds: Sequence[int] = SEEDS) -> list[Finding]:

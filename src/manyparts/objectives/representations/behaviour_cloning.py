@@ -22,9 +22,11 @@ class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Represent
 
     def __init__(self, config: EmbeddingCloningConfig, model: Representation):
         super().__init__()
-        require_numbers(model.embodiments, "behaviour cloning of embeddings")
         self.config = config
         self.head = head(model.embedding_dimension, action_dimension(model))
+
+    def require_learnable(self, model: Representation) -> None:
+        require_numbers(model.embodiments, "behaviour cloning of embeddings")
 
     def predict(self, passes: FramePasses) -> Float[Tensor, "b t n"]:
         """The actions at every step, from its frame only."""

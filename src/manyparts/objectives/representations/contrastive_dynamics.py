@@ -20,11 +20,13 @@ class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Rep
 
     def __init__(self, config: ContrastiveDynamicsConfig, model: Representation):
         super().__init__()
-        require_pairs(model.steps, "contrastive dynamics")
         self.config = config
         width = model.embedding_dimension
         self.action = mlp([action_dimension(model), width])
         self.head = head(2 * width, width)
+
+    def require_learnable(self, model: Representation) -> None:
+        require_pairs(model.steps, "contrastive dynamics")
 
     def predict(self, passes: FramePasses) -> Float[Tensor, "b u e"]:
         """The next frames' embeddings, from the frames before and their actions."""

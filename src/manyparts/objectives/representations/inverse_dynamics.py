@@ -25,10 +25,12 @@ class EmbeddingInverseDynamics(
 
     def __init__(self, config: EmbeddingInverseDynamicsConfig, model: Representation):
         super().__init__()
-        require_pairs(model.steps, "inverse dynamics")
-        require_numbers(model.embodiments, "inverse dynamics of embeddings")
         self.config = config
         self.head = head(2 * model.embedding_dimension, action_dimension(model))
+
+    def require_learnable(self, model: Representation) -> None:
+        require_pairs(model.steps, "inverse dynamics")
+        require_numbers(model.embodiments, "inverse dynamics of embeddings")
 
     def predict(self, passes: FramePasses) -> Float[Tensor, "b u n"]:
         """The actions of all steps but the last, from the frames before and after them."""

@@ -32,7 +32,6 @@ class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation)
 
     def __init__(self, config: PixelDynamicsConfig, model: Representation):
         super().__init__()
-        require_pairs(model.steps, "pixel dynamics")
         if model.config.sees != "images":
             raise UserError(
                 f"pixel dynamics predicts images, but model.sees is {model.config.sees!r}; "
@@ -46,6 +45,9 @@ class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation)
         self.decoders = NamedModules(
             {name: _Decoder(inputs, config.channels, size) for name, size in slots.items()}
         )
+
+    def require_learnable(self, model: Representation) -> None:
+        require_pairs(model.steps, "pixel dynamics")
 
     def predict(self, passes: FramePasses) -> dict[str, Float[Tensor, "b u c h w"]]:
         """The next frames of every camera, from the embeddings before and their actions."""

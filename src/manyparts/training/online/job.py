@@ -97,7 +97,8 @@ class Job:
         infos = {str(each.folder): each.info for each in teachers}
         if origin is not None:
             infos[str(origin)] = load_info(origin)
-        _require_no_views(infos)
+        if earlier is None:
+            _require_no_views(infos)
         shown += [each.environment for info in infos.values() for each in info.embodiments]
         chosen = _seen(config, seen, shown)
         _require_same_repeat(chosen, sources, teachers)
@@ -231,7 +232,8 @@ def _seen(
 def _require_no_views(infos: Mapping[str, CheckpointInfo]) -> None:
     """Raise UserError for a world that was trained through a view, which no run that acts has."""
     for run, info in infos.items():
-        if any(each.sources for each in info.embodiments):
+        sources = [source for each in info.embodiments for source in each.sources]
+        if any(source.view.changes_more_than_words for source in sources):
             raise UserError(
                 f"{run} was trained through a view, and a run that acts sees its environment as it "
                 "is: train it on data that were collected so, see `manyparts collect --help`"

@@ -200,6 +200,7 @@ def _begun(
     run = replace(run, config=replace(run.config, model=model))
     info = _described(run, job, spec, known)
     system = _built(run, info)
+    system.require_learnable()
     _start(run, system, info)
     # Last: a student to start from has teachers of its own.
     load_teachers(system.model, job.teachers)
