@@ -6,12 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from data.formats.lerobot_sets import DATA, EPISODES, change_table, write_v3
+from data.formats.lerobot_sets import (
+    DATA,
+    EPISODES,
+    change_table,
+    feature,
+    image,
+    write_v3,
+)
+from data.formats.small_hdf5 import encoded
 from data.synthetic import TASKS, assert_equal, make_episode, write
 from data.tools.editing.lerobot_rules import assert_statistics_of_rows, read_as_lerobot
-from data.tools.editing.sets import TEXTS, rich, snapshot
+from data.tools.editing.sets import STILL, TEXTS, rich, snapshot
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -206,3 +215,25 @@ def test_episode_of_several_tasks_gets_one(foreign: Path, tmp_path: Path) -> Non
     """Its first rows have the text already."""
     relabel(foreign, Destination(tmp_path / "copy"), texts={"1": TEXTS[1]})
     assert texts_of(tmp_path / "copy")[1] == [TEXTS[1]] * 5
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_images_that_rows_name_become_a_part_of_them(tmp_path: Path, in_place: bool) -> None:
+    """No row changes with a task's text, and yet the files that it names must not be lost."""
+
+    def cell(episode: int, row: int) -> dict[str, Any]:
+        name = f"images/{episode}-{row}.png"
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(encoded(image(episode, row, 12), "PNG"))
+        return {"bytes": None, "path": name}
+
+    features = {STILL: feature("image", 12, 12, 3)}
+    folder = write_v3(tmp_path / "set", features=features, columns={STILL: cell})
+    (name,) = EpisodeDataset.open(folder).spec.cameras
+    before = [EpisodeDataset.open(folder).frames(index, name) for index in range(3)]
+    text = EpisodeDataset.open(folder).tasks[0].instruction
+    where = Destination(None, in_place=True) if in_place else Destination(tmp_path / "copy")
+    relabel(folder, where, texts={text: "another text"})
+    after = EpisodeDataset.open(folder if in_place else tmp_path / "copy")
+    assert "another text" in [task.instruction for task in after.tasks]
+    assert all(np.array_equal(after.frames(index, name), before[index]) for index in range(3))

@@ -102,6 +102,8 @@ class Plan:
             and source.metadata.first_rows is not None
             and source.metadata.first_rows.tolist() == self.starts[:-1].tolist()
             and not source.notes
+            # Images by their paths become a part of the rows.
+            and not source.named_images
         )
 
 

@@ -131,15 +131,24 @@ class Source:
     @cached_property
     def files_of_episodes(self) -> frozenset[Path]:
         """The files of all episodes: rows, videos, and images that rows name."""
-        of_rows = {part.file for parts in self.parts for part in parts}
-        files = of_rows | set(self.listed.data_files)
+        files = self._files_of_rows | set(self.listed.data_files) | self.named_images
         for videos in self.listed.videos.values():
             files |= {video.file for video in videos if video is not None}
+        return frozenset(files)
+
+    @cached_property
+    def named_images(self) -> frozenset[Path]:
+        """The image files that rows name by their paths, instead of holding their bytes."""
+        files: set[Path] = set()
         for feature in self.of_type("image"):
-            for file in of_rows:
+            for file in self._files_of_rows:
                 with parquet_errors(file):
                     files |= set(image_files_named(file, feature, self.path))
         return frozenset(files)
+
+    @property
+    def _files_of_rows(self) -> frozenset[Path]:
+        return frozenset(part.file for parts in self.parts for part in parts)
 
     @cached_property
     def state(self) -> dict[Path, tuple[int, int]]:
