@@ -280,6 +280,36 @@ def test_failures_leave_old_dataset_untouched(tmp_path: Path) -> None:
     assert contents(made.path) == before and [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_adding_keeps_what_others_put_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "set", EPISODES[:1]).path
+    added = {"LICENSE": "mine", "meta/calibration.json": "{}", ".git/config": "[core]"}
+    for name, text in added.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    more = {"fps": FPS, "tasks": TASKS, "environment": ENVIRONMENT}
+    with append(path, make_spec(), **more) as writer:
+        writer.add(EPISODES[1])
+        writer.attach("meta/calibration.json", b"new")
+    assert "2 episodes" in (path / "README.md").read_text()
+    (path / "README.md").write_text("# Ours\n")
+    with append(path, make_spec(), **more) as writer:
+        writer.add(EPISODES[2])
+    assert (path / "README.md").read_text() == "# Ours\n"
+    added["meta/calibration.json"] = "new"
+    assert {name: (path / name).read_text() for name in added} == added
+    assert len(EpisodeDataset.open(path)) == 3
+
+
+def test_columns_that_an_episode_would_lack_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "set", EPISODES[:1]).path
+    info = json.loads((path / "meta/info.json").read_text())
+    info["features"]["subtask_index"] = info["features"]["task_index"]
+    (path / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match="columns that no added episode would have: subtask_index"):
+        append(path, make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT)
+    assert len(EpisodeDataset.open(path)) == 1
+
+
 def test_leftovers_of_killed_writer_are_removed(tmp_path: Path) -> None:
     """And those of machines with similar names stay, which may be at work."""
     import socket

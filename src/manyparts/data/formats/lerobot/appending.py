@@ -16,6 +16,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME, own_entry
 from manyparts.core.printing import first_of
 from manyparts.core.spec import SHOWN_DIFFERENCES, Spec, TaskEntry
+from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.continuation import Continuation
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import DatasetWriter, Images
@@ -130,6 +131,7 @@ def _read(path: Path, statistics: Mapping[str, np.ndarray] | None) -> _Existing:
     continuation = Continuation(
         num_episodes=len(metadata.lengths),
         num_frames=int(metadata.lengths.sum()),
+        num_tasks=len(contents.tasks),
         data_file=metadata.last_files["data"],
         video_files={name: metadata.last_files[f"videos/{name}"] for name in metadata.videos},
         episodes_file=metadata.last_files["meta/episodes"],
@@ -140,12 +142,27 @@ def _read(path: Path, statistics: Mapping[str, np.ndarray] | None) -> _Existing:
         content=_statistics_content(dataset),
         statistics=statistics,
     )
+    images: Images = "video" if metadata.videos else "png"
+    written = layout.features(
+        contents.spec,
+        fps=contents.fps,
+        images=images,
+        expert=continuation.expert,
+        terminates=continuation.terminates,
+        knows_success=continuation.knows_success,
+        knows_reward=continuation.knows_reward,
+    )
+    if further := sorted(dataset.features.keys() - written.keys()):
+        raise UserError(
+            f"{path} has columns that no added episode would have: {first_of(further, 5)}; record "
+            "into another folder, and join them with `manyparts data merge`"
+        )
     return _Existing(
         spec=contents.spec,
         fps=contents.fps,
         environment=contents.environment,
         tasks=contents.tasks,
-        images="video" if metadata.videos else "png",
+        images=images,
         continuation=continuation,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.core.storage.links import link_or_copy
+from manyparts.data.formats.files import files_below
+from manyparts.data.formats.lerobot import layout
+
+_DESCRIPTIONS = (layout.INFO, layout.STATS, layout.TASKS)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Continuation:
     """Its number of episodes."""
     num_frames: int
     """Its number of frames."""
+    num_tasks: int
+    """Its number of tasks."""
     data_file: tuple[int, int]
     """(chunk, file) numbers of its last data file."""
     video_files: Mapping[str, tuple[int, int]]
@@ -41,8 +46,10 @@ class Continuation:
 
 
 def link_files(path: Path, folder: Path) -> None:
-    """Hard-link the files that never change into `folder`; copy them if the disk has no hard
-    links."""
-    for name in ("data", "videos", "meta/episodes"):
-        if (path / name).exists():
-            shutil.copytree(path / name, folder / name, copy_function=link_or_copy)
+    """Hard-link a dataset's files into `folder`, also those that somebody added; copy them if the
+    disk has no hard links. Descriptions are written anew."""
+    for file in files_below(path):
+        name = file.relative_to(path)
+        if name.as_posix() not in _DESCRIPTIONS:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(file, folder / name)

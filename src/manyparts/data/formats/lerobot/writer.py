@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,7 @@ class DatasetWriter:
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
+        self._card_before = b""
         if continues is not None:
             self._expert, self._terminates = continues.expert, continues.terminates
             knows_success = continues.knows_success
@@ -177,6 +179,7 @@ class DatasetWriter:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # it may be a link to the file of the dataset before
             path.write_bytes(content)
         except OSError as error:
             raise disk_error(error, self.path) from error
@@ -212,6 +215,7 @@ class DatasetWriter:
         return Continuation(
             num_episodes=self.num_episodes,
             num_frames=self.num_frames,
+            num_tasks=len(self.tasks),
             data_file=self._frames.files.file_index,
             video_files={name: files.file_index for name, files in self._videos.items()},
             episodes_file=self._episodes.file_index,
@@ -241,6 +245,7 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
+        self._card_before = _without_numbers(self._card(existing.num_tasks).encode())
         self._frames.files.file_index = existing.data_file
         self._episodes.file_index = layout.next_file(*existing.episodes_file)
         for name, file_index in existing.video_files.items():
@@ -346,15 +351,21 @@ class DatasetWriter:
             layout.texts_table([task.instruction for task in self.tasks]),
             arrow_path(self._folder / layout.TASKS),
         )
-        card = dataset_card(
+        card = self._folder / "README.md"
+        if not card.exists() or _without_numbers(card.read_bytes()) == self._card_before:
+            card.unlink(missing_ok=True)
+            card.write_text(self._card(len(self.tasks)), encoding="utf-8")
+
+    def _card(self, num_tasks: int) -> str:
+        """The README of the first so many tasks."""
+        return dataset_card(
             self.spec.embodiment,
-            self.tasks,
+            self.tasks[:num_tasks],
             episodes=self.num_episodes,
             frames=self.num_frames,
             fps=self.fps,
             expert=self._expert,
         )
-        (self._folder / "README.md").write_text(card, encoding="utf-8")
 
     def _move_into_place(self) -> None:
         if self._replaces:
@@ -364,6 +375,11 @@ class DatasetWriter:
                 f"{self.path} was created by another process meanwhile; "
                 "choose another output folder"
             )
+
+
+def _without_numbers(card: bytes) -> bytes:
+    """A README without its counts: one that differs in more was edited, and stays."""
+    return re.sub(rb"\d+", b"#", card)
 
 
 def _is_video(feature: Mapping[str, Any]) -> bool:
