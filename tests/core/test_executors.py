@@ -3,6 +3,7 @@ machine must have in common with another."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from manyparts.core.errors import UserError
 from manyparts.core.executors.executor import Executor, is_local, opened, workers_on
+from manyparts.core.executors.local import LocalExecutor
 from manyparts.core.executors.nodes import described, require_fitting, require_shared, token_in
 from manyparts.core.executors.ray_cluster import require_listener
 from manyparts.core.executors.slurm_jobs import code_of as code_of_job
@@ -164,3 +166,19 @@ def test_nodes_that_differ_are_refused(tmp_path: Path) -> None:
     require_shared("node b", here, here, tmp_path)
     with pytest.raises(UserError, match=f"node b does not see {tmp_path}; choose an --output"):
         require_shared("node b", here | {"token": None}, here, tmp_path)
+
+
+def test_a_server_that_died_is_noticed_by_the_next_start(tmp_path: Path) -> None:
+    """Its processes have ended with it, and somebody may wait for them."""
+    first, second = (folder_with(tmp_path / name, "wait") for name in ("first", "second"))
+    with opened("local", tmp_path, variables={}) as executor:
+        assert isinstance(executor, LocalExecutor)
+        number = start(executor, first)
+        wait_until((first / "pid").exists)
+        executor._server.kill()
+        executor._server.wait()
+        other = start(executor, second)
+        assert executor.exit_code(number) == -signal.SIGKILL
+        wait_until((second / "pid").exists)
+        executor.interrupt(other)
+        assert code_of(executor, other) == 130

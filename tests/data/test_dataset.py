@@ -16,6 +16,8 @@ import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, assert_equal, make_episode, make_spec, write
 
 from manyparts.core.errors import UserError
+from manyparts.core.storage.atomic import temporary_folder
+from manyparts.core.storage.locks import hold_beside
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry, append
 from manyparts.data.formats.lerobot import appending, layout
 from manyparts.data.formats.lerobot.writer import Images
@@ -300,6 +302,18 @@ def test_adding_keeps_what_others_put_there(tmp_path: Path) -> None:
     assert len(EpisodeDataset.open(path)) == 3
 
 
+def test_a_dataset_behind_a_link_is_not_forked(tmp_path: Path) -> None:
+    real = write(tmp_path / "disk" / "set", EPISODES[:1]).path
+    (tmp_path / "set").symlink_to(real, target_is_directory=True)
+    more = {"fps": FPS, "tasks": TASKS, "environment": ENVIRONMENT}
+    with append(tmp_path / "set", make_spec(), **more) as writer:
+        writer.add(EPISODES[1])
+    assert (tmp_path / "set").is_symlink() and len(EpisodeDataset.open(real)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "set"]
+    with hold_beside(real, what="one"), pytest.raises(UserError, match="other is in use"):
+        hold_beside(tmp_path / "set", what="other").__enter__()
+
+
 def test_columns_that_an_episode_would_lack_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "set", EPISODES[:1]).path
     info = json.loads((path / "meta/info.json").read_text())
@@ -318,8 +332,13 @@ def test_leftovers_of_killed_writer_are_removed(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     host = socket.gethostname()
-    left = tmp_path / f".set.partial-{host}-{process.pid}-00"
-    others = [tmp_path / f".set.partial-{host}-{name}-{process.pid}-00" for name in ("12", "a")]
+    own = temporary_folder(tmp_path / "set")
+    prefix = own.name.rsplit("-", 2)[0]
+    own.rmdir()
+    left = tmp_path / f"{prefix}-{process.pid}-00"
+    # A machine with a longer name, and a container with this one's.
+    others = [tmp_path / f"{prefix}-{name}-{process.pid}-00" for name in ("12", "a")]
+    others.append(tmp_path / f".set.partial-{host}.7-{process.pid}-00")
     for folder in (left, *others):
         folder.mkdir()
         (folder / "part").write_text("torn")

@@ -181,7 +181,7 @@ def test_unreadable_node_costs_one_demonstration(tmp_path: Path) -> None:
 
 
 STUCK = {
-    "hang": ("time.sleep(60)", "made no progress"),
+    "hang": ("print(end=chr(0), flush=True); time.sleep(60)", "made no progress"),
     "crash": ("os.kill(os.getpid(), 11)", "ended with signal 11"),
 }
 
@@ -196,6 +196,16 @@ def test_hanging_or_crashing_probe_is_ended(
     monkeypatch.setattr(hdf5_probe.__spec__, "name", "stuck")
     with pytest.raises(UserError, match=why):
         probe(robomimic(tmp_path / "set.hdf5"), seconds=0.5)
+
+
+def test_a_slow_start_is_no_fault_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of Python on a network disk, before any file is opened."""
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(1.5)\nprint(end=chr(0) + chr(10))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(hdf5_probe.__spec__, "name", "slow")
+    probe(robomimic(tmp_path / "set.hdf5"), seconds=0.5)
 
 
 def test_empty_attributes_are_no_error(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data.formats.lerobot_sets import (
     DATA,
@@ -296,6 +298,15 @@ def test_files_are_named_by_small_formats_alone(tmp_path: Path, template: str) -
     with pytest.raises(UserError, match="names files by") as refused:
         EpisodeDataset.open(folder)
     assert len(str(refused.value)) < 1000
+
+
+def test_rows_that_no_file_of_its_size_can_hold_are_refused(tmp_path: Path) -> None:
+    """Ten million equal rows are 130 kB on the disk, and a gigabyte in memory."""
+    folder = write_v3(tmp_path / "set")
+    same = pa.table({"episode_index": np.zeros(10**7, np.int64)})
+    pq.write_table(same, folder / DATA.format(0))
+    with pytest.raises(UserError, match="says that it has 10000000 rows in"):
+        EpisodeDataset.open(folder)
 
 
 def test_joined_splits_are_noted(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class LocalExecutor:
 
     def start(self, module: str, folder: Path, log: Path, *, cores: int, gpu: bool = False) -> int:
         if self._server.poll() is not None:
+            self._take_reports()  # before its connection is gone
             self._start()
         number = len(self._codes)
         self._codes[number] = None
@@ -64,6 +65,11 @@ class LocalExecutor:
         return number
 
     def exit_code(self, number: int) -> int | None:
+        self._take_reports()
+        return self._codes[number]
+
+    def _take_reports(self) -> None:
+        """Take in which processes have ended."""
         try:
             while self._connection.poll():
                 ended, code = self._connection.recv()
@@ -72,7 +78,6 @@ class LocalExecutor:
             server_code = self._server.wait()
             for running in [key for key, code in self._codes.items() if code is None]:
                 self._codes[running] = server_code
-        return self._codes[number]
 
     def interrupt(self, number: int) -> None:
         if self.exit_code(number) is None:

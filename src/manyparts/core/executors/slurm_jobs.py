@@ -30,6 +30,7 @@ from manyparts.core.storage.caches import CACHE_VARIABLES, chosen_root, temporar
 MAX_RETRIES = 3  # of a process, when its node dies
 _SECONDS_TO_ANSWER = 20
 _SECONDS_TO_END = 10.0
+_SHORT_SECONDS = 60.0  # a job that ends sooner did not use its time
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_TO_SAVE = 120  # before the time limit of a job
 # Variables that a user sets for srun. All others of its kind describe a job.
@@ -148,6 +149,7 @@ class _Job:
 
     def _start(self) -> None:
         self._starts += 1
+        self._began = time.monotonic()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._client = subprocess.Popen(
             self._words,
@@ -165,6 +167,8 @@ class _Job:
             ended = code_of(code, errors)
             if ended == INTERRUPTED and not self._is_interrupted:
                 ended = None  # its time was over
+                if time.monotonic() - self._began > _SHORT_SECONDS:
+                    self._starts = 0  # and was used, which is no death
             if ended is None and self._is_interrupted:
                 ended = INTERRUPTED  # before it began
             if ended is None and retry and self._starts <= MAX_RETRIES:

@@ -18,6 +18,24 @@ def alive(process: int) -> bool:
     return True
 
 
+def machine() -> str:
+    """Name this machine since it started, and its container's list of processes; empty on macOS,
+    which has no such name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    return f"{boot} {namespace()}"
+
+
+def namespace() -> str:
+    """Name the list of processes that numbers of processes are of: each container has its own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def started(process: int) -> str:
     """Return when a process started, in the system's clock; empty on macOS, which does not say.
 

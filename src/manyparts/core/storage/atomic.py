@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manyparts.core.errors import UserError
-from manyparts.core.host.processes import alive
+from manyparts.core.host.processes import alive, namespace
 from manyparts.core.storage.caches import cache_advice
 
 _TEMPORARY_FILE = ".tmp-"  # a temporary file's name is the file's, this, and the process's number
@@ -89,7 +89,9 @@ def temporary_folder(path: Path) -> Path:
     Raises:
         UserError: It cannot be made.
     """
-    prefix = f".{path.name}.partial-{socket.gethostname()}-"
+    # A container may have this machine's name, and other processes of the same numbers.
+    mark = "".join(filter(str.isdigit, namespace()))
+    prefix = f".{path.name}.partial-{socket.gethostname()}.{mark}-"
     make_folder(path.parent)
     # Whole names: another machine's name may begin with this one's.
     own = re.compile(re.escape(prefix) + r"(\d+)-[0-9a-f]+")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from manyparts.core.host.processes import alive, started
+from manyparts.core.host.processes import alive, machine, started
 from manyparts.core.printing import say
 
 SECONDS_BETWEEN_RENEWALS = 2.0
@@ -39,7 +39,7 @@ def leased(path: Path) -> Iterator[None]:
     Args:
         path: The file, in a folder that exists.
     """
-    own = {"host": socket.gethostname(), "machine": _machine(), "process": os.getpid()}
+    own = {"host": socket.gethostname(), "machine": machine(), "process": os.getpid()}
     own |= {"started": started(os.getpid()), "token": secrets.token_hex(8)}
     _claim(path, own)
     finished = threading.Event()
@@ -134,16 +134,6 @@ def _is_held_by(path: Path, own: dict[str, Any]) -> bool:
 def _has_ended(holder: dict[str, Any]) -> bool:
     """Return whether the holder is of this machine, where that can be known, and has ended."""
     process = holder.get("process")
-    if not _machine() or holder.get("machine") != _machine() or not isinstance(process, int):
+    if not machine() or holder.get("machine") != machine() or not isinstance(process, int):
         return False
     return not alive(process) or started(process) != holder.get("started")
-
-
-def _machine() -> str:
-    """Name this machine since it started, and its container's list of processes; empty on macOS,
-    which has no such name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""

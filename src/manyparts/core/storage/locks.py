@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manyparts.core.errors import UserError
-from manyparts.core.host.processes import alive, started
+from manyparts.core.host.processes import alive, namespace, started
 from manyparts.core.storage.atomic import make_folder
 from manyparts.core.storage.leases import covers
 
@@ -110,6 +110,7 @@ def hold_beside(folder: Path, *, what: str) -> Iterator[None]:
     Raises:
         UserError: Another process holds it, or the folder above it cannot be written.
     """
+    folder = folder.resolve() if folder.is_symlink() else folder
     lock = folder.with_name(f".{folder.name}{LOCK}")
     make_folder(folder.parent)
     if not os.access(folder.parent, os.W_OK | os.X_OK):
@@ -156,8 +157,8 @@ def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
 
 
 def _describe(process: int) -> str:
-    """Name a process: "process NUMBER of HOST STARTED"."""
-    return f"process {process} of {socket.gethostname()} {started(process)}".strip()
+    """Name a process: "process NUMBER of HOST STARTED NAMESPACE"."""
+    return f"process {process} of {socket.gethostname()} {started(process)} {namespace()}".strip()
 
 
 def _create(path: Path, content: str) -> bool:
@@ -181,7 +182,9 @@ def _read(path: Path) -> str:
 def _is_here(holder: str) -> bool:
     """Return whether the named process is of this machine; only then can it be checked."""
     words = holder.split()
-    return len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
+    known = len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
+    # Versions before did not name the namespace, which is a container's own.
+    return known and words[5:] in ([], namespace().split())
 
 
 def _is_elsewhere(holder: str) -> bool:
@@ -192,5 +195,6 @@ def _is_elsewhere(holder: str) -> bool:
 def _has_ended(holder: str) -> bool:
     if not _is_here(holder):
         return False
-    process = int(holder.split()[1])
-    return not alive(process) or _describe(process) != holder
+    words = holder.split()
+    process = int(words[1])
+    return not alive(process) or _describe(process).split()[: len(words)] != words

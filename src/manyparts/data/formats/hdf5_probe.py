@@ -10,6 +10,7 @@ only one episode.
 
 from __future__ import annotations
 
+import importlib
 import os
 import select
 import subprocess
@@ -23,6 +24,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.storage.locks import can_be_locked
 
 _TIMEOUT_SECONDS = 10.0
+_START_SECONDS = 120.0  # in which Python and h5py are there, also from a slow disk
 _ROWS = 64  # read at once
 _MAX_DEPTH = 8
 _FILES = 256  # walked by one process
@@ -78,16 +80,20 @@ def _walk_all(paths: Sequence[Path], seconds: float) -> tuple[list[str], str]:
     command = [sys.executable, "-m", __spec__.name, *map(str, paths)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
-        pipe, stuck, printed = process.stdout.fileno(), False, b""
+        pipe, stuck, begun, printed = process.stdout.fileno(), False, False, b""
         while not stuck:
-            stuck = not select.select([pipe], [], [], seconds)[0]
+            patience = seconds if begun else _START_SECONDS
+            stuck = not select.select([pipe], [], [], patience)[0]
             if not stuck:
                 block = os.read(pipe, 4096)
                 if not block:
                     break
+                begun = True
                 printed += block.replace(_ALIVE, b"")
         if stuck:
             process.kill()
+            if not begun:
+                raise UserError(f"Python does not start: nothing came in {_START_SECONDS:g} s")
         errors = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
     lines = printed.decode("utf-8", "replace").split("\n")[:-1][: len(paths)]
     if len(lines) == len(paths):
@@ -192,5 +198,8 @@ def _main(path: str) -> str:
 
 
 if __name__ == "__main__":
+    importlib.import_module("h5py")  # that it takes is no fault of a file
+    sys.stdout.buffer.write(_ALIVE)
+    sys.stdout.flush()
     for argument in sys.argv[1:]:
         print(_main(argument), flush=True)

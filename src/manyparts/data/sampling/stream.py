@@ -58,8 +58,8 @@ class StreamedWindows(FixedSource):
     Files are fetched in groups of two or more, enough to hold `buffer_frames` frames. The episodes
     of a group are shuffled and cut into pools of about `buffer_frames` frames, which are decoded
     one by one. The windows of a pool come in random order, each once, before those of the next
-    pool, which a thread prepares meanwhile. So the disk holds at most two groups of files, and two
-    decoded pools.
+    pool, which a thread prepares meanwhile. So the disk holds at most two groups of files and
+    three decoded pools.
 
     The order is a pure function of (seed, reader, readers), so that training resumes to the sample.
     Going to another position costs as much as preparing one pool.
@@ -276,11 +276,12 @@ class StreamedWindows(FixedSource):
         return self._ready[pool.epoch, pool.number].result()
 
     def _prepare(self, pool: _Pool) -> None:
-        """Let the thread fetch a pool, and remove all others but the one before."""
+        """Let the thread fetch a pool, and remove all others but the two before: parts of a batch
+        at the border of two pools turn from one to the other."""
         key = (pool.epoch, pool.number)
         if key in self._ready:
             return
-        for old in list(self._ready)[:-1]:
+        for old in list(self._ready)[:-2]:
             self._thread.submit(self._remove, self._ready.pop(old), self._folder_of(old))
         self._ready[key] = self._thread.submit(self._fetch, pool, self._folder_of(key))
 

@@ -51,8 +51,9 @@ def append(
         UserError: if spec, rate, environment or a task's instructions differ from the dataset's, or
             another program wrote it.
     """
-    left = after is not None and after.path == path_of(path) and after.is_as_left()
-    existing = _written(after) if after is not None and left else _read(path_of(path), statistics)
+    path = _behind_links(path_of(path))
+    left = after is not None and after.path == path and after.is_as_left()
+    existing = _written(after) if after is not None and left else _read(path, statistics)
     _require_equal(path, existing, spec, fps=fps, tasks=tasks, environment=environment)
     known = {task.name for task in existing.tasks}
     return DatasetWriter(
@@ -64,6 +65,11 @@ def append(
         images=existing.images,
         continues=existing.continuation,
     )
+
+
+def _behind_links(path: Path) -> Path:
+    """The folder that a path leads to: a link is not exchanged for a folder."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def require_appendable(

@@ -19,6 +19,8 @@ from manyparts.data.formats.lerobot.values import whole_column
 
 EPISODE, FRAME, TASK = "episode_index", "frame_index", "task_index"
 _INDICES = (EPISODE, FRAME, TASK)
+# Rows have a time and an index of their own, which no compression makes smaller than this.
+_FEW_ROWS, _ROWS_PER_BYTE = 100_000, 16
 
 
 class TaskRange(NamedTuple):
@@ -77,6 +79,9 @@ def read_data_file(file: Path) -> DataFile:
     """
     with parquet_errors(file):
         opened = open_parquet(file)
+        count, size = opened.metadata.num_rows, file.stat().st_size
+        if count > _FEW_ROWS + _ROWS_PER_BYTE * size:
+            raise UserError(f"{file} says that it has {count} rows in {size} bytes")
         schema = opened.schema_arrow
         numbers, others = _kinds(schema)
         episodes = None

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,11 @@ class RemoteReader(LeRobotReader):
         super().__init__(self.path, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        self.fetch(self.files_of([index]))
+        self.fetch(self.files_of([index], cameras=()))
         return super().columns(index)
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
-        self.fetch(self.files_of([index]))
+        self.fetch(self.files_of([index], cameras=[camera]))
         return super().frames(index, camera, rows)
 
     def texts(self, index: int, column: str) -> list[str | None]:
@@ -99,12 +99,21 @@ class RemoteReader(LeRobotReader):
         """The files of the meta folder. Their statistics differ if any other file does."""
         return files_below(self.path / "meta")
 
-    def files_of(self, episodes: Iterable[int]) -> list[Path]:
-        """The local paths of the files that hold some episodes, whether fetched or not."""
+    def files_of(
+        self, episodes: Iterable[int], *, cameras: Collection[str] | None = None
+    ) -> list[Path]:
+        """The local paths of the files that hold some episodes, whether fetched or not.
+
+        Args:
+            episodes: their indices.
+            cameras: whose videos; None: those of all.
+        """
         files: dict[Path, None] = {}
         for index in episodes:
             files[self.metadata.data_files[index]] = None
-            for feature in self._plan.cameras.values():
+            for camera, feature in self._plan.cameras.items():
+                if cameras is not None and camera not in cameras:
+                    continue
                 videos = self.metadata.videos.get(feature)
                 video = None if videos is None else videos[index]
                 if video is not None:
