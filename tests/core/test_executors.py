@@ -3,6 +3,7 @@ machine must have in common with another."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -13,10 +14,12 @@ import psutil
 import pytest
 
 from manyparts.core.errors import UserError
+from manyparts.core.executors import slurm_jobs
 from manyparts.core.executors.executor import Executor, is_local, opened, workers_on
 from manyparts.core.executors.local import LocalExecutor
 from manyparts.core.executors.nodes import described, require_fitting, require_shared, token_in
 from manyparts.core.executors.ray_cluster import require_listener
+from manyparts.core.executors.slurm_jobs import MAX_RETRIES
 from manyparts.core.executors.slurm_jobs import code_of as code_of_job
 
 MODULE = "core.folders"
@@ -182,3 +185,27 @@ def test_a_server_that_died_is_noticed_by_the_next_start(tmp_path: Path) -> None
         wait_until((second / "pid").exists)
         executor.interrupt(other)
         assert code_of(executor, other) == 130
+
+
+def test_only_used_time_lets_a_job_of_slurm_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that says what Slurm's says of a job whose time is over."""
+    over = "echo 'srun: error: n1: task 0: Exited with exit code 130' >&2; exit 130"
+    begun = f"echo '{slurm_jobs._BEGUN}' >&2"
+    clients = {"queued": f"sleep 0.3; {begun}; {over}", "at work": f"{begun}; sleep 0.3; {over}"}
+    monkeypatch.setattr(slurm_jobs, "_SHORT_SECONDS", 0.1)
+
+    def restarts(log: Path) -> int:
+        return log.read_text().count("started again") if log.exists() else 0
+
+    def goes_on(client: str, log: Path) -> bool:
+        job = slurm_jobs._Job(["sh", "-c", client], os.environ, log)
+        wait_until(lambda: job.exit_code() is not None or restarts(log) > 2 * MAX_RETRIES)
+        job.end()
+        return restarts(log) > MAX_RETRIES
+
+    assert {name: goes_on(client, tmp_path / name) for name, client in clients.items()} == {
+        "queued": False,
+        "at work": True,
+    }

@@ -82,12 +82,14 @@ def test_reused_pid_is_free_without_locks(tmp_path: Path, without_locks: None) -
 
 
 @pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize("container", ["elsewhere 1", f"{socket.gethostname()} 1 pid:[1]"])
 def test_without_locks_another_machine_is_believed(
-    tmp_path: Path, without_locks: None, wait: bool
+    tmp_path: Path, without_locks: None, container: str, wait: bool
 ) -> None:
-    (tmp_path / f"{LOCK}.owner").write_text("process 1 of elsewhere 1")
+    """And a container of this one, whose processes have numbers of their own."""
+    (tmp_path / f"{LOCK}.owner").write_text(f"process {ended_process()} of {container}")
     with (
-        pytest.raises(UserError, match="process 1 of elsewhere"),
+        pytest.raises(UserError, match=f"process .* of {container.split()[0]}"),
         hold(tmp_path / LOCK, what="it", wait=wait),
     ):
         pass

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from manyparts.core.errors import UserError
+from manyparts.core.host.processes import machine
 from manyparts.core.storage import leases
 from manyparts.core.storage.leases import leased
 from manyparts.core.storage.locks import LOCK, hold
@@ -115,6 +116,17 @@ def test_a_process_ends_whose_claim_was_taken(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["token"] == "x"
 
 
+def test_a_machine_without_a_whole_name_is_no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All containers of a machine would have the same, and none knows the others' processes."""
+
+    def refuse(path: object) -> str:
+        raise PermissionError(path)
+
+    assert sys.platform != "linux" or machine()
+    monkeypatch.setattr(os, "readlink", refuse)
+    assert machine() == ""
+
+
 def test_locks_of_dead_machines_are_nobodys(tmp_path: Path) -> None:
     """A file server may keep the lock of a machine that died."""
     run = tmp_path / "run"
@@ -128,10 +140,11 @@ def test_locks_of_dead_machines_are_nobodys(tmp_path: Path) -> None:
             pass
         with leased(tmp_path / "lease"), hold(run / LOCK, what="run"):
             pass
-        (run / LOCK).write_text(f"process 1 of {socket.gethostname()} 1")
-        refused = pytest.raises(UserError, match="run is in use")
-        with leased(tmp_path / "lease"), refused, hold(run / LOCK, what="run"):
-            pass
+        for container in ("", " pid:[1]"):  # whose locks end with its processes
+            (run / LOCK).write_text(f"process 1 of {socket.gethostname()} 1{container}")
+            refused = pytest.raises(UserError, match="run is in use")
+            with leased(tmp_path / "lease"), refused, hold(run / LOCK, what="run"):
+                pass
 
 
 def test_named_owners_on_dead_machines_are_replaced(

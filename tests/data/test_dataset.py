@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -20,6 +21,7 @@ from manyparts.core.storage.atomic import temporary_folder
 from manyparts.core.storage.locks import hold_beside
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry, append
 from manyparts.data.formats.lerobot import appending, layout
+from manyparts.data.formats.lerobot.card import counts
 from manyparts.data.formats.lerobot.writer import Images
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(5)]
@@ -298,8 +300,39 @@ def test_adding_keeps_what_others_put_there(tmp_path: Path) -> None:
         writer.add(EPISODES[2])
     assert (path / "README.md").read_text() == "# Ours\n"
     added["meta/calibration.json"] = "new"
+    writer = append(path, make_spec(), **more)
+    writer.add(EPISODES[1])
+    writer.attach("meta/calibration.json", b"newer")
+    writer.abort()
     assert {name: (path / name).read_text() for name in added} == added
     assert len(EpisodeDataset.open(path)) == 3
+
+
+def test_adding_keeps_links_strays_and_what_comes_meanwhile(tmp_path: Path) -> None:
+    path = write(tmp_path / "set", EPISODES[:1]).path
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "large").write_text("large")
+    links = {"raw": "../raw", "gone": "/nowhere/at/all", "up": ".."}
+    for name, target in links.items():
+        (path / name).symlink_to(target)
+    (path / "empty").mkdir()
+    stray = path / "data" / "chunk-000" / "file-001.parquet"
+    stray.write_bytes((path / "data" / "chunk-000" / "file-000.parquet").read_bytes())
+    content = stray.read_bytes()
+    readme = (path / "README.md").read_text().replace(" demonstrations", " episodes of ours")
+    (path / "README.md").write_text(readme)
+    with append(path, make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer:
+        writer.add(EPISODES[1])
+        (path / "NOTES").write_text("meanwhile")
+    assert {name: os.readlink(path / name) for name in links} == links
+    assert (path / "empty").is_dir() and (path / "NOTES").read_text() == "meanwhile"
+    assert stray.read_bytes() == content
+    before, after = counts(1, len(EPISODES[0])), counts(2, len(EPISODES[0]) + len(EPISODES[1]))
+    assert before in readme
+    assert (path / "README.md").read_text() == readme.replace(before, after)
+    stray.unlink()
+    dataset = EpisodeDataset.open(path)
+    np.testing.assert_array_equal(dataset.episode(1).state, EPISODES[1].state)
 
 
 def test_a_dataset_behind_a_link_is_not_forked(tmp_path: Path) -> None:

@@ -139,7 +139,6 @@ class Recorder:
         note = self._noted(rows, task)
         with self._writer([task]) as writer:
             writer.add(episode)
-            # Adding an episode writes the folder again, without files that are not its own.
             lines = "".join(f"{line}\n" for line in [*self._notes, note])
             writer.attach(f"meta/{SERVED}", lines.encode())
         self._notes.append(note)

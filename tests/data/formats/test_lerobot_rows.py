@@ -23,6 +23,7 @@ from data.formats.lerobot_sets import (
     write_v3,
     write_v21,
 )
+from data.synthetic import make_episode, write
 
 from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -341,6 +342,15 @@ def test_remote_episode_in_other_file_refused(tmp_path: Path) -> None:
     assert dataset.episode(3).state[0, 0] == 300 and dataset.episode(0).state[0, 0] == 0
     with pytest.raises(UserError, match=r"episode 2 is not in data/chunk-000/file-000.parquet"):
         dataset.episode(2)
+
+
+def test_numbers_of_a_remote_dataset_fetch_no_videos(tmp_path: Path) -> None:
+    whole = write(tmp_path / "set", [make_episode(0, 5)], images="video")
+    reader = RemoteReader(f"file://{whole.path}", cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(reader.columns(0)["action"], whole.episode(0).action)
+    assert not list((tmp_path / "cache").rglob("*.mp4"))
+    assert reader.frames(0, "front", np.arange(2)).shape == (2, 16, 16, 3)
+    assert len(list((tmp_path / "cache").rglob("*.mp4"))) == 1
 
 
 def test_a_sound_dataset_says_nothing(tmp_path: Path) -> None:

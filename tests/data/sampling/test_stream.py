@@ -127,6 +127,25 @@ def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
         windows.close()
 
 
+def test_a_pool_is_decoded_once_where_ranks_take_turns(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    fetch = StreamedWindows._fetch
+
+    def counted(self: StreamedWindows, pool: Any, folder: Path) -> Windows:
+        decoded.append((pool.epoch, pool.number))
+        return fetch(self, pool, folder)
+
+    monkeypatch.setattr(StreamedWindows, "_fetch", counted)
+    windows = stream(url, tmp_path)
+    for step in range(36):
+        for rank in (1, 0):
+            windows.batch(step, 4, rank=rank, world_size=2)
+    windows.close()
+    assert len(decoded) > 6 and len(decoded) == len(set(decoded))
+
+
 @pytest.mark.slow
 def test_disk_use_is_bounded_and_cleared(url: str, tmp_path: Path) -> None:
     windows, max_files = stream(url, tmp_path, buffer_frames=1), 0

@@ -58,6 +58,7 @@ class LocalExecutor:
     def start(self, module: str, folder: Path, log: Path, *, cores: int, gpu: bool = False) -> int:
         if self._server.poll() is not None:
             self._take_reports()  # before its connection is gone
+            self._end_all()
             self._start()
         number = len(self._codes)
         self._codes[number] = None
@@ -75,9 +76,13 @@ class LocalExecutor:
                 ended, code = self._connection.recv()
                 self._codes[ended] = code
         except (EOFError, OSError):  # the server died, and with it all processes that ran
-            server_code = self._server.wait()
-            for running in [key for key, code in self._codes.items() if code is None]:
-                self._codes[running] = server_code
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """Let the processes that ran have ended as the server did."""
+        server_code = self._server.wait()
+        for running in [key for key, code in self._codes.items() if code is None]:
+            self._codes[running] = server_code
 
     def interrupt(self, number: int) -> None:
         if self.exit_code(number) is None:

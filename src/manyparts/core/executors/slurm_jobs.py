@@ -31,6 +31,7 @@ MAX_RETRIES = 3  # of a process, when its node dies
 _SECONDS_TO_ANSWER = 20
 _SECONDS_TO_END = 10.0
 _SHORT_SECONDS = 60.0  # a job that ends sooner did not use its time
+_BEGUN = f"{NAME}: begun"  # what a job writes first
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_TO_SAVE = 120  # before the time limit of a job
 # Variables that a user sets for srun. All others of its kind describe a job.
@@ -149,7 +150,7 @@ class _Job:
 
     def _start(self) -> None:
         self._starts += 1
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._client = subprocess.Popen(
             self._words,
@@ -161,17 +162,21 @@ class _Job:
         )
 
     def exit_code(self, *, retry: bool = True) -> int | None:
+        # Read at its place: Slurm's client writes at the file's own.
+        if self._began is None and _BEGUN.encode() in os.pread(self._errors.fileno(), 4096, 0):
+            self._began = time.monotonic()
         if self._code is None and (code := self._client.poll()) is not None:
             self._errors.seek(0)
             errors = self._errors.read().decode(errors="replace")
             ended = code_of(code, errors)
             if ended == INTERRUPTED and not self._is_interrupted:
                 ended = None  # its time was over
-                if time.monotonic() - self._began > _SHORT_SECONDS:
+                if self._began and time.monotonic() - self._began > _SHORT_SECONDS:
                     self._starts = 0  # and was used, which is no death
             if ended is None and self._is_interrupted:
                 ended = INTERRUPTED  # before it began
             if ended is None and retry and self._starts <= MAX_RETRIES:
+                self._explain(errors, "Slurm ended this job, and it is started again")
                 self._start()
                 return None
             if ended in (None, BAD_INPUT, FAILED):
@@ -191,9 +196,10 @@ class _Job:
             self._client.stdin.close()
         self._client.terminate()
 
-    def _explain(self, errors: str) -> None:
+    def _explain(self, errors: str, *further: str) -> None:
         """Note what Slurm said, and the process before it had a log, if it is more than a code."""
         lines = [line for line in errors.splitlines() if line and "Exited with" not in line]
+        lines = [*(line for line in lines if line != _BEGUN), *further]
         if lines:
             with contextlib.suppress(OSError), self._log.open("a") as log:
                 log.write("\n".join(lines) + "\n")
@@ -216,6 +222,7 @@ def code_of(code: int, errors: str) -> int | None:
 def _work(module: str, folder: str, cores: str, log: str, wanted: str) -> None:
     """Do on this node what a folder says, and exit; see `process.run`."""
     where = f"node {socket.gethostname()}"
+    say(_BEGUN, error=True)
     try:
         if not Path(wanted).exists():
             raise UserError(

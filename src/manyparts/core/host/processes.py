@@ -20,12 +20,13 @@ def alive(process: int) -> bool:
 
 def machine() -> str:
     """Name this machine since it started, and its container's list of processes; empty on macOS,
-    which has no such name."""
+    which has no such name, and where a part of it cannot be read."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-    return f"{boot} {namespace()}"
+    own = namespace()
+    return f"{boot} {own}" if own else ""
 
 
 def namespace() -> str:

@@ -84,7 +84,8 @@ def make_folder(path: Path) -> None:
 def temporary_folder(path: Path) -> Path:
     """Make a hidden folder next to `path`, for content that later takes its name.
 
-    Folders that killed processes of this machine left there are removed.
+    Folders that killed processes of this machine left there are removed, and in a container those
+    of its own: the numbers of others' processes say nothing here.
 
     Raises:
         UserError: It cannot be made.

@@ -78,7 +78,8 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             holder = _read(path)
-            if not (_is_elsewhere(holder) and covers(path)):
+            # A container of this machine is not elsewhere: its locks end with its processes.
+            if _host_of(holder) in ("", socket.gethostname()) or not covers(path):
                 raise UserError(
                     f"{what} is in use by another process{_shown(holder)}; wait until that ends, "
                     "end it, or choose another folder"
@@ -180,16 +181,23 @@ def _read(path: Path) -> str:
 
 
 def _is_here(holder: str) -> bool:
-    """Return whether the named process is of this machine; only then can it be checked."""
+    """Return whether the named process is of this machine, and of this container; only then can it
+    be checked."""
     words = holder.split()
-    known = len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
+    known = _host_of(holder) == socket.gethostname() and words[1].isdigit()
     # Versions before did not name the namespace, which is a container's own.
     return known and words[5:] in ([], namespace().split())
 
 
 def _is_elsewhere(holder: str) -> bool:
-    """Return whether the named process is of another machine."""
-    return len(holder.split()) >= 4 and not _is_here(holder)
+    """Return whether the named process is of another machine or container."""
+    return bool(_host_of(holder)) and not _is_here(holder)
+
+
+def _host_of(holder: str) -> str:
+    """Return the named process's machine; empty if none is named."""
+    words = holder.split()
+    return words[3] if len(words) >= 4 else ""
 
 
 def _has_ended(holder: str) -> bool:

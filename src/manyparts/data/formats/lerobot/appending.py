@@ -161,7 +161,7 @@ def _read(path: Path, statistics: Mapping[str, np.ndarray] | None) -> _Existing:
     if further := sorted(dataset.features.keys() - written.keys()):
         raise UserError(
             f"{path} has columns that no added episode would have: {first_of(further, 5)}; record "
-            "into another folder, and join them with `manyparts data merge`"
+            "into another folder"
         )
     return _Existing(
         spec=contents.spec,

@@ -22,7 +22,7 @@ configs:
 
 # {embodiment} demonstrations
 
-{episodes} episodes, {frames} frames at {fps:g} Hz, in the LeRobotDataset v3.0 layout; \
+{counts} at {fps:g} Hz, in the LeRobotDataset v3.0 layout; \
 written by manyparts.
 {actions}
 
@@ -59,9 +59,13 @@ def dataset_card(
     """
     return _CARD.format(
         embodiment=embodiment,
-        episodes=episodes,
-        frames=frames,
+        counts=counts(episodes, frames),
         fps=fps,
         actions=_WITHOUT_EXPERT if expert is None else _WITH_EXPERT.format(expert=expert),
         tasks="\n".join(f"| {task.name} | {task.instruction} |" for task in tasks),
     )
+
+
+def counts(episodes: int, frames: int) -> str:
+    """How a card says how much there is."""
+    return f"{episodes} episodes, {frames} frames"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.storage.atomic import is_full
 from manyparts.core.storage.links import link_or_copy
 from manyparts.data.formats.files import files_below
-from manyparts.data.formats.lerobot import layout
 
-_DESCRIPTIONS = (layout.INFO, layout.STATS, layout.TASKS)
+_PARTS = ("data", "videos", "meta/episodes")
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,42 @@ class Continuation:
 
 
 def link_files(path: Path, folder: Path) -> None:
-    """Hard-link a dataset's files into `folder`, also those that somebody added; copy them if the
-    disk has no hard links. Descriptions are written anew."""
-    for file in files_below(path):
-        name = file.relative_to(path)
-        if name.as_posix() not in _DESCRIPTIONS:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(file, folder / name)
+    """Hard-link a dataset's data, videos and episodes into `folder`; copy them if the disk has no
+    hard links."""
+    for part in _PARTS:
+        for file in files_below(path / part):
+            target = folder / file.relative_to(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(file, target)
+
+
+def keep_others(path: Path, folder: Path) -> None:
+    """Give `folder` all that `path` has and it lacks: what others put there, links as links.
+
+    Raises:
+        UserError: something can be neither linked nor copied.
+    """
+    with os.scandir(path) as listed:
+        entries = list(listed)
+    for entry in entries:
+        target = folder / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            target.mkdir(exist_ok=True)
+            keep_others(path / entry.name, target)
+        elif not os.path.lexists(target):
+            _keep(path / entry.name, target)
+
+
+def _keep(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileNotFoundError:  # it went meanwhile
+        return
+    except OSError:
+        try:
+            shutil.copy2(source, target, follow_symlinks=False)
+        except OSError as error:
+            if is_full(error):
+                raise
+            why = error.strerror or error
+            raise UserError(f"{source} can be neither linked nor copied ({why})") from error

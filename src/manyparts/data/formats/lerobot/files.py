@@ -5,6 +5,7 @@ Each continues in a new file when its size limit would be passed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,10 @@ class TableFiles:
 
     def _open_next(self, schema: pa.Schema) -> None:
         self.close()
-        self.file_index = layout.next_file(*self.file_index, files_per_chunk=self._files_per_chunk)
-        path = self._folder / layout.DATA.format(
-            chunk_index=self.file_index[0], file_index=self.file_index[1]
+        self.file_index = free_file(
+            self._folder, layout.DATA, self.file_index, files_per_chunk=self._files_per_chunk
         )
+        path = self._folder / _name(layout.DATA, self.file_index)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Statistics of images would be copies of images.
         statistics: Any = [name for name in layout.STANDARD if name in schema.names]
@@ -175,11 +176,9 @@ class VideoFiles:
 
     def _open_next(self) -> None:
         self.close()
-        self.file_index = layout.next_file(*self.file_index)
-        name = layout.VIDEO.format(
-            video_key=self._key, chunk_index=self.file_index[0], file_index=self.file_index[1]
-        )
-        self._writer = VideoWriter(self._folder / name, self._fps)
+        pattern = layout.VIDEO.replace("{video_key}", self._key)
+        self.file_index = free_file(self._folder, pattern, self.file_index)
+        self._writer = VideoWriter(self._folder / _name(pattern, self.file_index), self._fps)
 
 
 class EpisodeFile:
@@ -213,12 +212,31 @@ class EpisodeFile:
         if not self._rows:
             return
         if self._writer is None:
-            path = self._folder / layout.EPISODES.format(
-                chunk_index=self.file_index[0], file_index=self.file_index[1]
-            )
+            path = self._folder / _name(layout.EPISODES, self.file_index)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
                 arrow_path(path), self._schema, compression="snappy", use_dictionary=False
             )
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
+
+
+def free_file(
+    folder: Path, pattern: str, last: tuple[int, int], *, files_per_chunk: int | None = None
+) -> tuple[int, int]:
+    """The (chunk, file) numbers that follow, without those that somebody else's file has.
+
+    Args:
+        folder: the dataset's folder.
+        pattern: a file's name, see `layout`.
+        last: the numbers of the last file.
+        files_per_chunk: see `TableFiles`.
+    """
+    index = layout.next_file(*last, files_per_chunk=files_per_chunk)
+    while os.path.lexists(folder / _name(pattern, index)):
+        index = layout.next_file(*index, files_per_chunk=files_per_chunk)
+    return index
+
+
+def _name(pattern: str, index: tuple[int, int]) -> str:
+    return pattern.format(chunk_index=index[0], file_index=index[1])

@@ -19,8 +19,9 @@ from manyparts.data.formats.lerobot.values import whole_column
 
 EPISODE, FRAME, TASK = "episode_index", "frame_index", "task_index"
 _INDICES = (EPISODE, FRAME, TASK)
-# Rows have a time and an index of their own, which no compression makes smaller than this.
-_FEW_ROWS, _ROWS_PER_BYTE = 100_000, 16
+# Rows have a time and indices of their own. Written for their size alone, they took an eighth of a
+# byte; files that claim far more rows than that would fill the memory.
+_FEW_ROWS, _ROWS_PER_BYTE = 100_000, 64
 
 
 class TaskRange(NamedTuple):

@@ -39,15 +39,16 @@ from manyparts.core.storage.atomic import (
 from manyparts.data.formats.dataset_description import tasks_to_json
 from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
-from manyparts.data.formats.lerobot.card import dataset_card
-from manyparts.data.formats.lerobot.continuation import Continuation, link_files
-from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
+from manyparts.data.formats.lerobot.card import counts, dataset_card
+from manyparts.data.formats.lerobot.continuation import Continuation, keep_others, link_files
+from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles, free_file
 from manyparts.data.formats.lerobot.fitting import require_fitting
 from manyparts.data.formats.lerobot.written_statistics import DatasetStatistics
 from manyparts.data.png import encode_png
 from manyparts.embodiment.statistics import sample_rows
 
 Images = Literal["png", "video"]
+_CARD = "README.md"
 
 
 class DatasetWriter:
@@ -118,7 +119,7 @@ class DatasetWriter:
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
-        self._card_before = b""
+        self._card_before = self._counts_before = b""
         if continues is not None:
             self._expert, self._terminates = continues.expert, continues.terminates
             knows_success = continues.knows_success
@@ -179,7 +180,6 @@ class DatasetWriter:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # it may be a link to the file of the dataset before
             path.write_bytes(content)
         except OSError as error:
             raise disk_error(error, self.path) from error
@@ -245,9 +245,10 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._card_before = _without_numbers(self._card(existing.num_tasks).encode())
+        self._card_before = self._card(existing.num_tasks).encode()
+        self._counts_before = counts(existing.num_episodes, existing.num_frames).encode()
         self._frames.files.file_index = existing.data_file
-        self._episodes.file_index = layout.next_file(*existing.episodes_file)
+        self._episodes.file_index = free_file(self._folder, layout.EPISODES, existing.episodes_file)
         for name, file_index in existing.video_files.items():
             self._videos[name].file_index = file_index
 
@@ -351,10 +352,19 @@ class DatasetWriter:
             layout.texts_table([task.instruction for task in self.tasks]),
             arrow_path(self._folder / layout.TASKS),
         )
-        card = self._folder / "README.md"
-        if not card.exists() or _without_numbers(card.read_bytes()) == self._card_before:
-            card.unlink(missing_ok=True)
-            card.write_text(self._card(len(self.tasks)), encoding="utf-8")
+        (self._folder / _CARD).write_bytes(self._card_now())
+
+    def _card_now(self) -> bytes:
+        """The README; of one that was edited, only the counts change."""
+        own = self._card(len(self.tasks)).encode()
+        try:
+            before = (self.path / _CARD).read_bytes()
+        except FileNotFoundError:
+            return own
+        if before.replace(b"\r\n", b"\n") == self._card_before:
+            return own
+        now = counts(self.num_episodes, self.num_frames).encode()
+        return re.sub(rb"\b" + self._counts_before + rb"\b", now, before)
 
     def _card(self, num_tasks: int) -> str:
         """The README of the first so many tasks."""
@@ -369,17 +379,13 @@ class DatasetWriter:
 
     def _move_into_place(self) -> None:
         if self._replaces:
+            keep_others(self.path, self._folder)
             replace_folder(self._folder, self.path)
         elif not rename_into_place(self._folder, self.path):
             raise UserError(
                 f"{self.path} was created by another process meanwhile; "
                 "choose another output folder"
             )
-
-
-def _without_numbers(card: bytes) -> bytes:
-    """A README without its counts: one that differs in more was edited, and stays."""
-    return re.sub(rb"\d+", b"#", card)
 
 
 def _is_video(feature: Mapping[str, Any]) -> bool:
