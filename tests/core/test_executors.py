@@ -190,7 +190,7 @@ def test_a_server_that_died_is_noticed_by_the_next_start(tmp_path: Path) -> None
 def test_only_used_time_lets_a_job_of_slurm_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that says what Slurm's says of a job whose time is over."""
+    """A client that says what Slurm's says of a job that used its time."""
     over = "echo 'srun: error: n1: task 0: Exited with exit code 130' >&2; exit 130"
     begun = f"echo '{slurm_jobs._BEGUN}' >&2"
     clients = {"queued": f"sleep 0.3; {begun}; {over}", "at work": f"{begun}; sleep 0.3; {over}"}

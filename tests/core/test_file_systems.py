@@ -86,7 +86,7 @@ def test_reused_pid_is_free_without_locks(tmp_path: Path, without_locks: None) -
 def test_without_locks_another_machine_is_believed(
     tmp_path: Path, without_locks: None, container: str, wait: bool
 ) -> None:
-    """And a container of this one, whose processes have numbers of their own."""
+    """And a container of this one: its processes have numbers of their own."""
     (tmp_path / f"{LOCK}.owner").write_text(f"process {ended_process()} of {container}")
     with (
         pytest.raises(UserError, match=f"process .* of {container.split()[0]}"),

@@ -140,7 +140,7 @@ def test_locks_of_dead_machines_are_nobodys(tmp_path: Path) -> None:
             pass
         with leased(tmp_path / "lease"), hold(run / LOCK, what="run"):
             pass
-        for container in ("", " pid:[1]"):  # whose locks end with its processes
+        for container in ("", " pid:[1]"):  # its locks end with its processes
             (run / LOCK).write_text(f"process 1 of {socket.gethostname()} 1{container}")
             refused = pytest.raises(UserError, match="run is in use")
             with leased(tmp_path / "lease"), refused, hold(run / LOCK, what="run"):

@@ -47,7 +47,7 @@ def test_best_validation_is_kept(run: Path) -> None:
 
 
 def test_averaged_weights_are_measured_and_kept(tmp_path: Path) -> None:
-    """The only validation is after the last step, whose checkpoint holds the averages, too."""
+    """The only validation is after the last step: its checkpoint holds the averages, too."""
     run = train_online(
         replace(tiny(evaluate_every_steps=10**6), ema_decay=0.9),
         environment="pointmass/reach",

@@ -106,7 +106,7 @@ class RemoteReader(LeRobotReader):
 
         Args:
             episodes: their indices.
-            cameras: whose videos; None: those of all.
+            cameras: those with videos to list; None: all.
         """
         files: dict[Path, None] = {}
         for index in episodes:
